@@ -1,0 +1,42 @@
+"""Which tokens a DPO-trained model rewards, and which it punishes.
+
+>>> from dpo_credit import Example, load_pair, score
+>>> pair = load_pair()                                   # the embedded pair; or load_pair(policy, reference)
+>>> credit, = score(pair, [Example(prompt, answer)])     # credit.rewards: one number a token
+
+Source: Rafailov et al. 2024, "From r to Q*: Your Language Model is Secretly a Q-Function".
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from dpo_credit.credit import Credit, CreditError, Example, Message
+
+if TYPE_CHECKING:
+    from dpo_credit.checkpoints import Loading
+    from dpo_credit.encode import Conventions
+    from dpo_credit.models import ModelPair, load_pair
+    from dpo_credit.scoring import score
+
+try:
+    __version__ = version("dpo-credit")
+except PackageNotFoundError:  # a source tree that nobody installed
+    __version__ = "0+unknown"
+
+__all__ = ["Conventions", "Credit", "CreditError", "Example", "Loading", "Message", "ModelPair", "load_pair", "score"]
+
+_HOMES = {
+    "Conventions": "encode",
+    "Loading": "checkpoints",
+    "ModelPair": "models",
+    "load_pair": "models",
+    "score": "scoring",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch only when it is asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

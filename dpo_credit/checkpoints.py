@@ -1,0 +1,199 @@
+"""Where a model's files are, and whether they may be loaded: directories, hub ids, adapters, tokenizers.
+
+Reads names, configs and tokenizers, never weights. No network unless a name is no directory here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+
+from dpo_credit.credit import CreditError
+
+EMBEDDED = Path(__file__).parent / "demo"
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5")
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """How models are loaded.
+
+    `device`: "auto" (a GPU where there is one), a torch device, or two with a comma: the policy's, the reference's.
+    `dtype`: "auto" is bfloat16 on CUDA and float32 elsewhere.
+    `device_map`: accelerate's, such as "auto", for models larger than one GPU.
+    `quantize`: "4bit" or "8bit", through bitsandbytes.
+    `sequential`: load one model, score, free it, then the other.
+    `allow_pickle`: load weights that are not safetensors, which can run code of whoever made them.
+    """
+
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device_map: str | None = None
+    quantize: Literal["4bit", "8bit"] | None = None
+    attn_implementation: str | None = None
+    revision: str | None = None
+    sequential: bool = False
+    trust_remote_code: bool = False
+    allow_pickle: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A model's files: `path` is a directory or a hub id; for an adapter, `base` is the model that it sits on."""
+
+    name: str
+    role: str
+    path: str
+    local: bool
+    adapter: str | None = None  # the adapter's own path; `path` is then its base
+    ref_adapter: str | None = None
+
+
+def find(name: str | Path, role: str, loading: Loading) -> Checkpoint:
+    """What `name` stands for: a model, or an adapter and the base it sits on.
+
+    Raises:
+        CreditError: there is no such directory, it holds no model, or the hub does not give it.
+    """
+    path, local = _locate(str(name), role)
+    label = f"embedded {role}" if path == str(EMBEDDED / role) else str(name)
+    if not _has_file(path, local, "adapter_config.json", loading):
+        if local and not (Path(path) / "config.json").is_file():
+            raise CreditError(f"{role} {name} holds no config.json: it is not a saved model. Give its directory.")
+        return Checkpoint(label, role, path, local)
+    from peft import PeftConfig
+
+    try:
+        base = PeftConfig.from_pretrained(path).base_model_name_or_path
+    except Exception as error:  # the file is the user's: whatever is wrong with it is worth one line
+        raise cannot_load(role, str(name), error) from error
+    if not base:
+        raise CreditError(
+            f"{role} {name} is an adapter that does not name its base model. Add base_model_name_or_path."
+        )
+    base_path, base_local = _locate(base, f"base model of {role} {name},")
+    ref = Path(path) / "ref"
+    return Checkpoint(
+        label, role, base_path, base_local, path, str(ref) if (ref / "adapter_config.json").is_file() else None
+    )
+
+
+def _locate(name: str, role: str) -> tuple[str, bool]:
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return str(path), True
+    if path.exists():
+        raise CreditError(f"{role} {name} is a file. Give the directory that holds the model's config.json.")
+    if name.startswith(("/", ".", "~")) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+        raise CreditError(f"{role} {name} does not exist. Give a model's directory or its name on the hub.")
+    return name, False
+
+
+def _has_file(path: str, local: bool, name: str, loading: Loading) -> bool:
+    if local:
+        return (Path(path) / name).is_file()
+    from transformers.utils import cached_file
+
+    try:
+        return (
+            cached_file(path, name, revision=loading.revision, _raise_exceptions_for_missing_entries=False) is not None
+        )
+    except Exception as error:  # no network, no such repository, no permission: the hub's own words say which
+        raise cannot_load("model", path, error) from error
+
+
+def load_tokenizer(
+    found: Checkpoint, loading: Loading, default: PreTrainedTokenizerBase | None = None
+) -> PreTrainedTokenizerBase:
+    """The tokenizer saved with an adapter or a model, else `default`.
+
+    Raises:
+        CreditError: there is none, or it cannot be read.
+    """
+    paths = [path for path in (found.adapter, found.path) if path]
+    for path in paths:
+        local = Path(path).is_dir()
+        if local and not any((Path(path) / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
+            continue
+        try:
+            return AutoTokenizer.from_pretrained(path, **from_pretrained_options(loading, local))
+        except Exception as error:  # see cannot_load
+            raise cannot_load(f"the tokenizer of {found.role}", found.name, error) from error
+    if default is not None:
+        return default
+    raise CreditError(f"{found.role} {found.name} has no tokenizer.json. Save the tokenizer beside the model.")
+
+
+def max_length(found: Checkpoint, loading: Loading) -> int | None:
+    """The most tokens that the model has positions for; None if it does not say."""
+    config = load_config(found, loading).get_text_config()
+    return getattr(config, "max_position_embeddings", None)
+
+
+def load_config(found: Checkpoint, loading: Loading) -> Any:
+    """The model's transformers config.
+
+    Raises:
+        CreditError: it cannot be read, or names an architecture that transformers does not know.
+    """
+    try:
+        return AutoConfig.from_pretrained(found.path, **from_pretrained_options(loading, found.local))
+    except Exception as error:  # see cannot_load
+        raise cannot_load(found.role, found.name, error) from error
+
+
+def from_pretrained_options(loading: Loading, local: bool) -> dict[str, Any]:
+    """What every `from_pretrained` gets: a directory is read without asking the hub anything."""
+    options: dict[str, Any] = {"trust_remote_code": loading.trust_remote_code, "local_files_only": local}
+    return options if local or loading.revision is None else {**options, "revision": loading.revision}
+
+
+def cannot_load(role: str, name: str, error: Exception) -> CreditError:
+    """Whatever a library raises on a user's model files is about those files, and worth one line."""
+    said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return CreditError(f"cannot load {role} {name}: {said}")
+
+
+def compare_tokenizers(policy: PreTrainedTokenizerBase, reference: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    """Make sure that every token id means the same to both models; returns what the user should be told.
+
+    Raises:
+        CreditError: an id stands for different tokens, or one tokenizer has ordinary tokens that the other lacks.
+    """
+    ours, theirs = policy.get_vocab(), reference.get_vocab()
+    if ours == theirs:
+        return ()
+    names, other = ({i: token for token, i in vocabulary.items()} for vocabulary in (ours, theirs))
+    added = {*policy.added_tokens_decoder, *reference.added_tokens_decoder}
+    for i in sorted(names.keys() | other.keys()):
+        mine, yours = names.get(i), other.get(i)
+        if mine != yours and (i not in added or (mine is not None and yours is not None)):
+            raise CreditError(
+                f"the tokenizers differ at id {i}: {mine!r} in the policy, {yours!r} in the reference "
+                f"({len(ours)} and {len(theirs)} tokens). Scores need one shared tokenizer: load the SFT checkpoint "
+                "that the policy was trained from."
+            )
+    extra = sorted(ours.keys() ^ theirs.keys())
+    return (f"only one of the two tokenizers has the added tokens {', '.join(extra[:5])}",)
+
+
+def require_safe_weights(path: Path, found: Checkpoint, loading: Loading) -> None:
+    """Make sure that a directory holds weights, and none that run code unless that is allowed.
+
+    Raises:
+        CreditError: it does not.
+    """
+    if any(path.glob("*.safetensors")):
+        return
+    pickles = [file.name for pattern in _PICKLES for file in path.glob(pattern)]
+    if not pickles:
+        raise CreditError(f"{found.role} {found.name} holds no weights (no *.safetensors in {path}).")
+    if not loading.allow_pickle:
+        raise CreditError(
+            f"{found.role} {found.name} holds only pickled weights ({pickles[0]}), which can run code when loaded. "
+            "Save it as safetensors, or pass --allow-pickle if you trust whoever made it."
+        )

@@ -1,0 +1,1 @@
+"""The command line: flags, files and exit codes. Nothing imports it."""

@@ -1,0 +1,50 @@
+"""The `dpo-credit` program: its commands, and one line instead of a traceback for what is wrong with the input."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from dpo_credit import CreditError, __version__
+from dpo_credit.cli import score
+
+BAD_INPUT = 2
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda token: token.replace("_", "-"),  # --chat_template is --chat-template
+    },
+)
+app.command(no_args_is_help=True, epilog=score.EXAMPLE)(score.score)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"dpo-credit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def dpo_credit(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Which tokens does a DPO-trained model reward, and which does it punish?"""
+
+
+def main() -> None:
+    """Run a command; exit with 2 and one line on stderr if its input is at fault."""
+    try:
+        app()
+    except CreditError as error:
+        print(f"dpo-credit: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except BrokenPipeError:  # `| head` has read enough
+        sys.stderr.close()
+        sys.exit(0)

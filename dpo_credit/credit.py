@@ -1,0 +1,233 @@
+"""What an answer is, what each of its tokens earned, and the sums: Example -> Tokens -> Credit -> Segments.
+
+Source: Rafailov et al. 2024, "From r to Q*: Your Language Model is Secretly a Q-Function", Eqs. 8 and 11.
+Pure data: nothing here needs torch, a tokenizer or a terminal.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class CreditError(Exception):
+    """Something about the input is wrong; the message says what, with values, and what to do next."""
+
+
+class Message(NamedTuple):
+    """One turn of a chat."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An answer to score after its prompt, verbatim.
+
+    `prompt` is text, or the chat's messages before the answer. An empty prompt means the answer is scored
+    from the beginning-of-sequence token alone.
+    """
+
+    prompt: str | tuple[Message, ...]
+    answer: str
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """An encoded Example: both models see exactly these ids.
+
+    P prompt tokens, T answer tokens (the end token among them, where there is one).
+    `spans` are [start, end) character offsets into `answer`; tokens that share one character overlap there, and a
+    token that shows no text (an end token) has an empty span. `pieces` name the tokens. `end` says where the
+    end token came from: "appended", "template", "in-text" or "none". `notes` hold what the user should be told.
+    """
+
+    prompt_ids: tuple[int, ...]
+    answer_ids: tuple[int, ...]
+    pieces: tuple[str, ...]
+    spans: tuple[tuple[int, int], ...]
+    answer: str
+    end: str = "none"
+    notes: tuple[str, ...] = ()
+
+
+class Segment(NamedTuple):
+    """The smallest run of tokens [start, stop) that owns whole characters, with the sums over its tokens.
+
+    `text` is empty for a token that shows none, such as the end of the sequence: `piece` names it.
+    """
+
+    text: str
+    reward: float
+    start: int
+    stop: int
+    policy_logp: float
+    reference_logp: float
+    piece: str
+
+
+class Alternative(NamedTuple):
+    """What a model would rather have said at one position: a token and its log-probability in nats."""
+
+    piece: str
+    logp: float
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where log-probabilities came from: the two models' names, the dtype their bodies ran in, and the noise floor.
+
+    `noise` is the measured numerical error of one token's log-ratio, in nats (0 for float32 bodies).
+    """
+
+    policy: str
+    reference: str
+    dtype: str
+    noise: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """Token-level rewards of one answer under a DPO policy and its reference.
+
+    Causes are stored, in nats: `policy_logps` (T,) and `reference_logps` (T,). Effects are derived, so another beta
+    is `dataclasses.replace(credit, beta=...)`. `policy_top` and `reference_top` (T, k) hold what each model preferred
+    at each position, where that was asked for; they are () otherwise.
+
+    Raises:
+        CreditError: lengths differ, a log-probability is not finite, or beta is not a positive number.
+    """
+
+    tokens: Tokens
+    policy_logps: tuple[float, ...]
+    reference_logps: tuple[float, ...]
+    beta: float
+    source: Source
+    id: str = ""
+    policy_top: tuple[tuple[Alternative, ...], ...] = ()
+    reference_top: tuple[tuple[Alternative, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.beta) and self.beta > 0):
+            raise CreditError(
+                f"beta is {self.beta}; it must be a positive number, the one the policy was trained with."
+            )
+        length = len(self.tokens.answer_ids)
+        for name, logps in (("policy", self.policy_logps), ("reference", self.reference_logps)):
+            if len(logps) != length:
+                raise CreditError(f"{self.id}: {len(logps)} {name} log-probabilities for {length} answer tokens.")
+            bad = next((t for t, logp in enumerate(logps) if not math.isfinite(logp)), None)
+            if bad is not None:
+                raise CreditError(
+                    f"{self.id}: the {name} gives log-probability {logps[bad]} at answer token {bad} "
+                    f"({self.tokens.pieces[bad]!r}). Its weights or its dtype overflow: try --dtype float32."
+                )
+
+    @property
+    def rewards(self) -> tuple[float, ...]:
+        """(T,) r(s_t, a_t) = beta * (log pi(a_t|s_t) - log pi_ref(a_t|s_t)) (Eq. 11)."""
+        return tuple(
+            self.beta * (policy - reference)
+            for policy, reference in zip(self.policy_logps, self.reference_logps, strict=True)
+        )
+
+    @property
+    def reward(self) -> float:
+        """The answer's implicit reward: the sum of `rewards`, known up to a constant that depends on the prompt."""
+        return math.fsum(self.rewards)
+
+    @property
+    def policy_logp(self) -> float:
+        """log pi(answer | prompt), nats."""
+        return math.fsum(self.policy_logps)
+
+    @property
+    def reference_logp(self) -> float:
+        """log pi_ref(answer | prompt), nats."""
+        return math.fsum(self.reference_logps)
+
+    @property
+    def noise(self) -> float:
+        """Rewards nearer to zero than this are within the measured numerical error of the models' dtype."""
+        return self.beta * self.source.noise
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """Whole characters with their sums; the texts concatenate to the answer exactly."""
+        rewards = self.rewards
+        return tuple(
+            Segment(
+                text=self.tokens.answer[self.tokens.spans[start][0] : self.tokens.spans[stop - 1][1]],
+                reward=math.fsum(rewards[start:stop]),
+                start=start,
+                stop=stop,
+                policy_logp=math.fsum(self.policy_logps[start:stop]),
+                reference_logp=math.fsum(self.reference_logps[start:stop]),
+                piece="".join(self.tokens.pieces[start:stop]),
+            )
+            for start, stop in _whole_character_runs(self.tokens)
+        )
+
+    def _repr_html_(self) -> str:
+        from dpo_credit.views.html import fragment  # a notebook asks for this; scoring never does
+
+        return fragment(self)
+
+
+def margin(chosen: Credit, rejected: Credit) -> float:
+    """DPO's logit: the difference of the two answers' rewards.
+
+    Raises:
+        CreditError: the prompts, the betas or the models differ, so the two sums do not compare.
+    """
+    if chosen.tokens.prompt_ids != rejected.tokens.prompt_ids:
+        raise CreditError(
+            f"{chosen.id} and {rejected.id} follow different prompts: rewards are known only up to a constant of the "
+            "prompt, so their totals do not compare. Give both answers the same prompt."
+        )
+    if (chosen.beta, chosen.source) != (rejected.beta, rejected.source):
+        raise CreditError(
+            f"{chosen.id} and {rejected.id} were scored with different models or betas; score them together."
+        )
+    return chosen.reward - rejected.reward
+
+
+def preference_probability(margin: float) -> float:
+    """P(chosen is preferred to rejected) = sigmoid(margin) (Eq. 8)."""
+    return 1 / (1 + math.exp(-margin)) if margin >= 0 else math.exp(margin) / (1 + math.exp(margin))
+
+
+def _whole_character_runs(tokens: Tokens) -> list[tuple[int, int]]:
+    runs: list[tuple[int, int]] = []
+    covered = 0  # the answer's characters up to here belong to the runs so far
+    for t, (start, end) in enumerate(tokens.spans):
+        shares = runs and start < end and (start < covered or not _is_boundary(tokens.answer, start))
+        if shares:
+            runs[-1] = (runs[-1][0], t + 1)
+        else:
+            runs.append((t, t + 1))
+        covered = max(covered, end)
+    return runs
+
+
+def _is_boundary(text: str, at: int) -> bool:
+    """Whether a reader would see two characters meet at `at`, not the inside of one (accents, emoji sequences)."""
+    if not 0 < at < len(text):
+        return True
+    before, after = text[at - 1], text[at]
+    if after == "\u200d" or before == "\u200d" or unicodedata.category(after) in ("Mn", "Me", "Mc"):
+        return False  # a zero-width joiner, or a mark that sits on the character before (variation selectors too)
+    if "\U0001f3fb" <= after <= "\U0001f3ff":  # a skin tone
+        return False
+    if _is_flag_letter(after) and _is_flag_letter(before):  # flags are pairs of letters: split after even counts only
+        letters = next((n for n in range(at) if not _is_flag_letter(text[at - 1 - n])), at)
+        return letters % 2 == 0
+    return True
+
+
+def _is_flag_letter(char: str) -> bool:
+    return "\U0001f1e6" <= char <= "\U0001f1ff"

@@ -1,0 +1,245 @@
+"""Text or chat -> Tokens: where the prompt ends, which characters each token owns, and which token ends the answer.
+
+Prompt and answer are encoded jointly, as TRL's DPOTrainer and generation do, and cut at the prompt's end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal
+
+from dpo_credit.credit import CreditError, Example, Message, Tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_PROBE = "\u2063dpo\u2063credit\u2063"  # stands for an answer, to see what a template writes around one
+
+
+@dataclass(frozen=True, slots=True)
+class Conventions:
+    """How text becomes tokens. Rewards compare with a trainer's only under the conventions it trained with.
+
+    `eos`: "auto" ends plain text with the tokenizer's EOS and a chat with what its template closes a turn with (as TRL
+    and the original DPO code do); "always" and "never" force it.
+    `chat_template`: "auto" (the tokenizer's own), "none" (a plain Human/Assistant transcript) or a Jinja template.
+    `max_length`: the most tokens prompt and answer may have together; None is no limit.
+    `truncate`: "error", or "prompt-start" to cut what is over from the prompt's start.
+    """
+
+    eos: Literal["auto", "always", "never"] = "auto"
+    chat_template: str = "auto"
+    max_length: int | None = None
+    truncate: Literal["error", "prompt-start"] = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    text: str
+    cut: int  # characters of the prompt
+    start: int  # the answer's characters are text[start:stop]; a template may write around them
+    stop: int
+    templated: bool
+    notes: tuple[str, ...] = ()
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, example: Example, conventions: Conventions = Conventions()) -> Tokens:
+    """Encode prompt and answer jointly and cut them at the prompt's end.
+
+    A token that straddles the cut is counted to the answer, and a note says so.
+
+    Raises:
+        CreditError: the answer is empty, the text cannot be encoded, a template rejects the chat, the tokenizer lacks
+            what a convention asks for, or the result is longer than `max_length`.
+    """
+    if not example.answer:
+        raise CreditError(f"{example.id}: the answer is empty. There is no token to score.")
+    rendered = _render(tokenizer, example, conventions.chat_template)
+    ids, spans = _tokenise(tokenizer, rendered)
+    notes = list(rendered.notes)
+    cut = next((t for t, (start, end) in enumerate(spans) if start < end and end > rendered.cut), len(ids))
+    if cut < len(ids) and spans[cut][0] < rendered.cut:
+        notes.append(
+            f"token {rendered.text[slice(*spans[cut])]!r} straddles the prompt's end; it is counted to the answer "
+            "(end the prompt before a space to avoid this)"
+        )
+    if not rendered.cut:
+        notes.append("no prompt: the answer is scored from the beginning-of-sequence token alone")
+    if not cut:
+        ids, spans, cut = [_prefix_id(tokenizer, example), *ids], [(0, 0), *spans], 1
+    shared = _shared(spans)
+    pieces = tuple(
+        rendered.text[slice(*spans[t])] if spans[t][0] < spans[t][1] and not shared[t] else _name(tokenizer, ids[t])
+        for t in range(cut, len(ids))
+    )
+    tokens = Tokens(
+        prompt_ids=tuple(ids[:cut]),
+        answer_ids=tuple(ids[cut:]),
+        pieces=pieces,
+        spans=tuple(_within(span, rendered.start, rendered.stop) for span in spans[cut:]),
+        answer=rendered.text[rendered.start : rendered.stop],
+        notes=tuple(notes),
+    )
+    tokens = _end(tokenizer, tokens, rendered, conventions.eos)
+    if not tokens.answer_ids:
+        raise CreditError(f"{example.id}: the answer {example.answer!r} makes no token. There is nothing to score.")
+    return _fit(tokens, example, conventions, tokenizer.bos_token_id)
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, example: Example, template: str) -> _Rendered:
+    if isinstance(example.prompt, str):
+        text, cut = example.prompt + example.answer, len(example.prompt)
+        return _Rendered(text, cut, cut, len(text), templated=False)
+    if template == "none" or (template == "auto" and not tokenizer.chat_template):
+        notes: tuple[str, ...] = ()
+        if template == "auto":
+            notes = (
+                "the tokenizer has no chat template: the chat is scored as a plain Human/Assistant transcript "
+                "(--chat-template FILE sets a template)",
+            )
+        prompt = _transcript(example.prompt)
+        text = f"{prompt} {example.answer}"
+        return _Rendered(text, len(prompt), len(prompt) + 1, len(text), templated=False, notes=notes)
+
+    def apply(*turns: Message, open_turn: bool = False) -> str:
+        rendered = tokenizer.apply_chat_template(
+            [turn._asdict() for turn in turns],
+            chat_template=None if template == "auto" else template,
+            tokenize=False,
+            add_generation_prompt=open_turn,
+        )
+        assert isinstance(rendered, str)
+        return rendered
+
+    try:
+        prompt = apply(*example.prompt, open_turn=True) if example.prompt else ""
+        text = apply(*example.prompt, Message("assistant", example.answer))
+        around = apply(*example.prompt, Message("assistant", _PROBE)).split(_PROBE)
+    except Exception as error:  # the template is the model's own program: whatever it raises is about this chat
+        raise CreditError(f"{example.id}: the chat template rejects this chat: {error}") from error
+    cut = len(prompt)
+    notes = ()
+    if not text.startswith(prompt):
+        cut = next((n for n, (a, b) in enumerate(zip(prompt, text, strict=False)) if a != b), len(text))
+        notes = ("the chat template renders the prompt differently once the answer follows; cut where the two part",)
+    start, stop = cut, len(text)
+    if len(around) == 2 and text.startswith(around[0]) and text.endswith(around[1]):
+        start, stop = len(around[0]), len(text) - len(around[1])
+    else:
+        notes += ("the chat template rewrites the answer; it is shown as rendered",)
+    return _Rendered(text, min(cut, start), start, stop, templated=True, notes=notes)
+
+
+def _transcript(messages: tuple[Message, ...]) -> str:
+    names = {"user": "\n\nHuman: ", "assistant": "\n\nAssistant: "}
+    turns = (names.get(message.role, "") + message.content for message in messages)
+    return "".join(turns) + "\n\nAssistant:"
+
+
+def _tokenise(tokenizer: PreTrainedTokenizerBase, rendered: _Rendered) -> tuple[list[int], list[tuple[int, int]]]:
+    """Ids and the [start, end) characters of each in the text: no gaps, and ends never decrease."""
+    if not tokenizer.is_fast:
+        raise CreditError(
+            f"the tokenizer {type(tokenizer).__name__} cannot say which characters its tokens cover. "
+            "Save a fast version of it (a tokenizer.json) beside the model."
+        )
+    try:
+        encoded = tokenizer(
+            rendered.text,
+            add_special_tokens=not rendered.templated,  # a template writes its own
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+            return_attention_mask=False,
+            verbose=False,
+        )
+    except (UnicodeError, TypeError) as error:  # half of a surrogate pair has no UTF-8 form
+        raise CreditError(f"the text holds characters that cannot be encoded: {error}") from error
+    ids = list(encoded["input_ids"])
+    added = encoded["special_tokens_mask"]
+    while ids and added[len(ids) - 1] and encoded["offset_mapping"][len(ids) - 1][1] == 0:
+        ids.pop()  # an end token that the tokenizer adds by itself: `_end` decides about that
+    spans: list[tuple[int, int]] = []
+    covered = 0
+    for start, end in encoded["offset_mapping"][: len(ids)]:
+        if start == end <= covered:  # a special token that shows no text
+            spans.append((covered, covered))
+        else:  # byte-level tokenizers may leave a leading space out of a token's offsets: it belongs to that token
+            spans.append((min(start, covered), max(end, covered)))
+        covered = spans[-1][1]
+    return ids, spans
+
+
+def _shared(spans: list[tuple[int, int]]) -> list[bool]:
+    """Whether each token shares a character with a neighbour."""
+    overlaps = [a[0] < a[1] and b[0] < a[1] for a, b in pairwise(spans)]
+    return [before or after for before, after in zip([False, *overlaps], [*overlaps, False], strict=True)]
+
+
+def _within(span: tuple[int, int], start: int, stop: int) -> tuple[int, int]:
+    """A span of the text as a span of the answer; what a template wrote around the answer becomes empty."""
+    return min(max(span[0], start), stop) - start, min(max(span[1], start), stop) - start
+
+
+def _name(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
+    name = tokenizer.convert_ids_to_tokens(token_id)
+    return name if isinstance(name, str) else f"<{token_id}>"
+
+
+def _prefix_id(tokenizer: PreTrainedTokenizerBase, example: Example) -> int:
+    for token_id in (tokenizer.bos_token_id, tokenizer.eos_token_id):
+        if token_id is not None:
+            return token_id
+    raise CreditError(
+        f"{example.id}: no prompt, and the tokenizer has no BOS or EOS token to start from. Give a prompt."
+    )
+
+
+def _end(tokenizer: PreTrainedTokenizerBase, tokens: Tokens, rendered: _Rendered, eos: str) -> Tokens:
+    length = len(tokens.answer)
+    inside = next((n for n in range(len(tokens.spans), 0, -1) if tokens.spans[n - 1] != (length, length)), 0)
+    if eos == "never":
+        return replace(
+            tokens,
+            answer_ids=tokens.answer_ids[:inside],
+            pieces=tokens.pieces[:inside],
+            spans=tokens.spans[:inside],
+        )
+    if eos == "auto" and rendered.templated:
+        return replace(tokens, end="template" if inside < len(tokens.spans) else "none")
+    eos_id = tokenizer.eos_token_id
+    if eos_id is None:
+        if eos == "always":
+            raise CreditError("--eos always, but the tokenizer has no EOS token. Use --eos never.")
+        return replace(tokens, notes=(*tokens.notes, "the tokenizer has no EOS token: the answer's end is not scored"))
+    if eos_id in tokens.answer_ids[inside:]:
+        return replace(tokens, end="template")
+    if tokens.answer_ids and tokens.answer_ids[-1] == eos_id:
+        return replace(tokens, end="in-text")
+    return replace(
+        tokens,
+        answer_ids=(*tokens.answer_ids, eos_id),
+        pieces=(*tokens.pieces, _name(tokenizer, eos_id)),
+        spans=(*tokens.spans, (length, length)),
+        end="appended",
+    )
+
+
+def _fit(tokens: Tokens, example: Example, conventions: Conventions, bos_id: int | None) -> Tokens:
+    limit = conventions.max_length
+    prompt, answer = len(tokens.prompt_ids), len(tokens.answer_ids)
+    if limit is None or prompt + answer <= limit:
+        return tokens
+    lengths = f"{example.id}: {prompt} prompt + {answer} answer tokens are over the limit of {limit}"
+    kept = 1 if tokens.prompt_ids[0] == bos_id else 0
+    over = prompt + answer - limit
+    if conventions.truncate == "error":
+        raise CreditError(
+            f"{lengths}. --truncate prompt-start cuts the prompt's first {over} tokens; or raise --max-length."
+        )
+    if over >= prompt - kept:
+        raise CreditError(f"{lengths}, and the answer leaves no room for a prompt. Raise --max-length.")
+    note = f"the prompt's first {over} of {prompt} tokens were cut to fit {limit}"
+    return replace(
+        tokens, prompt_ids=tokens.prompt_ids[:kept] + tokens.prompt_ids[kept + over :], notes=(*tokens.notes, note)
+    )

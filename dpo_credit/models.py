@@ -1,0 +1,262 @@
+"""Loading a policy and its reference: two models, or one base with its adapter on and off.
+
+The only place that loads weights. Only safetensors load, and no code from a model's repository runs, unless asked for.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
+
+from dpo_credit.checkpoints import (
+    EMBEDDED,
+    Checkpoint,
+    Loading,
+    cannot_load,
+    compare_tokenizers,
+    find,
+    from_pretrained_options,
+    load_config,
+    load_tokenizer,
+    max_length,
+    require_safe_weights,
+)
+from dpo_credit.credit import CreditError
+from dpo_credit.logprobs import LanguageModel, causal_lm, in_float32
+
+DEFAULT_BETA = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One side of a pair: a name, what computes its logits, where and in which dtype.
+
+    `module` is the torch module behind `logits`, if there is one.
+    """
+
+    name: str
+    logits: LanguageModel
+    device: torch.device = torch.device("cpu")
+    dtype: str = "float32"
+    module: nn.Module | None = field(default=None, repr=False)
+
+    def in_float32(self) -> AbstractContextManager[None]:
+        """While this is open, `logits` runs in float32: what a half-precision model's error is measured against."""
+        return nullcontext() if self.module is None else in_float32(self.module)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPair:
+    """A DPO policy and the reference that it was trained from, with one tokenizer.
+
+    A side may be a function that loads its model: scoring then holds one model at a time. `max_length` is the most
+    tokens both models take; `notes` hold what the user should be told about the pair.
+    """
+
+    policy: Model | Callable[[], Model]
+    reference: Model | Callable[[], Model]
+    tokenizer: PreTrainedTokenizerBase
+    beta: float = DEFAULT_BETA
+    max_length: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+def load_pair(
+    policy: str | Path | None = None,
+    reference: str | Path | None = None,
+    *,
+    beta: float = DEFAULT_BETA,
+    loading: Loading = Loading(),
+) -> ModelPair:
+    """Load a policy and its reference; the embedded pair where neither is named.
+
+    Args:
+        policy: a directory or a hub id of a causal LM, or of a PEFT adapter.
+        reference: likewise. With an adapter as the policy it defaults to the adapter named "ref" that TRL saves beside
+            it, else to the same base with the adapter off; either way there is one base in memory.
+        beta: the one the policy was trained with.
+        loading: see `Loading`.
+
+    Raises:
+        CreditError: a model cannot be loaded safely, or the two tokenizers differ.
+    """
+    if policy is None and reference is None:
+        policy, reference = EMBEDDED / "policy", EMBEDDED / "reference"
+    if policy is None:
+        raise CreditError(f"reference {reference} without a policy. Name the DPO-trained model with --policy.")
+    devices = _devices(loading.device)
+    chosen = find(policy, "policy", loading)
+    if reference is None and chosen.adapter is None:
+        raise CreditError(
+            f"policy {policy} is a whole model, so its reference is another: name the SFT model it was trained from "
+            "with --reference. (Only an adapter brings its own reference: its base.)"
+        )
+    tokenizer = load_tokenizer(chosen, loading)
+    if reference is None:
+        sides = _load_adapter_pair(chosen, devices[0], loading)
+        notes: tuple[str, ...] = (
+            ("--sequential frees nothing here: policy and reference share one base",) if loading.sequential else ()
+        )
+        return ModelPair(*sides, tokenizer, beta, max_length(chosen, loading), notes + _warn_if_equal(*sides))
+    base = find(reference, "reference", loading)
+    notes = compare_tokenizers(tokenizer, load_tokenizer(base, loading, default=tokenizer))
+    limit = min((n for n in (max_length(chosen, loading), max_length(base, loading)) if n), default=None)
+    loaders = [partial(_load, found, device, loading) for found, device in zip((chosen, base), devices, strict=True)]
+    if loading.sequential:
+        return ModelPair(loaders[0], loaders[1], tokenizer, beta, limit, notes)
+    sides = loaders[0](), loaders[1]()
+    return ModelPair(*sides, tokenizer, beta, limit, notes + _warn_if_equal(*sides))
+
+
+def free() -> None:
+    """Give the memory of models that were dropped back to the device."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _load_module(found: Checkpoint, device: torch.device, loading: Loading) -> nn.Module:
+    if load_config(found, loading).is_encoder_decoder:
+        raise CreditError(f"{found.role} {found.name} is an encoder-decoder; DPO credit needs a causal language model.")
+    if found.local:
+        require_safe_weights(Path(found.path), found, loading)
+    options: dict[str, Any] = {
+        **from_pretrained_options(loading, found.local),
+        "dtype": dtype_for(loading.dtype, device),
+        "use_safetensors": None if loading.allow_pickle else True,
+        "attn_implementation": loading.attn_implementation,
+        "device_map": loading.device_map,
+        "output_loading_info": True,
+    }
+    if loading.quantize:
+        from transformers import BitsAndBytesConfig
+
+        options["quantization_config"] = BitsAndBytesConfig(**{f"load_in_{loading.quantize}": True})
+        options["device_map"] = loading.device_map or {"": device}
+    try:
+        module: Any
+        info: dict[str, Any]
+        module, info = AutoModelForCausalLM.from_pretrained(found.path, **options)  # type: ignore[misc]
+        if options["device_map"] is None:
+            module.to(device)
+    except Exception as error:  # see cannot_load
+        raise cannot_load(found.role, found.name, error) from error
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise CreditError(
+            f"{found.role} {found.name} lacks {len(missing)} weights that its config asks for (first: {missing[0]}). "
+            "Its files are incomplete, or it is no causal language model."
+        )
+    return module.eval().requires_grad_(False)
+
+
+def _load(found: Checkpoint, device: torch.device, loading: Loading) -> Model:
+    module = _load_module(found, device, loading)
+    if found.adapter:
+        module = _with_adapter(module, found, loading)
+    return _model(module, found.name)
+
+
+def _load_adapter_pair(found: Checkpoint, device: torch.device, loading: Loading) -> tuple[Model, Model]:
+    module: Any = _with_adapter(_load_module(found, device, loading), found, loading)
+    policy = _model(module, found.name)
+    if found.ref_adapter:
+        module.load_adapter(found.ref_adapter, adapter_name="ref")
+
+    def reference_logits(ids: torch.Tensor, mask: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        if not found.ref_adapter:
+            with module.disable_adapter():
+                return policy.logits(ids, mask, rows)
+        module.set_adapter("ref")
+        try:
+            return policy.logits(ids, mask, rows)
+        finally:
+            module.set_adapter("default")
+
+    name = f"{found.name} (adapter ref)" if found.ref_adapter else f"{found.path} (adapter off)"
+    return policy, replace(policy, name=name, logits=reference_logits)
+
+
+def _with_adapter(module: nn.Module, found: Checkpoint, loading: Loading) -> nn.Module:
+    from peft import PeftModel
+
+    path = Path(found.adapter or "")
+    if path.is_dir():
+        require_safe_weights(path, found, loading)
+    try:
+        return PeftModel.from_pretrained(module, str(path)).eval().requires_grad_(False)
+    except Exception as error:  # see cannot_load
+        raise cannot_load(f"the adapter of {found.role}", found.name, error) from error
+
+
+def _model(module: nn.Module, name: str) -> Model:
+    parameter = next(module.parameters())
+    dtype = str(module.dtype).removeprefix("torch.")
+    return Model(name, causal_lm(module), parameter.device, dtype, module)
+
+
+def _warn_if_equal(policy: Model, reference: Model) -> tuple[str, ...]:
+    """A note if the two models are the same: every reward is then zero."""
+    if policy.module is None or reference.module is None:
+        return ()
+    if policy.module is reference.module:
+        ups = [weight for name, weight in policy.module.named_parameters() if "lora_B" in name]
+        return (
+            ("the adapter is untrained: policy and reference are equal, so every reward is zero",)
+            if ups and not any(bool(weight.any()) for weight in ups)
+            else ()
+        )
+    ours, theirs = policy.module.state_dict(), reference.module.state_dict()
+    if ours.keys() != theirs.keys():
+        return ()
+    for name, weight in ours.items():  # trained models part at the first tensor or two
+        other = theirs[name].to(weight.device)
+        if weight.shape != other.shape or not torch.equal(weight, other):
+            return ()
+    return ("policy and reference have equal weights, so every reward is zero: is one of the two names wrong?",)
+
+
+def dtype_for(dtype: str, device: torch.device) -> torch.dtype:
+    """bfloat16 on CUDA and float32 elsewhere for "auto", else the dtype of that name."""
+    if dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return getattr(torch, dtype)
+
+
+def _devices(asked: str) -> tuple[torch.device, torch.device]:
+    names = asked.split(",")
+    if len(names) > 2:
+        raise CreditError(
+            f"--device {asked} names {len(names)} devices; give one, or the policy's and the reference's."
+        )
+    devices = [_device(name.strip()) for name in names]
+    return devices[0], devices[-1]
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise CreditError(f"--device {name} is no device; use auto, cpu, cuda, cuda:N or mps.") from error
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise CreditError(f"--device {name} is not supported; use auto, cpu, cuda, cuda:N or mps.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise CreditError(
+            f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices here. Use --device cpu."
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise CreditError("--device mps: torch sees no Apple GPU here. Use --device cpu.")
+    return device

@@ -1,0 +1,247 @@
+"""A Credit in the terminal: the answer as running text, each token shaded by its reward, with sums and a table.
+
+Model and post text is data: it becomes `Text`, never markup, and control characters in it become visible.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rich.console import Group, RenderableType
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from dpo_credit.credit import Alternative, Credit, Segment, margin, preference_probability
+from dpo_credit.views.scale import Scale, Theme, shade, shared_scale
+
+# C0 (but tab and newline), C1, and what reorders or hides text: bidi controls, line separators, the byte-order mark
+_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_BASIC = {
+    -3: "bold black on bright_red",
+    -2: "black on bright_red",
+    -1: "red",
+    1: "blue",
+    2: "black on bright_cyan",
+    3: "bold black on bright_cyan",
+}
+_SIDE_BY_SIDE = 110  # columns from which the two tables stand beside each other
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the terminal can show: its theme, how many colours, how wide, and whether more than ASCII."""
+
+    theme: Theme = "dark"
+    colours: Literal["full", "basic", "none"] = "full"
+    width: int = 80
+    ascii_only: bool = False
+
+    def plain(self, text: str) -> str:
+        """The text with ASCII stand-ins for our own signs, where the terminal shows no more."""
+        if not self.ascii_only:
+            return text
+        for sign, stand_in in (
+            ("▼", "-"),
+            ("▲", "+"),
+            ("π", "pi"),
+            ("−", "-"),
+            ("·", ";"),
+            ("…", "..."),
+            ("↵", "\\n"),
+            ("×", "x"),
+            ("␣", "_"),
+            ("‹", "<"),
+            ("›", ">"),
+        ):
+            text = text.replace(sign, stand_in)
+        return text
+
+
+def render(credits: Sequence[Credit], look: Look, *, labels: Sequence[str] = ("",), rows: int = 5) -> RenderableType:
+    """Answers to one prompt on one colour scale, each with its sums and its `rows` lowest and highest tokens.
+
+    Two answers labelled "chosen" and "rejected" are compared as well (Rafailov et al. 2024, Eq. 8).
+    """
+    scale = shared_scale(credits)
+    parts: list[RenderableType] = []
+    for label, credit in zip(labels, credits, strict=True):
+        if label:
+            parts.append(Text(label, style="bold"))
+        parts += [answer(credit, scale, look), Text(), sums(credit, look), Text()]
+        if rows:
+            parts += [tables(credit, scale, look, rows), Text()]
+    if tuple(labels) == ("chosen", "rejected"):
+        parts += [comparison(credits[0], credits[1], look), Text()]
+    return Group(*parts, legend(scale, credits[0], look))
+
+
+def answer(credit: Credit, scale: Scale, look: Look) -> Text:
+    """The answer as running text."""
+    text = Text(overflow="fold")
+    for segment in credit.segments:
+        shown = visible(segment.text, look) if segment.text else f" {visible(segment.piece, look)}"
+        bare = shown.lstrip(" \n\t")
+        if bare:
+            text.append(shown[: len(shown) - len(bare)])
+        elif "\n" in shown:  # nothing but line breaks: give the reward a sign to stand on
+            bare, shown = look.plain("↵"), "\n"
+            text.append(bare, style(segment.reward, scale, look))
+            text.append(mark(segment.reward, scale, look) + segment.text)
+            continue
+        else:
+            bare = shown
+        text.append(bare, style(segment.reward, scale, look))
+        text.append(mark(segment.reward, scale, look))
+    return text
+
+
+def sums(credit: Credit, look: Look) -> Text:
+    """The answer's reward and the two log-probabilities behind it."""
+    tokens = credit.tokens
+    end = {"appended": ", end token appended", "template": ", closed by the chat template"}.get(tokens.end, "")
+    line = Text(f"reward {signed(credit.reward, look)}", style="bold")
+    logps = f"   log π {credit.policy_logp:.2f}   log π_ref {credit.reference_logp:.2f}".replace("-", "−")
+    line.append(look.plain(f"{logps}   {len(tokens.answer_ids)} tokens{end}"), style="not bold dim")
+    return line
+
+
+def comparison(chosen: Credit, rejected: Credit, look: Look) -> Text:
+    """The margin, and the preference probability that DPO reads from it."""
+    logit = margin(chosen, rejected)
+    probability = preference_probability(logit)
+    return Text.assemble(
+        (f"margin {signed(logit, look)}", "bold"),
+        (
+            f"  P(chosen is preferred) = {probability:.3f}"
+            if probability < 0.9995
+            else "  P(chosen is preferred) > 0.999",
+            "",
+        ),
+    )
+
+
+def tables(credit: Credit, scale: Scale, look: Look, rows: int) -> RenderableType:
+    """The lowest and the highest tokens with their log-probabilities."""
+    ordered = sorted(credit.segments, key=lambda segment: (segment.reward, segment.start))
+    low, high = (
+        _table(title, credit, picked, scale, look)
+        for title, picked in (("lowest", ordered[:rows]), ("highest", ordered[: -rows - 1 : -1]))
+    )
+    if look.width < _SIDE_BY_SIDE:
+        return Group(low, Text(), high)
+    both = Table.grid(padding=(0, 4, 0, 0))
+    both.add_row(low, high)
+    return both
+
+
+def legend(scale: Scale, credit: Credit, look: Look) -> Text:
+    """The scale's colours and numbers."""
+    text = Text(f"{signed(-scale.limit, look)} ", style="dim")
+    if look.colours == "none":
+        marks = look.plain(
+            " ".join(sign * n for sign, n in (("▼", 3), ("▼", 2), ("▼", 1), ("▲", 1), ("▲", 2), ("▲", 3)))
+        )
+        text.append(marks, style="not dim")
+    else:
+        steps = 24 if look.colours == "full" else 6
+        for step in range(steps + 1):
+            position = 2 * step / steps - 1
+            text.append(
+                "  " if look.colours == "basic" else " ", _style(position, 3 if abs(position) > 0.7 else 2, look)
+            )
+    text.append(look.plain(f" {signed(scale.limit, look)}  reward (beta × nats)"))
+    if look.colours != "none":
+        text.append("; underlined: below zero")
+    if scale.noise:
+        text.append(f"; italic: within the {credit.source.dtype} error of {scale.noise:.1g}")
+    return text
+
+
+def style(reward: float, scale: Scale, look: Look) -> Style:
+    """A token's style: a colour for the reward, an underline for a negative one, italics for one within the noise."""
+    strength = scale.strength(reward)
+    if abs(reward) < scale.noise:
+        return Style(italic=True, dim=True)
+    if not strength:
+        return Style.null()
+    return _style(scale.position(reward), strength, look)
+
+
+def _style(position: float, strength: int, look: Look) -> Style:
+    below = position < 0
+    if look.colours == "none":
+        return Style.null()
+    if look.colours == "basic":
+        if not position:
+            return Style.null()
+        return Style.parse(_BASIC[-strength if below else strength]) + Style(underline=below)
+    background, text = shade(position, look.theme)
+    return Style(color=_hex(text), bgcolor=_hex(background), underline=below, bold=strength == 3)
+
+
+def mark(reward: float, scale: Scale, look: Look) -> str:
+    """Without colours, a sign after the token: one to three, by strength."""
+    if look.colours != "none":
+        return ""
+    return look.plain(("▼" if reward < 0 else "▲") * scale.strength(reward))
+
+
+def visible(text: str, look: Look) -> str:
+    """Text with its control and reordering characters written out, so that none acts on the terminal."""
+    text = _HIDDEN.sub(lambda found: f"<U+{ord(found[0]):04X}>", text)
+    return text.encode("ascii", "backslashreplace").decode() if look.ascii_only else text
+
+
+def signed(value: float, look: Look) -> str:
+    """Three significant digits and a sign."""
+    return look.plain(f"{value:+.3g}".replace("-", "−"))
+
+
+def _table(title: str, credit: Credit, picked: Sequence[Segment], scale: Scale, look: Look) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    table.add_column("token", overflow="fold", max_width=36)
+    for heading in ("log π", "log π_ref", "reward"):
+        table.add_column(look.plain(heading), justify="right", no_wrap=True)
+    if credit.policy_top:
+        table.add_column("policy would say", overflow="fold")
+        table.add_column("reference would say", overflow="fold")
+    for segment in picked:
+        cells: list[RenderableType] = [
+            _in_context(credit, segment, scale, look),
+            f"{segment.policy_logp:.3f}",
+            f"{segment.reference_logp:.3f}",
+            Text(signed(segment.reward, look), style="bold" if scale.strength(segment.reward) > 1 else ""),
+        ]
+        if credit.policy_top:
+            cells += [_alternatives(top[segment.start], look) for top in (credit.policy_top, credit.reference_top)]
+        table.add_row(*cells)
+    return table
+
+
+def _in_context(credit: Credit, segment: Segment, scale: Scale, look: Look) -> Text:
+    full, (start, _) = credit.tokens.answer, credit.tokens.spans[segment.start]
+    end = start + len(segment.text)
+    word = segment.text.strip() and visible(segment.text.strip(), look)
+    shown = word or visible(segment.piece, look).replace(" ", look.plain("␣")).replace("\n", look.plain("↵"))
+    if look.colours == "none":
+        shown = look.plain(f"‹{shown}›")
+    before = visible(" ".join(full[max(0, start - 14) : start].split()), look)
+    after = visible(" ".join(full[end : end + 8].split()), look) if segment.text else ""
+    text = Text()
+    text.append(before + (" " if segment.text[:1].isspace() or full[start - 1 : start].isspace() else ""), style="dim")
+    text.append(shown, style(segment.reward, scale, look) + Style(bold=True))
+    text.append((" " if full[end : end + 1].isspace() else "") + after, style="dim")
+    return text
+
+
+def _alternatives(top: Sequence[Alternative], look: Look) -> Text:
+    cells = (f"{visible(other.piece, look).strip() or repr(other.piece)} {other.logp:.2f}" for other in top)
+    return Text(", ".join(cells))
+
+
+def _hex(colour: tuple[int, int, int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)
