@@ -154,6 +154,8 @@ def from_pretrained_options(loading: Loading, local: bool) -> dict[str, Any]:
 
 def cannot_load(role: str, name: str, error: Exception) -> CreditError:
     """Whatever a library raises on a user's model files is about those files, and worth one line."""
+    if isinstance(error, ImportError) and "bitsandbytes" in str(error):
+        return CreditError(f"{role} {name} is quantised, which needs bitsandbytes: pip install 'dpo-credit[quant]'.")
     said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return CreditError(f"cannot load {role} {name}: {said}")
 

@@ -163,12 +163,12 @@ def _load(found: Checkpoint, device: torch.device, loading: Loading) -> Model:
     module = _load_module(found, device, loading)
     if found.adapter:
         module = _with_adapter(module, found, loading)
-    return _model(module, found.name)
+    return _model(module, found.name, loading)
 
 
 def _load_adapter_pair(found: Checkpoint, device: torch.device, loading: Loading) -> tuple[Model, Model]:
     module: Any = _with_adapter(_load_module(found, device, loading), found, loading)
-    policy = _model(module, found.name)
+    policy = _model(module, found.name, loading)
     if found.ref_adapter:
         module.load_adapter(found.ref_adapter, adapter_name="ref")
 
@@ -198,9 +198,9 @@ def _with_adapter(module: nn.Module, found: Checkpoint, loading: Loading) -> nn.
         raise cannot_load(f"the adapter of {found.role}", found.name, error) from error
 
 
-def _model(module: nn.Module, name: str) -> Model:
+def _model(module: nn.Module, name: str, loading: Loading) -> Model:
     parameter = next(module.parameters())
-    dtype = str(module.dtype).removeprefix("torch.")
+    dtype = loading.quantize or str(module.dtype).removeprefix("torch.")
     return Model(name, causal_lm(module), parameter.device, dtype, module)
 
 

@@ -121,8 +121,8 @@ def _sample(batch: Sequence[Tokens]) -> list[int]:
 
 
 def _exact(model: Model, batch: Sequence[Tokens]) -> list[Scored] | None:
-    """The sample once more with the body in float32; None where the body already is."""
-    if model.dtype == "float32":
+    """The sample once more with a half-precision body in float32; None for any other."""
+    if model.dtype not in ("bfloat16", "float16"):
         return None
     with model.in_float32():
         return score_tokens(model.logits, [batch[i] for i in _sample(batch)], model.device)

@@ -21,7 +21,10 @@ def score(
         str | None, typer.Option("--json", metavar="FILE", help="Write one JSON object; - is stdout, without the view.")
     ] = None,
     svg: Annotated[Path | None, typer.Option("--svg", help="Save the view as a picture.")] = None,
-    rows: Annotated[int, typer.Option("--rows", min=0, help="Lowest and highest tokens in the tables.")] = 5,
+    rows: Annotated[
+        int | None,
+        typer.Option("--rows", min=0, help="Lowest and highest tokens in the tables.", show_default="5; 0 for lists"),
+    ] = None,
     top_k: Annotated[int, typer.Option("--top-k", min=0, help="Show what each model would rather have said.")] = 0,
     prompt_key: Annotated[str | None, typer.Option("--prompt-key", help="The field that holds the prompt.")] = None,
     answer_key: Annotated[str | None, typer.Option("--answer-key", help="The field that holds the answer.")] = None,

@@ -43,7 +43,7 @@ class Talk:
         kind: str,
         *,
         theme: Literal["auto", "dark", "light"],
-        rows: int,
+        rows: int | None,
         svg: Path | None,
     ) -> None:
         """The terminal view on stdout, and as a picture if that is asked for."""

@@ -19,7 +19,8 @@ def fragment(credit: Credit) -> str:
     cells = []
     for segment in credit.segments:
         background, text = shade(scale.position(segment.reward), "light")
-        cells.append({"segment": segment, "background": f"rgb{background}", "text": f"rgb{text}"})
+        below = segment.reward < 0 and scale.strength(segment.reward) > 0
+        cells.append({"segment": segment, "background": f"rgb{background}", "text": f"rgb{text}", "below": below})
     return _environment().get_template("credit.html").render(credit=credit, cells=cells, scale=scale)
 
 

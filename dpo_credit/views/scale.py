@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -31,6 +32,11 @@ class Scale:
         if not self.limit or abs(reward) < self.noise:
             return 0.0
         return max(-1.0, min(1.0, reward / self.limit))
+
+    @property
+    def decimals(self) -> int:
+        """Decimals that give the scale's limit three significant digits; from 2 to 9."""
+        return max(2, min(9, 2 - math.floor(math.log10(self.limit)))) if self.limit else 2
 
     def strength(self, reward: float) -> int:
         """0 (no reward to speak of), 1 (slight), 2 (clear) or 3 (strong)."""

@@ -28,7 +28,8 @@ _BASIC = {
     2: "black on bright_cyan",
     3: "bold black on bright_cyan",
 }
-_SIDE_BY_SIDE = 110  # columns from which the two tables stand beside each other
+_SIDE_BY_SIDE = 140  # columns from which the two tables stand beside each other
+_CONTEXT, _BEFORE = 32, 14  # columns of a token with its neighbours, and of those before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,42 +62,51 @@ class Look:
         return text
 
 
-def render(credits: Sequence[Credit], look: Look, *, labels: Sequence[str] = ("",), rows: int = 5) -> RenderableType:
-    """Answers to one prompt on one colour scale, each with its sums and its `rows` lowest and highest tokens.
+def render(
+    credits: Sequence[Credit], look: Look, *, labels: Sequence[str] = ("",), rows: int | None = None
+) -> RenderableType:
+    """Answers to one prompt on one colour scale, their sums, and the `rows` lowest and highest tokens of each.
 
-    Two answers labelled "chosen" and "rejected" are compared as well (Rafailov et al. 2024, Eq. 8).
+    `rows` is 5 for one or two answers and 0 for more, if not given. Two answers labelled "chosen" and "rejected" are
+    compared as well (Rafailov et al. 2024, Eq. 8).
     """
     scale = shared_scale(credits)
+    if rows is None:
+        rows = 5 if len(credits) <= 2 else 0
     parts: list[RenderableType] = []
     for label, credit in zip(labels, credits, strict=True):
         if label:
             parts.append(Text(label, style="bold"))
-        parts += [answer(credit, scale, look), Text(), sums(credit, look), Text()]
-        if rows:
-            parts += [tables(credit, scale, look, rows), Text()]
+        parts += [answer(credit, scale, look), sums(credit, look), Text()]
     if tuple(labels) == ("chosen", "rejected"):
         parts += [comparison(credits[0], credits[1], look), Text()]
-    return Group(*parts, legend(scale, credits[0], look))
+    parts.append(legend(scale, credits[0], look))
+    for label, credit in zip(labels, credits, strict=True) if rows else ():
+        parts += [Text(), tables(credit, scale, look, rows, label)]
+    return Group(*parts)
 
 
 def answer(credit: Credit, scale: Scale, look: Look) -> Text:
     """The answer as running text."""
     text = Text(overflow="fold")
     for segment in credit.segments:
-        shown = visible(segment.text, look) if segment.text else f" {visible(segment.piece, look)}"
-        bare = shown.lstrip(" \n\t")
-        if bare:
-            text.append(shown[: len(shown) - len(bare)])
-        elif "\n" in shown:  # nothing but line breaks: give the reward a sign to stand on
-            bare, shown = look.plain("↵"), "\n"
-            text.append(bare, style(segment.reward, scale, look))
-            text.append(mark(segment.reward, scale, look) + segment.text)
-            continue
-        else:
-            bare = shown
-        text.append(bare, style(segment.reward, scale, look))
-        text.append(mark(segment.reward, scale, look))
+        before, cell, after = _cell(segment, look)
+        text.append(before if text else before.removeprefix(" "))  # no gap where the prompt ended
+        text.append(cell, style(segment.reward, scale, look))
+        text.append(mark(segment.reward, scale, look) + after)
     return text
+
+
+def _cell(segment: Segment, look: Look) -> tuple[str, str, str]:
+    """What is shown for a segment, between the white space around it; a line break gets a sign to be shaded."""
+    if not segment.text:
+        return " ", visible(segment.piece, look), ""
+    shown = visible(segment.text, look)
+    cell = shown.strip(" \t\n")
+    if cell:
+        before, _, after = shown.partition(cell)
+        return before, cell, after
+    return ("", look.plain("↵"), shown) if "\n" in shown else ("", shown, "")
 
 
 def sums(credit: Credit, look: Look) -> Text:
@@ -124,14 +134,14 @@ def comparison(chosen: Credit, rejected: Credit, look: Look) -> Text:
     )
 
 
-def tables(credit: Credit, scale: Scale, look: Look, rows: int) -> RenderableType:
+def tables(credit: Credit, scale: Scale, look: Look, rows: int, label: str = "") -> RenderableType:
     """The lowest and the highest tokens with their log-probabilities."""
     ordered = sorted(credit.segments, key=lambda segment: (segment.reward, segment.start))
     low, high = (
-        _table(title, credit, picked, scale, look)
+        _table(f"{title} {f'in {label} ' if label else ''}", credit, picked, scale, look)
         for title, picked in (("lowest", ordered[:rows]), ("highest", ordered[: -rows - 1 : -1]))
     )
-    if look.width < _SIDE_BY_SIDE:
+    if look.width < _SIDE_BY_SIDE or credit.policy_top:
         return Group(low, Text(), high)
     both = Table.grid(padding=(0, 4, 0, 0))
     both.add_row(low, high)
@@ -147,15 +157,15 @@ def legend(scale: Scale, credit: Credit, look: Look) -> Text:
         )
         text.append(marks, style="not dim")
     else:
-        steps = 24 if look.colours == "full" else 6
+        steps = 20 if look.colours == "full" else 6
         for step in range(steps + 1):
             position = 2 * step / steps - 1
             text.append(
                 "  " if look.colours == "basic" else " ", _style(position, 3 if abs(position) > 0.7 else 2, look)
             )
-    text.append(look.plain(f" {signed(scale.limit, look)}  reward (beta × nats)"))
+    text.append(look.plain(f" {signed(scale.limit, look)}  reward, beta × nats"))
     if look.colours != "none":
-        text.append("; underlined: below zero")
+        text.append("; underlined below 0")
     if scale.noise:
         text.append(f"; italic: within the {credit.source.dtype} error of {scale.noise:.1g}")
     return text
@@ -187,7 +197,8 @@ def mark(reward: float, scale: Scale, look: Look) -> str:
     """Without colours, a sign after the token: one to three, by strength."""
     if look.colours != "none":
         return ""
-    return look.plain(("▼" if reward < 0 else "▲") * scale.strength(reward))
+    signs = look.plain("▼" if reward < 0 else "▲") * scale.strength(reward)
+    return f"[{signs}]" if signs and look.ascii_only else signs
 
 
 def visible(text: str, look: Look) -> str:
@@ -196,25 +207,27 @@ def visible(text: str, look: Look) -> str:
     return text.encode("ascii", "backslashreplace").decode() if look.ascii_only else text
 
 
-def signed(value: float, look: Look) -> str:
-    """Three significant digits and a sign."""
-    return look.plain(f"{value:+.3g}".replace("-", "−"))
+def signed(value: float, look: Look, decimals: int | None = None) -> str:
+    """A sign and three significant digits, or so many decimals."""
+    return look.plain((f"{value:+.3g}" if decimals is None else f"{value:+.{decimals}f}").replace("-", "−"))
 
 
 def _table(title: str, credit: Credit, picked: Sequence[Segment], scale: Scale, look: Look) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
-    table.add_column("token", overflow="fold", max_width=36)
+    table = Table(title=title.strip(), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    table.add_column(Text("token", style="bold"), overflow="fold", min_width=_CONTEXT, max_width=_CONTEXT)
     for heading in ("log π", "log π_ref", "reward"):
-        table.add_column(look.plain(heading), justify="right", no_wrap=True)
+        table.add_column(look.plain(heading), justify="right", no_wrap=True, min_width=9)
     if credit.policy_top:
         table.add_column("policy would say", overflow="fold")
         table.add_column("reference would say", overflow="fold")
     for segment in picked:
         cells: list[RenderableType] = [
             _in_context(credit, segment, scale, look),
-            f"{segment.policy_logp:.3f}",
-            f"{segment.reference_logp:.3f}",
-            Text(signed(segment.reward, look), style="bold" if scale.strength(segment.reward) > 1 else ""),
+            look.plain(f"{segment.policy_logp:.3f}".replace("-", "−")),
+            look.plain(f"{segment.reference_logp:.3f}".replace("-", "−")),
+            Text(
+                signed(segment.reward, look, scale.decimals), style="bold" if scale.strength(segment.reward) > 1 else ""
+            ),
         ]
         if credit.policy_top:
             cells += [_alternatives(top[segment.start], look) for top in (credit.policy_top, credit.reference_top)]
@@ -223,18 +236,22 @@ def _table(title: str, credit: Credit, picked: Sequence[Segment], scale: Scale, 
 
 
 def _in_context(credit: Credit, segment: Segment, scale: Scale, look: Look) -> Text:
+    """The token among its neighbours, with what comes before it set flush right, so that the tokens line up."""
     full, (start, _) = credit.tokens.answer, credit.tokens.spans[segment.start]
     end = start + len(segment.text)
-    word = segment.text.strip() and visible(segment.text.strip(), look)
-    shown = word or visible(segment.piece, look).replace(" ", look.plain("␣")).replace("\n", look.plain("↵"))
+    shown = visible(segment.text.strip(), look)
+    if not shown:
+        shown = visible(segment.piece, look).replace(" ", look.plain("␣")).replace("\n", look.plain("↵"))
     if look.colours == "none":
         shown = look.plain(f"‹{shown}›")
-    before = visible(" ".join(full[max(0, start - 14) : start].split()), look)
-    after = visible(" ".join(full[end : end + 8].split()), look) if segment.text else ""
-    text = Text()
-    text.append(before + (" " if segment.text[:1].isspace() or full[start - 1 : start].isspace() else ""), style="dim")
+    start += len(segment.text) - len(segment.text.lstrip())
+    before = Text(visible(full[max(0, start - 2 * _BEFORE) : start].replace("\n", " "), look), style="dim")
+    excess = before.cell_len - _BEFORE
+    before = before[max(0, excess) :] if excess > 0 else before
+    text = Text(" " * max(0, _BEFORE - before.cell_len)).append_text(before)
     text.append(shown, style(segment.reward, scale, look) + Style(bold=True))
-    text.append((" " if full[end : end + 1].isspace() else "") + after, style="dim")
+    text.append(visible(full[end : end + _CONTEXT] if segment.text else "", look).replace("\n", " "), style="dim")
+    text.truncate(_CONTEXT)
     return text
 
 

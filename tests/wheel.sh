@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Prove that the wheel stands alone: a clean environment outside the checkout scores with the embedded pair, renders a
+# notebook cell from the shipped templates, and finds the shipped schema.
+set -euo pipefail
+python=$1 torch=$2 wheel=$(realpath "$3")
+clean=$(mktemp -d)
+trap 'rm -rf "$clean"' EXIT
+"$python" -m venv "$clean/venv"
+"$clean/venv/bin/python" -m pip install --quiet "$torch"
+"$clean/venv/bin/python" -m pip install --quiet "$wheel"
+cd "$clean"
+printf 'I earn $50K and they offer $90K.\n\nTL;DR: They offer $90K.\n' > post.txt
+venv/bin/dpo-credit score post.txt --json scored.json
+venv/bin/python - <<'PY'
+import json
+from pathlib import Path
+
+import dpo_credit
+from dpo_credit import Example, load_pair, score
+
+assert ".venv" not in dpo_credit.__file__ and "site-packages" in dpo_credit.__file__, dpo_credit.__file__
+record = json.loads(Path("scored.json").read_text())
+assert record["policy"] == "embedded policy", record["policy"]
+(credit,) = score(load_pair(), [Example("TL;DR:", " They offer $90K.")])
+assert "<span" in credit._repr_html_()
+assert (Path(dpo_credit.__file__).parent / "schema.json").is_file()
+print("the wheel scores, renders and ships its schema")
+PY
