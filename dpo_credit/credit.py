@@ -7,9 +7,12 @@ Pure data: nothing here needs torch, a tokenizer or a terminal.
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+_SENTENCE_END = re.compile(r"[.!?。！？…][\"')\]”’]*\s*$|\n\s*$")
 
 
 class CreditError(Exception):
@@ -172,6 +175,26 @@ class Credit:
             for start, stop in _whole_character_runs(self.tokens)
         )
 
+    def by(self, unit: Literal["token", "word", "sentence"]) -> tuple[Segment, ...]:
+        """Segments summed over words (a run up to the next white space) or sentences; the texts concatenate likewise.
+
+        A unit takes its leading white space with it. A token that shows no text stays a unit of its own, and one that
+        spans several words belongs to the word it starts in.
+        """
+        if unit == "token":
+            return self.segments
+        groups: list[list[Segment]] = []
+        text = ""  # of the group so far
+        for segment in self.segments:
+            joins = bool(groups) and bool(segment.text) and bool(groups[-1][-1].text)
+            if joins and _continues(text, segment.text, unit):
+                groups[-1].append(segment)
+                text += segment.text
+            else:
+                groups.append([segment])
+                text = segment.text
+        return tuple(map(_joined, groups))
+
     def _repr_html_(self) -> str:
         from dpo_credit.views.html import fragment  # a notebook asks for this; scoring never does
 
@@ -212,6 +235,27 @@ def _whole_character_runs(tokens: Tokens) -> list[tuple[int, int]]:
             runs.append((t, t + 1))
         covered = max(covered, end)
     return runs
+
+
+def _continues(text: str, added: str, unit: str) -> bool:
+    """Whether what is added still belongs to the word or sentence so far."""
+    if not text.strip():
+        return True  # leading white space goes with what follows it
+    if unit == "word":
+        return not (added[0].isspace() or text[-1].isspace())
+    return not _SENTENCE_END.search(text) or not (added[0].isspace() or text[-1].isspace())
+
+
+def _joined(segments: list[Segment]) -> Segment:
+    return Segment(
+        text="".join(segment.text for segment in segments),
+        reward=math.fsum(segment.reward for segment in segments),
+        start=segments[0].start,
+        stop=segments[-1].stop,
+        policy_logp=math.fsum(segment.policy_logp for segment in segments),
+        reference_logp=math.fsum(segment.reference_logp for segment in segments),
+        piece="".join(segment.piece for segment in segments),
+    )
 
 
 def _is_boundary(text: str, at: int) -> bool:

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from dpo_credit.align import Diff
 from dpo_credit.credit import Alternative, Credit, margin, preference_probability
 from dpo_credit.records import Row
 
@@ -73,6 +76,45 @@ class ListRecord:
     completions: list[CreditRecord]
 
 
+@dataclass(frozen=True, slots=True)
+class EditRecord:
+    """One edit: [start, end) characters, texts and summed rewards on both sides; `delta` is its share of the margin."""
+
+    chosen_span: tuple[int, int]
+    rejected_span: tuple[int, int]
+    chosen_text: str
+    rejected_text: str
+    chosen_reward: float
+    rejected_reward: float
+    delta: float
+
+
+@dataclass(frozen=True, slots=True)
+class EchoRecord:
+    """How far the untouched tokens after the first edit moved, and the signed sum over all untouched ones."""
+
+    mean_abs: float
+    max_abs: float
+    sum: float
+
+
+@dataclass(frozen=True, slots=True)
+class DiffRecord:
+    """Two answers to one prompt, aligned: `margin` = the sum of the edits' deltas + `echo.sum`."""
+
+    schema: Literal["dpo-credit/diff@1"]
+    id: str
+    chosen: CreditRecord
+    rejected: CreditRecord
+    edits: list[EditRecord]
+    echo: EchoRecord
+    margin: float
+    preference_probability: float
+
+
+Record = CreditRecord | PreferenceRecord | ListRecord | DiffRecord
+
+
 def credit_record(credit: Credit) -> CreditRecord:
     """One answer's record, numbers unrounded."""
     tokens, source = credit.tokens, credit.source
@@ -102,7 +144,7 @@ def credit_record(credit: Credit) -> CreditRecord:
     )
 
 
-def row_record(row: Row, credits: tuple[Credit, ...]) -> CreditRecord | PreferenceRecord | ListRecord:
+def row_record(row: Row, credits: Sequence[Credit]) -> CreditRecord | PreferenceRecord | ListRecord:
     """A scored row's record.
 
     Raises:
@@ -117,16 +159,41 @@ def row_record(row: Row, credits: tuple[Credit, ...]) -> CreditRecord | Preferen
     return PreferenceRecord(row.id, records[0], records[1], logit, preference_probability(logit))
 
 
-def to_json(row: Row, credits: tuple[Credit, ...]) -> str:
-    """One line of JSON. The row's other columns follow the record's; one of the same name becomes `input_<name>`."""
-    record: dict[str, Any] = asdict(row_record(row, credits), dict_factory=_without_unasked)
-    for name, value in row.columns.items():
-        record[f"input_{name}" if name in record else name] = value
-    line = json.dumps(record, ensure_ascii=False, allow_nan=False)
+def diff_record(diff: Diff, row_id: str) -> DiffRecord:
+    """An alignment's record, numbers unrounded."""
+    return DiffRecord(
+        schema="dpo-credit/diff@1",
+        id=row_id,
+        chosen=credit_record(diff.chosen),
+        rejected=credit_record(diff.rejected),
+        edits=[
+            EditRecord(
+                edit.chosen_span,
+                edit.rejected_span,
+                edit.chosen_text,
+                edit.rejected_text,
+                edit.chosen_reward,
+                edit.rejected_reward,
+                edit.delta,
+            )
+            for edit in diff.edits
+        ],
+        echo=EchoRecord(diff.echo_mean_abs, diff.echo_max_abs, math.fsum(diff.echo)),
+        margin=diff.margin,
+        preference_probability=diff.preference_probability,
+    )
+
+
+def to_json(record: Record, columns: dict[str, Any] | None = None) -> str:
+    """One line of JSON. A row's other columns follow the record's; one of the same name becomes `input_<name>`."""
+    fields: dict[str, Any] = asdict(record, dict_factory=_without_unasked)
+    for name, value in (columns or {}).items():
+        fields[f"input_{name}" if name in fields else name] = value
+    line = json.dumps(fields, ensure_ascii=False, allow_nan=False)
     try:
         line.encode()
     except UnicodeEncodeError:  # a passed-through column holds half a surrogate pair, which only an escape can carry
-        line = json.dumps(record)
+        line = json.dumps(fields)
     return line
 
 

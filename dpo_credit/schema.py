@@ -6,16 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dpo_credit.output import CreditRecord, ListRecord, PreferenceRecord
+from dpo_credit.output import Record
 
 SHIPPED = Path(__file__).parent / "schema.json"
 
 
 def json_schema() -> dict[str, Any]:
-    """Draft 2020-12; a scored answer, a preference or a list of answers, each with any other columns."""
+    """Draft 2020-12; a scored answer, a preference, a list of answers or a diff, each with any other columns."""
     from pydantic import TypeAdapter
 
-    schema = TypeAdapter(CreditRecord | PreferenceRecord | ListRecord).json_schema(mode="serialization")
+    schema = TypeAdapter(Record).json_schema(mode="serialization")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "dpo-credit/credit@1", **schema}
 
 

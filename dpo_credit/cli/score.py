@@ -55,8 +55,8 @@ def score(
         credits = tuple(run(pair, row.examples, conventions=options.conventions(), top_k=top_k))
     talk.notes(note for credit in credits for note in credit.tokens.notes)
     if json is not None:
-        from dpo_credit.output import to_json
+        from dpo_credit.output import row_record, to_json
 
-        write(json, to_json(row, credits) + "\n")
+        write(json, to_json(row_record(row, credits), row.columns) + "\n")
     if json != "-":
         talk.show(credits, row.kind, theme=theme, rows=rows, svg=svg)

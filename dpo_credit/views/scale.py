@@ -1,21 +1,37 @@
-"""One colour scale for every view: diverging, neutral at zero, blue above and orange below (told apart by any eye)."""
+"""One colour scale for every view: diverging and neutral at zero, in colours that any eye tells apart.
+
+The paper's own look is there too: a sequential scale on which darker is higher.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from dpo_credit.credit import Credit
 
 Theme = Literal["dark", "light"]
+Unit = Literal["token", "word", "sentence"]
+Palette = Literal["orange-blue", "purple-green", "paper"]
+PALETTES: tuple[Palette, ...] = get_args(Palette)
 RGB = tuple[int, int, int]
 
-# the colours at zero, at the lowest reward and at the highest, per theme of the page or terminal
-_ENDS: dict[Theme, tuple[RGB, RGB, RGB]] = {
-    "dark": ((38, 38, 42), (255, 122, 26), (70, 160, 255)),
-    "light": ((250, 250, 250), (216, 84, 0), (0, 96, 176)),
+# the colours at the lowest reward, at zero and at the highest, per theme of the page or terminal
+_STOPS: dict[Palette, dict[Theme, tuple[RGB, RGB, RGB]]] = {
+    "orange-blue": {
+        "dark": ((255, 122, 26), (38, 38, 42), (70, 160, 255)),
+        "light": ((216, 84, 0), (250, 250, 250), (0, 96, 176)),
+    },
+    "purple-green": {
+        "dark": ((196, 120, 255), (38, 38, 42), (52, 190, 110)),
+        "light": ((118, 42, 131), (250, 250, 250), (16, 110, 50)),
+    },
+    "paper": {
+        "dark": ((236, 244, 236), (120, 172, 128), (12, 66, 34)),
+        "light": ((250, 252, 250), (136, 190, 144), (12, 66, 34)),
+    },
 }
 _STEPS = (0.12, 0.4, 0.75)  # shares of the limit from which a reward counts as slight, clear, strong
 
@@ -26,6 +42,7 @@ class Scale:
 
     limit: float
     noise: float = 0.0
+    palette: Palette = "orange-blue"
 
     def position(self, reward: float) -> float:
         """Where a reward lies, from -1 to 1; 0 for one within the noise floor."""
@@ -33,38 +50,59 @@ class Scale:
             return 0.0
         return max(-1.0, min(1.0, reward / self.limit))
 
-    @property
-    def decimals(self) -> int:
-        """Decimals that give the scale's limit three significant digits; from 2 to 9."""
-        return max(2, min(9, 2 - math.floor(math.log10(self.limit)))) if self.limit else 2
+    def shade(self, reward: float, theme: Theme) -> tuple[RGB, RGB]:
+        """Background and text colour of a reward."""
+        return shade(self.position(reward), theme, self.palette)
 
     def strength(self, reward: float) -> int:
         """0 (no reward to speak of), 1 (slight), 2 (clear) or 3 (strong)."""
         return sum(abs(self.position(reward)) >= step for step in _STEPS)
 
+    @property
+    def decimals(self) -> int:
+        """Decimals that give the scale's limit three significant digits; from 2 to 9."""
+        return max(2, min(9, 2 - math.floor(math.log10(self.limit)))) if self.limit else 2
 
-def shared_scale(credits: Iterable[Credit]) -> Scale:
-    """One scale for all the answers compared, robust to one outlier.
 
-    The limit is the second largest magnitude of any segment's reward, but no less than a quarter of the largest: an
-    outlier cannot grey out the rest, and noise around a single real reward cannot pass for colour.
+@dataclass(frozen=True, slots=True)
+class Shading:
+    """How a view colours: what it sums rewards over, where the colours end, and which they are.
+
+    `limit`: "shared" (one scale for all answers compared), "per-answer", or the reward at which the colours end.
     """
-    credits = list(credits)
-    largest = sorted((abs(segment.reward) for credit in credits for segment in credit.segments), reverse=True)
-    limit = max(largest[min(1, len(largest) - 1)], largest[0] / 4)
-    return Scale(limit, max(credit.noise for credit in credits))
+
+    unit: Unit = "token"
+    limit: Literal["shared", "per-answer"] | float = "shared"
+    palette: Palette = "orange-blue"
+
+    def scales(self, credits: Sequence[Credit]) -> tuple[Scale, ...]:
+        """A scale for each answer; the same for all but with "per-answer"."""
+        noise = max(credit.noise for credit in credits)
+        if self.limit == "per-answer":
+            return tuple(Scale(_robust_limit(self._rewards([credit])), noise, self.palette) for credit in credits)
+        limit = _robust_limit(self._rewards(credits)) if self.limit == "shared" else self.limit
+        return (Scale(limit, noise, self.palette),) * len(credits)
+
+    def _rewards(self, credits: Iterable[Credit]) -> Iterable[float]:
+        return (segment.reward for credit in credits for segment in credit.by(self.unit))
 
 
-def shade(position: float, theme: Theme) -> tuple[RGB, RGB]:
+def _robust_limit(rewards: Iterable[float]) -> float:
+    """Where the colours end: the second largest magnitude, but no less than a quarter of the largest.
+
+    So one outlier cannot grey out the rest, and noise around a single real reward cannot pass for colour.
+    """
+    largest = sorted(map(abs, rewards), reverse=True)
+    return max(largest[min(1, len(largest) - 1)], largest[0] / 4)
+
+
+def shade(position: float, theme: Theme, palette: Palette = "orange-blue") -> tuple[RGB, RGB]:
     """Background and text colour for a position from -1 to 1; their contrast is at least 4.5:1 (WCAG AA)."""
-    neutral, low, high = _ENDS[theme]
-    end = low if position < 0 else high
-    weight = abs(position)
-    background = tuple(round(a + (b - a) * weight) for a, b in zip(neutral, end, strict=True))
-    red, green, blue = background
-    black, white = (0, 0, 0), (255, 255, 255)
-    rgb = (red, green, blue)
-    return rgb, max((black, white), key=lambda text: contrast(rgb, text))
+    low, neutral, high = _STOPS[palette][theme]
+    end, weight = (low if position < 0 else high), abs(position)
+    red, green, blue = (round(a + (b - a) * weight) for a, b in zip(neutral, end, strict=True))
+    background = (red, green, blue)
+    return background, max(((0, 0, 0), (255, 255, 255)), key=lambda text: contrast(background, text))
 
 
 def contrast(a: RGB, b: RGB) -> float:

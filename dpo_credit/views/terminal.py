@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dpo_credit.credit import Alternative, Credit, Segment, margin, preference_probability
-from dpo_credit.views.scale import Scale, Theme, shade, shared_scale
+from dpo_credit.views.scale import Palette, Scale, Shading, Theme, Unit, shade
 
 # C0 (but tab and newline), C1, and what reorders or hides text: bidi controls, line separators, the byte-order mark
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
@@ -63,33 +63,41 @@ class Look:
 
 
 def render(
-    credits: Sequence[Credit], look: Look, *, labels: Sequence[str] = ("",), rows: int | None = None
+    credits: Sequence[Credit],
+    look: Look,
+    *,
+    labels: Sequence[str] = ("",),
+    rows: int | None = None,
+    shading: Shading = Shading(),
 ) -> RenderableType:
-    """Answers to one prompt on one colour scale, their sums, and the `rows` lowest and highest tokens of each.
+    """Answers to one prompt, their sums, and the `rows` lowest and highest tokens (or words, or sentences) of each.
 
     `rows` is 5 for one or two answers and 0 for more, if not given. Two answers labelled "chosen" and "rejected" are
     compared as well (Rafailov et al. 2024, Eq. 8).
     """
-    scale = shared_scale(credits)
     if rows is None:
         rows = 5 if len(credits) <= 2 else 0
+    scales = shading.scales(credits)
+    each = list(zip(labels, credits, scales, strict=True))
     parts: list[RenderableType] = []
-    for label, credit in zip(labels, credits, strict=True):
+    for label, credit, scale in each:
         if label:
             parts.append(Text(label, style="bold"))
-        parts += [answer(credit, scale, look), sums(credit, look), Text()]
+        parts += [answer(credit, scale, look, shading.unit), sums(credit, look)]
+        parts += [legend(scale, credit, look), Text()] if shading.limit == "per-answer" else [Text()]
     if tuple(labels) == ("chosen", "rejected"):
         parts += [comparison(credits[0], credits[1], look), Text()]
-    parts.append(legend(scale, credits[0], look))
-    for label, credit in zip(labels, credits, strict=True) if rows else ():
-        parts += [Text(), tables(credit, scale, look, rows, label)]
-    return Group(*parts)
+    if shading.limit != "per-answer":
+        parts += [legend(scales[0], credits[0], look), Text()]
+    for label, credit, scale in each if rows else ():
+        parts += [tables(credit.by(shading.unit), credit, scale, look, rows, label), Text()]
+    return Group(*parts[:-1])
 
 
-def answer(credit: Credit, scale: Scale, look: Look) -> Text:
+def answer(credit: Credit, scale: Scale, look: Look, unit: Unit = "token") -> Text:
     """The answer as running text."""
     text = Text(overflow="fold")
-    for segment in credit.segments:
+    for segment in credit.by(unit):
         before, cell, after = _cell(segment, look)
         text.append(before if text else before.removeprefix(" "))  # no gap where the prompt ended
         text.append(cell, style(segment.reward, scale, look))
@@ -134,9 +142,11 @@ def comparison(chosen: Credit, rejected: Credit, look: Look) -> Text:
     )
 
 
-def tables(credit: Credit, scale: Scale, look: Look, rows: int, label: str = "") -> RenderableType:
-    """The lowest and the highest tokens with their log-probabilities."""
-    ordered = sorted(credit.segments, key=lambda segment: (segment.reward, segment.start))
+def tables(
+    segments: Sequence[Segment], credit: Credit, scale: Scale, look: Look, rows: int, label: str = ""
+) -> RenderableType:
+    """The lowest and the highest of an answer's segments with their log-probabilities."""
+    ordered = sorted(segments, key=lambda segment: (segment.reward, segment.start))
     low, high = (
         _table(f"{title} {f'in {label} ' if label else ''}", credit, picked, scale, look)
         for title, picked in (("lowest", ordered[:rows]), ("highest", ordered[: -rows - 1 : -1]))
@@ -161,7 +171,8 @@ def legend(scale: Scale, credit: Credit, look: Look) -> Text:
         for step in range(steps + 1):
             position = 2 * step / steps - 1
             text.append(
-                "  " if look.colours == "basic" else " ", _style(position, 3 if abs(position) > 0.7 else 2, look)
+                "  " if look.colours == "basic" else " ",
+                _style(position, 3 if abs(position) > 0.7 else 2, look, scale.palette),
             )
     text.append(look.plain(f" {signed(scale.limit, look)}  reward, beta × nats"))
     if look.colours != "none":
@@ -178,10 +189,10 @@ def style(reward: float, scale: Scale, look: Look) -> Style:
         return Style(italic=True, dim=True)
     if not strength:
         return Style.null()
-    return _style(scale.position(reward), strength, look)
+    return _style(scale.position(reward), strength, look, scale.palette)
 
 
-def _style(position: float, strength: int, look: Look) -> Style:
+def _style(position: float, strength: int, look: Look, palette: Palette) -> Style:
     below = position < 0
     if look.colours == "none":
         return Style.null()
@@ -189,7 +200,7 @@ def _style(position: float, strength: int, look: Look) -> Style:
         if not position:
             return Style.null()
         return Style.parse(_BASIC[-strength if below else strength]) + Style(underline=below)
-    background, text = shade(position, look.theme)
+    background, text = shade(position, look.theme, palette)
     return Style(color=_hex(text), bgcolor=_hex(background), underline=below, bold=strength == 3)
 
 

@@ -1,0 +1,143 @@
+"""Two answers to one prompt: what was edited, what each edit earned, and how far the untouched rest moved (its echo).
+
+Words are matched with difflib; a token counts as untouched if its characters lie in matched words on both sides and
+both tokenizers' cuts agree there. All other tokens belong to an edit, so the parts add up to the margin.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from bisect import bisect_left
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import accumulate, pairwise
+
+from dpo_credit.credit import Credit, Segment, margin, preference_probability
+
+_WORD = re.compile(r"\s*(?:\w+|[^\w\s]|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A stretch that differs: [start, stop) segments of each answer, their characters, texts and summed rewards.
+
+    Either side may be empty (an insertion). `delta` = chosen_reward - rejected_reward: its share of the margin.
+    """
+
+    chosen: tuple[int, int]
+    rejected: tuple[int, int]
+    chosen_span: tuple[int, int]
+    rejected_span: tuple[int, int]
+    chosen_text: str
+    rejected_text: str
+    chosen_reward: float
+    rejected_reward: float
+
+    @property
+    def delta(self) -> float:
+        return self.chosen_reward - self.rejected_reward
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """Two credits and their alignment. `pairs` are the untouched segments: (index in chosen, index in rejected)."""
+
+    chosen: Credit
+    rejected: Credit
+    edits: tuple[Edit, ...]
+    pairs: tuple[tuple[int, int], ...]
+
+    @property
+    def margin(self) -> float:
+        """DPO's logit; the sum of the edits' deltas and of `echo`."""
+        return margin(self.chosen, self.rejected)
+
+    @property
+    def preference_probability(self) -> float:
+        """P(chosen is preferred to rejected) (Rafailov et al. 2024, Eq. 8)."""
+        return preference_probability(self.margin)
+
+    @property
+    def echo(self) -> tuple[float, ...]:
+        """chosen - rejected reward of every untouched segment: zero before the first edit, an echo of it afterwards."""
+        chosen, rejected = self.chosen.segments, self.rejected.segments
+        return tuple(chosen[i].reward - rejected[j].reward for i, j in self.pairs)
+
+    @property
+    def echo_mean_abs(self) -> float:
+        """How far an untouched segment after the first edit moved, on average; 0 if there is none."""
+        after = self._echo_after()
+        return math.fsum(after) / len(after) if after else 0.0
+
+    @property
+    def echo_max_abs(self) -> float:
+        """How far the untouched segment that moved most did; 0 if there is none."""
+        return max(self._echo_after(), default=0.0)
+
+    def _echo_after(self) -> list[float]:
+        first = self.edits[0].chosen[0] if self.edits else math.inf
+        return [abs(moved) for (i, _), moved in zip(self.pairs, self.echo, strict=True) if i >= first]
+
+
+def diff(chosen: Credit, rejected: Credit) -> Diff:
+    """Align two answers to one prompt.
+
+    Raises:
+        CreditError: their prompts, betas or models differ, so their rewards do not compare.
+    """
+    margin(chosen, rejected)
+    ours, theirs = _Side(chosen), _Side(rejected)
+    pairs = _untouched(ours, theirs) + _same_ends(ours.segments, theirs.segments)
+    edits = [
+        _edit(ours, theirs, (i + 1, next_i), (j + 1, next_j))
+        # the stretches between one untouched pair and the next, and those before the first and after the last
+        for (i, j), (next_i, next_j) in pairwise([(-1, -1), *pairs, (len(ours.segments), len(theirs.segments))])
+        if (next_i, next_j) != (i + 1, j + 1)
+    ]
+    return Diff(chosen, rejected, tuple(edits), tuple(pairs))
+
+
+class _Side:
+    """One answer's segments and words, with the characters where each begins (and the answer's end)."""
+
+    def __init__(self, credit: Credit) -> None:
+        self.segments = credit.segments
+        self.words = [found[0] for found in _WORD.finditer(credit.tokens.answer)]
+        self.segment_starts = [0, *accumulate(len(segment.text) for segment in self.segments)]
+        self.word_starts = [0, *accumulate(map(len, self.words))]
+
+
+def _untouched(ours: _Side, theirs: _Side) -> list[tuple[int, int]]:
+    """Pairs of segments that are the same characters of matched words."""
+    places = {
+        (start, s.text): j for j, (start, s) in enumerate(zip(theirs.segment_starts, theirs.segments, strict=False))
+    }
+    pairs: list[tuple[int, int]] = []
+    for block in SequenceMatcher(None, ours.words, theirs.words, autojunk=False).get_matching_blocks():
+        low, high = ours.word_starts[block.a], ours.word_starts[block.a + block.size]
+        shift = theirs.word_starts[block.b] - low
+        for i in range(bisect_left(ours.segment_starts, low), len(ours.segments)):
+            start, text = ours.segment_starts[i], ours.segments[i].text
+            if start + len(text) > high:
+                break
+            if text and (start + shift, text) in places:
+                pairs.append((i, places[start + shift, text]))
+    return pairs
+
+
+def _same_ends(ours: tuple[Segment, ...], theirs: tuple[Segment, ...]) -> list[tuple[int, int]]:
+    """Tokens after the text, such as the end of the sequence, that both answers close with."""
+    ends = [[n for n, segment in enumerate(side) if not segment.text] for side in (ours, theirs)]
+    same = [(i, j) for i, j in zip(*ends, strict=False) if ours[i].piece == theirs[j].piece]
+    return [(i, j) for i, j in same if all(not s.text for s in (*ours[i:], *theirs[j:]))]
+
+
+def _edit(ours: _Side, theirs: _Side, chosen: tuple[int, int], rejected: tuple[int, int]) -> Edit:
+    def part(side: _Side, start: int, stop: int) -> tuple[tuple[int, int], str, float]:
+        segments = side.segments[start:stop]
+        span = side.segment_starts[start], side.segment_starts[stop]
+        return span, "".join(s.text for s in segments), math.fsum(s.reward for s in segments)
+
+    (span, text, reward), (other_span, other_text, other_reward) = part(ours, *chosen), part(theirs, *rejected)
+    return Edit(chosen, rejected, span, other_span, text, other_text, reward, other_reward)

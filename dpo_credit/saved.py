@@ -1,0 +1,71 @@
+"""Saved JSON -> Credits: what `--json` wrote, read back without a model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from dpo_credit.credit import Alternative, Credit, CreditError, Source, Tokens
+from dpo_credit.records import Row
+
+
+def read_record(record: dict[str, Any], name: str, beta: float | None = None) -> tuple[Row, tuple[Credit, ...]]:
+    """A saved answer, preference, list or diff as its row and credits; with another beta if one is given.
+
+    The prompt's ids are not saved, only their count: the answers of one record share it.
+
+    Raises:
+        CreditError: the record is none of these, or lacks a field.
+    """
+    if not isinstance(record, dict):
+        raise CreditError(f"{name} is no object. Give what dpo-credit score --json wrote.")
+    if "chosen" in record and "rejected" in record:
+        kind, parts = "preference", [record["chosen"], record["rejected"]]
+    elif isinstance(record.get("completions"), list):
+        kind, parts = "list", record["completions"]
+    else:
+        kind, parts = "single", [record]
+    credits = tuple(_credit(part, name) for part in parts)
+    if beta is not None:
+        credits = tuple(replace(credit, beta=beta) for credit in credits)
+    return Row(str(record.get("id", name)), kind, ()), credits  # type: ignore[arg-type]
+
+
+def _credit(record: Any, name: str) -> Credit:
+    schema = record.get("schema") if isinstance(record, dict) else None
+    if schema != "dpo-credit/credit@1":
+        raise CreditError(
+            f"{name} holds no scored answer (schema {schema!r}). Give what dpo-credit score --json wrote."
+        )
+    try:
+        spans = tuple((int(start), int(end)) for start, end in record["spans"])
+        tokens = Tokens(
+            prompt_ids=(-1,) * record["prompt_tokens"],
+            answer_ids=tuple(record["token_ids"]),
+            pieces=tuple(record["tokens"]),
+            spans=spans,
+            answer=record["answer"],
+            end=record["eos"],
+            notes=tuple(record.get("notes", ())),
+        )
+        if not len(tokens.answer_ids) == len(tokens.pieces) == len(spans):
+            raise CreditError(f"{name}: token_ids, tokens and spans differ in length. The file was changed.")
+        beta = float(record["beta"])
+        return Credit(
+            tokens=tokens,
+            policy_logps=tuple(map(float, record["policy_logps"])),
+            reference_logps=tuple(map(float, record["reference_logps"])),
+            beta=beta,
+            source=Source(record["policy"], record["reference"], record["dtype"], record.get("noise", 0.0) / beta),
+            id=record["id"],
+            policy_top=_top(record.get("policy_top")),
+            reference_top=_top(record.get("reference_top")),
+        )
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise CreditError(
+            f"{name} is no whole record: {type(error).__name__} {error}. Score the answer again."
+        ) from error
+
+
+def _top(top: Any) -> tuple[tuple[Alternative, ...], ...]:
+    return tuple(tuple(Alternative(a["token"], a["logp"]) for a in position) for position in top or ())
