@@ -5,6 +5,7 @@ Prompt and answer are encoded jointly, as TRL's DPOTrainer and generation do, an
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
@@ -90,9 +91,13 @@ def encode(tokenizer: PreTrainedTokenizerBase, example: Example, conventions: Co
 def _render(tokenizer: PreTrainedTokenizerBase, example: Example, template: str) -> _Rendered:
     if isinstance(example.prompt, str):
         text, cut = example.prompt + example.answer, len(example.prompt)
-        return _Rendered(text, cut, cut, len(text), templated=False)
-    if template == "none" or (template == "auto" and not tokenizer.chat_template):
         notes: tuple[str, ...] = ()
+        if re.search(r"[^\s(\[]$", example.prompt) and example.answer[0].isascii() and example.answer[0].isalnum():
+            joint = text[max(0, cut - 8) : cut + 8]
+            notes = (f"no space between prompt and answer: they run together as {joint!r}",)
+        return _Rendered(text, cut, cut, len(text), templated=False, notes=notes)
+    if template == "none" or (template == "auto" and not tokenizer.chat_template):
+        notes = ()
         if template == "auto":
             notes = (
                 "the tokenizer has no chat template: the chat is scored as a plain Human/Assistant transcript "

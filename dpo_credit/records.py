@@ -21,17 +21,26 @@ _SHAPES = (
     "prompt with completion (or answer, response, summary), chosen and rejected, or completions; messages; "
     "or subreddit, title and post with summary or summaries"
 )
+Kind = Literal["single", "preference", "list"]
 Prompt = str | tuple[Message, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One input row: its answers, what they are to each other, and the columns that pass through to the output."""
+    """One input row: its answers, what each is called, and the columns that pass through to the output."""
 
     id: str
-    kind: Literal["single", "preference", "list"]
+    kind: Kind
     examples: tuple[Example, ...]
+    labels: tuple[str, ...]
     columns: dict[str, Any] = field(default_factory=dict)
+
+
+def labels_of(kind: Kind, count: int) -> tuple[str, ...]:
+    """What the answers of a row are called."""
+    if kind == "list":
+        return tuple(f"answer {n}" for n in range(count))
+    return ("chosen", "rejected") if kind == "preference" else ("",)
 
 
 def read_row(data: bytes, name: str, *, prompt_key: str | None = None, answer_key: str | None = None) -> Row:
@@ -47,6 +56,20 @@ def read_row(data: bytes, name: str, *, prompt_key: str | None = None, answer_ke
     Raises:
         CreditError: the bytes are no row.
     """
+    content = load(data, name)
+    if isinstance(content, str):
+        if prompt_key or answer_key:
+            raise CreditError(f"{name} is text, so --prompt-key and --answer-key do not apply. Give JSON.")
+        return _row(stem(name), "single", [_split(content)])
+    return parse_row(content, stem(name), prompt_key=prompt_key, answer_key=answer_key)
+
+
+def load(data: bytes, name: str) -> str | dict[str, Any]:
+    """A file's bytes as a JSON object, or as text without the line break at its end; see `read_row`.
+
+    Raises:
+        CreditError: they are empty, not UTF-8, or JSON but no object.
+    """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -56,14 +79,14 @@ def read_row(data: bytes, name: str, *, prompt_key: str | None = None, answer_ke
         ) from error
     if not text.strip():
         raise CreditError(f"{name} is empty. Give a JSON object or a text with a prompt, {TLDR} and an answer.")
-    base = name.replace("\\", "/").rsplit("/", 1)[-1]
-    stem = base.rsplit(".", 1)[0] or base
     is_json = name.endswith((".json", ".jsonl")) or (not name.endswith(".txt") and text.lstrip().startswith("{"))
-    if not is_json:
-        if prompt_key or answer_key:
-            raise CreditError(f"{name} is text, so --prompt-key and --answer-key do not apply. Give JSON.")
-        return _row(stem, "single", [_split(text.rstrip("\r\n"))])
-    return parse_row(_load_json(text, name), stem, prompt_key=prompt_key, answer_key=answer_key)
+    return _load_json(text, name) if is_json else text.rstrip("\r\n")
+
+
+def stem(name: str) -> str:
+    """A file's name without its folder and suffix."""
+    base = name.replace("\\", "/").rsplit("/", 1)[-1]
+    return base.rsplit(".", 1)[0] or base
 
 
 def _load_json(text: str, name: str) -> dict[str, Any]:
@@ -99,7 +122,7 @@ def parse_row(
         raise CreditError(f"id is a {_type(row_id)}; it must be text or a whole number.")
     row_id = str(row_id)
     try:
-        prompt, used = _prompt(row, prompt_key)
+        prompt, used = prompt_of(row, prompt_key)
         kind, keys = _answer_keys(row, answer_key)
         values = row[keys[0]] if kind == "list" else [row[key] for key in keys]
         if not isinstance(values, list) or not values:
@@ -120,7 +143,7 @@ def parse_row(
 
 def _row(
     row_id: str,
-    kind: Literal["single", "preference", "list"],
+    kind: Kind,
     pairs: Sequence[tuple[str | tuple[Message, ...], str]],
     columns: dict[str, Any] | None = None,
 ) -> Row:
@@ -132,17 +155,21 @@ def _row(
     examples = tuple(
         Example(prompt, answer, row_id + label) for (prompt, answer), label in zip(pairs, labels, strict=True)
     )
-    return Row(row_id, kind, examples, columns or {})
+    return Row(row_id, kind, examples, labels_of(kind, len(examples)), columns or {})
 
 
-def _prompt(row: dict[str, Any], prompt_key: str | None) -> tuple[Prompt, tuple[str, ...]]:
-    """The prompt, if a field gives it, and the keys it came from."""
+def prompt_of(row: dict[str, Any], prompt_key: str | None = None) -> tuple[Prompt, tuple[str, ...]]:
+    """The prompt, if a field gives it, and the keys it came from.
+
+    Raises:
+        CreditError: a field is missing or of a wrong type.
+    """
     if prompt_key is not None and prompt_key not in row:
         raise CreditError(f"no field {prompt_key!r} (--prompt-key); the row has {_listed(row)}.")
     key = prompt_key or ("prompt" if "prompt" in row else None)
     if key is not None:
         value = row[key]
-        return (value if isinstance(value, str) else _messages(value, key)), (key,)
+        return (value if isinstance(value, str) else messages_of(value, key)), (key,)
     info = row["info"] if isinstance(row.get("info"), dict) and "post" in row["info"] else row
     if "post" not in info:
         return None, ()
@@ -158,9 +185,7 @@ def _prompt(row: dict[str, Any], prompt_key: str | None) -> tuple[Prompt, tuple[
     return prompt, (("info",) if info is not row else tuple(fields))
 
 
-def _answer_keys(
-    row: dict[str, Any], answer_key: str | None
-) -> tuple[Literal["single", "preference", "list"], list[str]]:
+def _answer_keys(row: dict[str, Any], answer_key: str | None) -> tuple[Kind, list[str]]:
     if answer_key is not None:
         if answer_key not in row:
             raise CreditError(f"no field {answer_key!r} (--answer-key); the row has {_listed(row)}.")
@@ -195,7 +220,7 @@ def _pair(prompt: Prompt, value: Any, name: str, from_tldr: bool) -> tuple[str |
         if from_tldr and value and not value[0].isspace():
             value = f" {value}"  # the public TL;DR format puts a space after the colon
         return prompt, value
-    messages = _messages(value, name)
+    messages = messages_of(value, name)
     if isinstance(prompt, str):
         if not messages or messages[0].role == "assistant":
             raise CreditError(f"prompt is text but {name} is a chat. Give the prompt as messages too.")
@@ -217,7 +242,12 @@ def _split(text: str) -> tuple[str, str]:
     return "", text
 
 
-def _messages(value: Any, name: str) -> tuple[Message, ...]:
+def messages_of(value: Any, name: str) -> tuple[Message, ...]:
+    """A field's chat.
+
+    Raises:
+        CreditError: it is no list of messages.
+    """
     if not isinstance(value, list):
         raise CreditError(f"{name} is a {_type(value)}; it must be text or a list of messages.")
     if not value:

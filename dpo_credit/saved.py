@@ -2,23 +2,52 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 from dpo_credit.credit import Alternative, Credit, CreditError, Source, Tokens
-from dpo_credit.records import Row
+from dpo_credit.records import Kind, Row, labels_of
 
 
-def read_record(record: dict[str, Any], name: str, beta: float | None = None) -> tuple[Row, tuple[Credit, ...]]:
-    """A saved answer, preference, list or diff as its row and credits; with another beta if one is given.
+def read_saved(data: bytes, name: str, beta: float | None = None) -> list[tuple[Row, tuple[Credit, ...]]]:
+    """The saved answers, preferences, lists or diffs of a file, one JSON object a line (or a single one on many lines).
 
-    The prompt's ids are not saved, only their count: the answers of one record share it.
+    The ids of a prompt are not saved, only their count: the answers of one record share it.
+
+    Args:
+        data: UTF-8.
+        name: the file's name, for messages.
+        beta: scores under another beta than the saved one; log-probabilities need no model for that.
 
     Raises:
-        CreditError: the record is none of these, or lacks a field.
+        CreditError: a line is none of these, or lacks a field.
     """
+    text = data.decode("utf-8", errors="replace")
+    try:
+        found = [(name, json.loads(text))]
+    except ValueError:
+        found = [
+            (f"{name}, line {n}", _line(line, f"{name}, line {n}"))
+            for n, line in enumerate(text.splitlines(), 1)
+            if line.strip()
+        ]
+    if not found:
+        raise CreditError(f"{name} is empty. Give what dpo-credit score --json wrote.")
+    return [_read_record(record, place, beta) for place, record in found]
+
+
+def _line(line: str, place: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise CreditError(f"{place} is not JSON: {error}.") from error
+
+
+def _read_record(record: Any, name: str, beta: float | None) -> tuple[Row, tuple[Credit, ...]]:
     if not isinstance(record, dict):
         raise CreditError(f"{name} is no object. Give what dpo-credit score --json wrote.")
+    kind: Kind
     if "chosen" in record and "rejected" in record:
         kind, parts = "preference", [record["chosen"], record["rejected"]]
     elif isinstance(record.get("completions"), list):
@@ -28,7 +57,7 @@ def read_record(record: dict[str, Any], name: str, beta: float | None = None) ->
     credits = tuple(_credit(part, name) for part in parts)
     if beta is not None:
         credits = tuple(replace(credit, beta=beta) for credit in credits)
-    return Row(str(record.get("id", name)), kind, ()), credits  # type: ignore[arg-type]
+    return Row(str(record.get("id", name)), kind, (), labels_of(kind, len(credits))), credits
 
 
 def _credit(record: Any, name: str) -> Credit:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dpo_credit import CreditError, __version__
-from dpo_credit.cli import score
+from dpo_credit.cli import diff, render, score
 
 BAD_INPUT = 2
 
@@ -21,6 +21,8 @@ app = typer.Typer(
     },
 )
 app.command(no_args_is_help=True, epilog=score.EXAMPLE)(score.score)
+app.command(no_args_is_help=True, epilog=diff.EXAMPLE)(diff.diff)
+app.command(no_args_is_help=True, epilog=render.EXAMPLE)(render.render)
 
 
 def _version(asked: bool) -> None:

@@ -30,25 +30,26 @@ def read(name: str) -> bytes:
         raise CreditError(f"cannot read {name}: {error.strerror}.") from error
 
 
-def write(name: str, text: str) -> None:
-    """Write text as UTF-8 to a file, or to stdout for `-`. A file that was there stays until the new one is whole.
+def write(name: str, content: str | bytes) -> None:
+    """Write text (as UTF-8) or bytes to a file, or to stdout for `-`; what was there stays until the new file is whole.
 
     Raises:
         CreditError: it cannot be written; nothing is left behind.
     """
+    data = content.encode() if isinstance(content, str) else content
     if name == "-":
-        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.write(data)
         sys.stdout.flush()
         return
     target = Path(name)
     try:
         if target.exists() and not target.is_file():  # a device or a named pipe has no half-written state
-            target.write_text(text, encoding="utf-8")
+            target.write_bytes(data)
             return
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
             os.chmod(temporary, 0o666 & ~_umask())
             os.replace(temporary, target)
         except BaseException:

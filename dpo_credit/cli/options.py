@@ -1,70 +1,21 @@
-"""The options that every scoring command has, with one name, one help text and one meaning."""
+"""Which models score and how text becomes tokens: the options of every scoring command."""
 
 from __future__ import annotations
 
-import inspect
-import tomllib
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from functools import wraps
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
-
+from dpo_credit.cli.flags import flag, from_config, option
 from dpo_credit.credit import CreditError
 
 if TYPE_CHECKING:
     from dpo_credit.encode import Conventions
     from dpo_credit.models import ModelPair
 
-MODELS, TEXT, SAFETY = "Models", "From text to tokens", "Safety"
-
-
-def _from_config(context: typer.Context, path: Path | None) -> Path | None:
-    """Let a YAML or TOML file set what no flag sets."""
-    if path is not None:
-        names = {
-            option.lstrip("-").replace("-", "_"): parameter.name
-            for parameter in context.command.params
-            for option in parameter.opts
-            if option.startswith("--")
-        }
-        values = {str(key).replace("-", "_"): value for key, value in _load_config(path).items()}
-        unknown = sorted(values.keys() - names.keys())
-        if unknown:
-            raise CreditError(
-                f"{path} sets {', '.join(unknown)}, which {context.command.name} does not have. See --help."
-            )
-        context.default_map = {names[key]: value for key, value in values.items()}
-    return path
-
-
-def _load_config(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CreditError(f"cannot read --config {path}: {error}") from error
-    try:
-        if path.suffix == ".toml":
-            values = tomllib.loads(text)
-        else:
-            import yaml
-
-            values = yaml.safe_load(text) or {}
-    except Exception as error:  # whatever a parser raises is about the user's file
-        raise CreditError(f"--config {path} cannot be parsed: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise CreditError(f"--config {path} must hold names and values, such as beta: 0.1")
-    return values
-
-
-def _option(*names: str, help: str, panel: str = MODELS, **more: Any) -> Any:
-    return typer.Option(*names, help=help, rich_help_panel=panel, **more)
-
-
-def _flag(*names: str, help: str, panel: str = MODELS) -> Any:
-    return _option(*names, help=help, panel=panel, show_default=False)
+TEXT, SAFETY = "From text to tokens", "Safety"
+_option, _flag = partial(option, panel="Models"), partial(flag, panel="Models")
 
 
 @dataclass(frozen=True)
@@ -149,7 +100,7 @@ class PairOptions:
     config: Annotated[
         Path | None,
         _option(
-            "--config", help="YAML or TOML file with these options; flags win.", callback=_from_config, is_eager=True
+            "--config", help="YAML or TOML file with these options; flags win.", callback=from_config, is_eager=True
         ),
     ] = None
 
@@ -182,23 +133,3 @@ class PairOptions:
         if template not in ("auto", "none"):
             template = read(template).decode(errors="replace")
         return Conventions(self.eos, template, self.max_length, self.truncate)
-
-
-def with_pair_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command, whose last parameter is `options: PairOptions`, those options as its own flags."""
-
-    @wraps(command)
-    def run(**arguments: Any) -> None:
-        options = PairOptions(**{field.name: arguments.pop(field.name) for field in fields(PairOptions)})
-        command(**arguments, options=options)
-
-    hints = get_type_hints(PairOptions, include_extras=True)
-    own = inspect.signature(command, eval_str=True)
-    kept = [parameter for parameter in own.parameters.values() if parameter.name != "options"]
-    shared = [
-        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name])
-        for f in fields(PairOptions)
-    ]
-    run.__signature__ = own.replace(parameters=[*kept, *shared])  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in [*kept, *shared]}
-    return run

@@ -1,21 +1,14 @@
-"""What a command says: results on stdout, notes and progress on stderr, as far as the terminal can show them."""
+"""What a command says beside its results: notes and progress, on stderr."""
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
-
-from dpo_credit.cli.files import write
-from dpo_credit.credit import Credit
-from dpo_credit.views.terminal import Look, render
 
 
 class Talk:
@@ -36,51 +29,6 @@ class Talk:
             if note not in self._said:
                 self._said.add(note)
                 self._stderr.print(f"note: {note}", soft_wrap=True)
-
-    def show(
-        self,
-        credits: Sequence[Credit],
-        kind: str,
-        *,
-        theme: Literal["auto", "dark", "light"],
-        rows: int | None,
-        svg: Path | None,
-    ) -> None:
-        """The terminal view on stdout, and as a picture if that is asked for."""
-        labels = {"single": [""], "preference": ["chosen", "rejected"]}.get(kind) or [
-            f"answer {n}" for n in range(len(credits))
-        ]
-        console = Console(highlight=False, markup=False, emoji=False)
-        look = look_of(console, theme)
-        console.print(render(credits, look, labels=labels, rows=rows))
-        if svg is not None:
-            from rich.terminal_theme import DEFAULT_TERMINAL_THEME, MONOKAI
-
-            paper = Console(
-                record=True,
-                file=io.StringIO(),
-                width=console.width,
-                color_system="truecolor",
-                force_terminal=True,
-                no_color=False,
-                highlight=False,
-                markup=False,
-                emoji=False,
-            )
-            paper.print(render(credits, Look(look.theme, "full", console.width), labels=labels, rows=rows))
-            style = DEFAULT_TERMINAL_THEME if look.theme == "light" else MONOKAI
-            write(str(svg), paper.export_svg(title="dpo-credit score", theme=style))
-
-
-def look_of(console: Console, theme: Literal["auto", "dark", "light"]) -> Look:
-    """What this terminal can show. COLORFGBG ends in the background's colour, where a terminal sets it."""
-    if theme == "auto":
-        theme = "light" if os.environ.get("COLORFGBG", "").rpartition(";")[2] in ("7", "15") else "dark"
-    system = None if console.no_color else console.color_system
-    colours: Literal["full", "basic", "none"] = (
-        "full" if system in ("truecolor", "256") else "none" if system is None else "basic"
-    )
-    return Look(theme, colours, console.width, ascii_only=not (console.encoding or "").lower().startswith("utf"))
 
 
 def _silence_libraries() -> None:

@@ -28,6 +28,11 @@ _BASIC = {
     2: "black on bright_cyan",
     3: "bold black on bright_cyan",
 }
+_STAND_INS = {
+    **{"▼": "-", "▲": "+", "π": "pi", "−": "-", "×": "x", "…": "...", "→": "->", "Δ": "delta "},
+    **{"↵": "\\n", "␣": "_", "‹": "<", "›": ">", "⟦": "[[", "⟧": "]]"},
+    **dict(zip("▁▂▃▄▅▆▇█", "01234567", strict=True)),
+}
 _SIDE_BY_SIDE = 140  # columns from which the two tables stand beside each other
 _CONTEXT, _BEFORE = 32, 14  # columns of a token with its neighbours, and of those before it
 
@@ -45,19 +50,7 @@ class Look:
         """The text with ASCII stand-ins for our own signs, where the terminal shows no more."""
         if not self.ascii_only:
             return text
-        for sign, stand_in in (
-            ("▼", "-"),
-            ("▲", "+"),
-            ("π", "pi"),
-            ("−", "-"),
-            ("·", ";"),
-            ("…", "..."),
-            ("↵", "\\n"),
-            ("×", "x"),
-            ("␣", "_"),
-            ("‹", "<"),
-            ("›", ">"),
-        ):
+        for sign, stand_in in _STAND_INS.items():
             text = text.replace(sign, stand_in)
         return text
 
@@ -94,14 +87,24 @@ def render(
     return Group(*parts[:-1])
 
 
-def answer(credit: Credit, scale: Scale, look: Look, unit: Unit = "token") -> Text:
-    """The answer as running text."""
+def answer(
+    credit: Credit, scale: Scale, look: Look, unit: Unit = "token", marked: Sequence[tuple[int, int]] = ()
+) -> Text:
+    """The answer as running text; the characters [start, end) of `marked` stand in brackets, empty ones too."""
     text = Text(overflow="fold")
+    opening, closing = look.plain("⟦"), look.plain("⟧")
+    offset = 0
     for segment in credit.by(unit):
+        start, offset = offset, offset + len(segment.text)
         before, cell, after = _cell(segment, look)
         text.append(before if text else before.removeprefix(" "))  # no gap where the prompt ended
+        opened = sum(start <= a < offset for a, b in marked if a < b)
+        inserted = sum(start == a == b for a, b in marked)
+        text.append(inserted * (opening + closing) + opened * opening, "bold")
         text.append(cell, style(segment.reward, scale, look))
-        text.append(mark(segment.reward, scale, look) + after)
+        text.append(mark(segment.reward, scale, look))
+        text.append(sum(start < b <= offset for a, b in marked if a < b) * closing, "bold")
+        text.append(after)
     return text
 
 
@@ -127,19 +130,12 @@ def sums(credit: Credit, look: Look) -> Text:
     return line
 
 
-def comparison(chosen: Credit, rejected: Credit, look: Look) -> Text:
+def comparison(chosen: Credit, rejected: Credit, look: Look, label: str = "chosen") -> Text:
     """The margin, and the preference probability that DPO reads from it."""
     logit = margin(chosen, rejected)
     probability = preference_probability(logit)
-    return Text.assemble(
-        (f"margin {signed(logit, look)}", "bold"),
-        (
-            f"  P(chosen is preferred) = {probability:.3f}"
-            if probability < 0.9995
-            else "  P(chosen is preferred) > 0.999",
-            "",
-        ),
-    )
+    shown = "> 0.999" if probability >= 0.9995 else "< 0.001" if probability < 0.0005 else f"= {probability:.3f}"
+    return Text.assemble((f"margin {signed(logit, look)}", "bold"), f"  P({label} is preferred) {shown}")
 
 
 def tables(

@@ -1,0 +1,58 @@
+"""`dpo-credit diff`: two answers to one prompt side by side, edit by edit."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dpo_credit.cli.flags import with_shared_options
+from dpo_credit.cli.options import PairOptions
+from dpo_credit.cli.present import ViewOptions
+
+EXAMPLE = "Example: dpo-credit diff examples/good.txt examples/bad.txt --html out.html"
+
+
+@with_shared_options
+def diff(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The first answer, or a row with several; - is stdin.")],
+    other: Annotated[
+        str | None, typer.Argument(metavar="[OTHER]", help="The second answer.", show_default=False)
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", help="Text or JSON with the prompt; the files then hold answers alone.")
+    ] = None,
+    pick: Annotated[
+        str | None, typer.Option("--pick", help="Which two of several answers, such as 0,2.", show_default=False)
+    ] = None,
+    all_answers: Annotated[
+        bool, typer.Option("--all", help="All answers, one row each, ordered by reward.", show_default=False)
+    ] = False,
+    top_k: Annotated[int, typer.Option("--top-k", min=0, help="Show what each model would rather have said.")] = 0,
+    *,
+    view: ViewOptions,
+    options: PairOptions,
+) -> None:
+    """Compare two answers to one prompt: what each edit earned, and how far the rest moved (the paper's Figure 1).
+
+    FILE and OTHER hold a prompt with TL;DR: and an answer, or just the answer with --prompt. A single FILE holds a
+    row: chosen and rejected, or completions.
+    """
+    from dpo_credit.align import diff as align
+    from dpo_credit.cli.files import read
+    from dpo_credit.cli.run import score_row
+    from dpo_credit.output import diff_record, row_record
+    from dpo_credit.pairs import choose, read_pair, read_prompt
+    from dpo_credit.records import read_row
+
+    view.check()
+    if other is None and prompt is None:
+        row = choose(read_row(read(file), file), pick, all_answers)
+    else:
+        before = None if prompt is None else read_prompt(read(prompt), prompt)
+        row = read_pair(read(file), file, None if other is None else read(other), other or "", before)
+    scored = score_row(row, options, quiet=view.quiet, top_k=top_k, compare=not all_answers)
+    if all_answers:
+        view.show(scored, row_record(row, scored.credits), row.columns)
+    else:
+        view.show(scored, diff_record(align(*scored.credits), row.id), row.columns)

@@ -1,0 +1,86 @@
+"""Options that several commands share: the fields of a dataclass, given to each command as its flags."""
+
+from __future__ import annotations
+
+import inspect
+import tomllib
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import typer
+
+from dpo_credit.credit import CreditError
+
+
+def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take whole dataclasses of options: each field becomes a flag of the command."""
+    own = inspect.signature(command, eval_str=True)
+    groups: dict[str, Any] = {name: p.annotation for name, p in own.parameters.items() if is_dataclass(p.annotation)}
+
+    @wraps(command)
+    def run(**arguments: Any) -> None:
+        for name, group in groups.items():
+            arguments[name] = group(**{field.name: arguments.pop(field.name) for field in fields(group)})
+        command(**arguments)
+
+    parameters = [parameter for name, parameter in own.parameters.items() if name not in groups]
+    for group in groups.values():
+        hints = get_type_hints(group, include_extras=True)
+        parameters += [
+            inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name])
+            for f in fields(group)
+        ]
+    run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def option(*names: str, help: str, panel: str | None = None, **more: Any) -> Any:
+    """An option with its help; `panel` is the group that it stands in."""
+    return typer.Option(*names, help=help, rich_help_panel=panel, **more)
+
+
+def flag(*names: str, help: str, panel: str | None = None) -> Any:
+    """A switch that is off."""
+    return option(*names, help=help, panel=panel, show_default=False)
+
+
+def from_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Let a YAML or TOML file set what no flag sets."""
+    if path is not None:
+        names = {
+            option.lstrip("-").replace("-", "_"): parameter.name
+            for parameter in context.command.params
+            for option in parameter.opts
+            if option.startswith("--")
+        }
+        values = {str(key).replace("-", "_"): value for key, value in _load_config(path).items()}
+        unknown = sorted(values.keys() - names.keys())
+        if unknown:
+            raise CreditError(
+                f"{path} sets {', '.join(unknown)}, which {context.command.name} does not have. See --help."
+            )
+        context.default_map = {names[key]: value for key, value in values.items()}
+    return path
+
+
+def _load_config(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CreditError(f"cannot read --config {path}: {error}") from error
+    try:
+        if path.suffix == ".toml":
+            values = tomllib.loads(text)
+        else:
+            import yaml
+
+            values = yaml.safe_load(text) or {}
+    except Exception as error:  # whatever a parser raises is about the user's file
+        raise CreditError(f"--config {path} cannot be parsed: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise CreditError(f"--config {path} must hold names and values, such as beta: 0.1")
+    return values

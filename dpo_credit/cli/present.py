@@ -1,0 +1,172 @@
+"""Where results go and how they look: the options of every command that shows credits, and the showing itself."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from rich.console import Console, RenderableType
+
+from dpo_credit.cli.files import write
+from dpo_credit.cli.flags import flag, option
+from dpo_credit.credit import Credit, CreditError
+from dpo_credit.views.scale import Palette, Shading, Unit
+
+if TYPE_CHECKING:
+    from dpo_credit.output import Record
+    from dpo_credit.views.terminal import Look
+
+VIEW = "Views"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A scored row, ready to be shown: what its answers are called, and the prompt as text."""
+
+    id: str
+    credits: tuple[Credit, ...]
+    labels: tuple[str, ...]
+    prompt: str = ""
+    compare: bool = False  # two answers, edit by edit
+
+
+@dataclass(frozen=True)
+class ViewOptions:
+    """What to write where, and in which colours."""
+
+    json: Annotated[
+        str | None,
+        option("--json", metavar="FILE", help="Write JSON; - is stdout, without the view.", show_default=False),
+    ] = None
+    html: Annotated[
+        str | None, option("--html", metavar="FILE", help="Write a self-contained page.", show_default=False)
+    ] = None
+    heatmap: Annotated[
+        str | None, option("--heatmap", metavar="FILE", help="Draw a figure: .png, .svg or .pdf.", show_default=False)
+    ] = None
+    svg: Annotated[
+        str | None, option("--svg", metavar="FILE", help="Save the terminal view as a picture.", show_default=False)
+    ] = None
+    by: Annotated[Unit, option("--by", panel=VIEW, help="Sum rewards over tokens, words or sentences.")] = "token"
+    scale: Annotated[
+        str, option("--scale", panel=VIEW, help="shared, per-answer, or the reward at which the colours end.")
+    ] = "shared"
+    palette: Annotated[Palette, option("--palette", panel=VIEW, help="paper: one colour, darker is higher.")] = (
+        "orange-blue"
+    )
+    rows: Annotated[
+        int | None,
+        option("--rows", panel=VIEW, min=0, help="Rows of the tables.", show_default="5; 0 for three answers or more"),
+    ] = None
+    style: Annotated[
+        Literal["default", "paper"], option("--style", panel=VIEW, help="paper: the figure in the paper's own look.")
+    ] = "default"
+    width_in: Annotated[
+        float, option("--width-in", panel=VIEW, min=2, help="The figure's width in inches; 3.25 is one column.")
+    ] = 6.75
+    theme: Annotated[
+        Literal["auto", "dark", "light"], option("--theme", panel=VIEW, help="The terminal's background.")
+    ] = "auto"
+    quiet: Annotated[bool, flag("--quiet", "-q", panel=VIEW, help="No notes on stderr.")] = False
+
+    @property
+    def shading(self) -> Shading:
+        """The colours that were asked for."""
+        palette: Palette = "paper" if self.style == "paper" else self.palette
+        if self.scale in ("shared", "per-answer"):
+            return Shading(self.by, self.scale, palette)  # type: ignore[arg-type]
+        try:
+            limit = float(self.scale)
+        except ValueError:
+            limit = 0.0
+        if not 0 < limit < float("inf"):
+            raise CreditError(f"--scale {self.scale} is neither shared, per-answer nor a reward such as 0.5.")
+        return Shading(self.by, limit, palette)
+
+    def check(self) -> None:
+        """Refuse what cannot be shown, before the models are loaded."""
+        _ = self.shading
+        if self.heatmap is not None:
+            from dpo_credit.views.heatmap import format_of
+
+            format_of(self.heatmap)
+
+    def show(self, scored: Scored, record: Record, columns: dict[str, Any] | None = None) -> None:
+        """Write the files that were asked for, and the view to stdout unless the JSON goes there."""
+        if self.json is not None:
+            from dpo_credit.output import to_json
+
+            write(self.json, to_json(record, columns) + "\n")
+        self.write_page([scored], title=scored.id)
+        if self.heatmap is not None:
+            from dpo_credit.views import heatmap
+
+            figure = heatmap.render(
+                scored.credits, scored.labels, shading=self.shading, width_in=self.width_in, style=self.style
+            )
+            write(self.heatmap, heatmap.to_bytes(figure, heatmap.format_of(self.heatmap)))
+        if self.json != "-":
+            self._print(scored)
+
+    def write_page(self, rows: Sequence[Scored], title: str) -> None:
+        """Write the page, if one was asked for."""
+        if self.html is None:
+            return
+        from dpo_credit.views import html
+
+        entries = [html.Entry(row.id, row.credits, row.labels, row.prompt) for row in rows]
+        write(self.html, html.render(entries, self.shading, title))
+
+    def _print(self, scored: Scored) -> None:
+        console = Console(highlight=False, markup=False, emoji=False)
+        look = look_of(console, self.theme)
+        console.print(self._terminal(scored, look))
+        if self.svg is not None:
+            from rich.terminal_theme import DEFAULT_TERMINAL_THEME, MONOKAI
+
+            paper = Console(
+                record=True,
+                file=io.StringIO(),
+                width=console.width,
+                color_system="truecolor",
+                force_terminal=True,
+                no_color=False,
+                highlight=False,
+                markup=False,
+                emoji=False,
+            )
+            paper.print(self._terminal(scored, _full(look)))
+            theme = DEFAULT_TERMINAL_THEME if look.theme == "light" else MONOKAI
+            write(self.svg, paper.export_svg(title="dpo-credit", theme=theme))
+
+    def _terminal(self, scored: Scored, look: Look) -> RenderableType:
+        from dpo_credit.align import diff
+        from dpo_credit.views import terminal, terminal_diff
+
+        if scored.compare:
+            return terminal_diff.render(
+                diff(*scored.credits), look, labels=scored.labels, rows=self.rows, shading=self.shading
+            )
+        return terminal.render(scored.credits, look, labels=scored.labels, rows=self.rows, shading=self.shading)
+
+
+def look_of(console: Console, theme: Literal["auto", "dark", "light"]) -> Look:
+    """What this terminal can show. COLORFGBG ends in the background's colour, where a terminal sets it."""
+    from dpo_credit.views.terminal import Look
+
+    if theme == "auto":
+        theme = "light" if os.environ.get("COLORFGBG", "").rpartition(";")[2] in ("7", "15") else "dark"
+    system = None if console.no_color else console.color_system
+    colours: Literal["full", "basic", "none"] = (
+        "full" if system in ("truecolor", "256") else "none" if system is None else "basic"
+    )
+    return Look(theme, colours, console.width, ascii_only=not (console.encoding or "").lower().startswith("utf"))
+
+
+def _full(look: Look) -> Look:
+    from dataclasses import replace
+
+    return replace(look, colours="full", ascii_only=False)

@@ -1,0 +1,36 @@
+"""Loading the pair and scoring a row, with what there is to say about both."""
+
+from __future__ import annotations
+
+from dpo_credit.cli.options import PairOptions
+from dpo_credit.cli.present import Scored
+from dpo_credit.cli.talk import Talk
+from dpo_credit.credit import Example
+from dpo_credit.records import Row
+
+_EMBEDDED = (
+    "scored with the embedded pair, which knows its own small world only; name yours with --policy and --reference"
+)
+
+
+def score_row(row: Row, options: PairOptions, *, quiet: bool, top_k: int = 0, compare: bool = False) -> Scored:
+    """A row's answers, scored; notes and progress go to stderr."""
+    talk = Talk(quiet)
+    with talk.working("Loading the models"):
+        pair = options.load_pair()
+    talk.notes(pair.notes)
+    if options.policy is None:
+        talk.notes([_EMBEDDED])
+    with talk.working("Scoring"):
+        from dpo_credit.scoring import score
+
+        credits = tuple(score(pair, row.examples, conventions=options.conventions(), top_k=top_k))
+    talk.notes(note for credit in credits for note in credit.tokens.notes)
+    return Scored(row.id, credits, row.labels, prompt_text(row.examples[0]), compare)
+
+
+def prompt_text(example: Example) -> str:
+    """The prompt as people read it; of a chat, its turns one after the other."""
+    if isinstance(example.prompt, str):
+        return example.prompt
+    return "\n\n".join(f"{message.role}: {message.content}" for message in example.prompt)

@@ -1,0 +1,136 @@
+"""Two answers compared: edits, their shares of the margin, and the echo."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+
+import pytest
+
+from dpo_credit.align import diff
+from dpo_credit.credit import Credit, CreditError, Source, Tokens
+
+SOURCE = Source("policy", "reference", "float32")
+WORDS = [
+    "salary",
+    "$50K",
+    "is",
+    "née",
+    "日本語",
+    "🧑‍🚀",
+    "שלום",
+    "e\u0301t\u0301e",
+    "\n\n",
+    "(28F)",
+    "🇩🇪",
+    "a",
+    "a",
+    "the",
+    "...",
+]
+
+
+def credit(answer: str, cuts: list[str], rewards: list[float], end: bool = True) -> Credit:
+    """An answer cut into these pieces, with these rewards under beta 1 (the reference gives 0 everywhere)."""
+    assert "".join(cuts) == answer
+    starts = [sum(map(len, cuts[:n])) for n in range(len(cuts))]
+    spans = [(start, start + len(cut)) for start, cut in zip(starts, cuts, strict=True)]
+    if end:
+        cuts, spans, rewards = [*cuts, "</s>"], [*spans, (len(answer), len(answer))], [*rewards, 0.5]
+    tokens = Tokens((1,), tuple(range(len(cuts))), tuple(cuts), tuple(spans), answer, "appended" if end else "none")
+    return Credit(tokens, tuple(rewards), (0.0,) * len(rewards), 1.0, SOURCE)
+
+
+def by_words(answer: str, rewards: list[float] | None = None) -> Credit:
+    cuts = re.findall(r"\s*\w+|\s*[^\w\s]|\s+$", answer)
+    return credit(answer, cuts, rewards or [0.0] * len(cuts))
+
+
+def test_one_changed_word_is_one_edit_with_its_text_and_rewards_before_and_after():
+    chosen = by_words(" They pay 50 now", [0.1, 0.2, 0.3, 0.4])
+    rejected = by_words(" They pay 90 now", [0.1, 0.2, -3.0, 0.4])
+    (edit,) = diff(chosen, rejected).edits
+    assert (edit.chosen_text, edit.rejected_text) == (" 50", " 90")
+    assert (edit.chosen_span, edit.rejected_span) == ((9, 12), (9, 12))
+    assert (edit.chosen_reward, edit.rejected_reward) == (0.3, -3.0)
+    assert edit.delta == 0.3 - -3.0
+
+
+def test_the_echo_is_how_far_the_untouched_tokens_after_the_first_edit_moved():
+    chosen = by_words(" They pay 50 now ok", [0.1, 0.2, 0.3, 0.4, 0.5])
+    rejected = by_words(" They pay 90 now ok", [0.1, 0.2, -3.0, 0.1, 0.6])
+    compared = diff(chosen, rejected)
+    # after the edit: now moved by 0.3, ok by -0.1, the end token by 0
+    assert compared.echo_mean_abs == pytest.approx((0.3 + 0.1 + 0.0) / 3)
+    assert compared.echo_max_abs == pytest.approx(0.3)
+
+
+def test_an_inserted_word_is_an_edit_with_nothing_on_the_other_side():
+    (edit,) = diff(by_words(" I like it"), by_words(" I do not like it")).edits
+    assert (edit.chosen_text, edit.rejected_text) == ("", " do not")
+    assert edit.chosen_span == (2, 2)
+
+
+def test_tokens_align_although_the_cuts_shift_around_an_edit():
+    chosen = credit(" pay 50K now", [" pay", " 50", "K", " now"], [0.0] * 4)
+    rejected = credit(" pay 9K now", [" p", "ay", " 9K", " now"], [0.0] * 4)
+    compared = diff(chosen, rejected)
+    # " pay" is the same word but cut differently, so its tokens do not compare: it joins the edit
+    assert [(e.chosen_text, e.rejected_text) for e in compared.edits] == [(" pay 50K", " pay 9K")]
+    assert compared.pairs == ((3, 3), (4, 4))  # " now" and the end token
+
+
+def test_equal_answers_have_no_edits_no_echo_and_no_margin():
+    answer = by_words(" the same words", [0.3, -0.2, 0.1])
+    compared = diff(answer, answer)
+    assert (compared.edits, compared.margin, compared.echo_max_abs) == ((), 0.0, 0.0)
+
+
+def test_an_answer_that_is_cut_short_differs_at_its_end_only():
+    (edit,) = diff(by_words(" yes and no"), by_words(" yes")).edits
+    assert (edit.chosen_text, edit.rejected_text) == (" and no", "")
+
+
+def test_different_prompts_do_not_compare():
+    one, other = by_words(" a"), by_words(" b")
+    moved = Credit(
+        Tokens((2,), *[getattr(other.tokens, name) for name in ("answer_ids", "pieces", "spans", "answer")]),
+        other.policy_logps,
+        other.reference_logps,
+        1.0,
+        SOURCE,
+    )
+    with pytest.raises(CreditError, match="different prompts"):
+        diff(one, moved)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_margin_is_the_sum_of_the_edits_deltas_and_the_echo(seed: int):
+    """On random edits of random Unicode, cut at random places (inside characters too)."""
+    draw = random.Random(seed)
+    words = [draw.choice(WORDS) for _ in range(draw.randint(1, 30))]
+    changed = list(words)
+    for _ in range(draw.randint(0, 5)):
+        place = draw.randrange(len(changed) + 1)
+        changed[place : place + draw.randint(0, 2)] = draw.choices(WORDS, k=draw.randint(0, 2))
+    if not changed:
+        changed = ["left"]
+    pair = [_random_cuts(draw, " " + " ".join(side)) for side in (words, changed)]
+    compared = diff(*pair)
+    total = math.fsum([*(edit.delta for edit in compared.edits), *compared.echo])
+    # each side sums about 100 numbers below 3: rounding is below 100 * 3 * 2**-53
+    assert total == pytest.approx(compared.margin, abs=1e-12)
+    for side, spans in (
+        (pair[0], [edit.chosen_span for edit in compared.edits]),
+        (pair[1], [edit.rejected_span for edit in compared.edits]),
+    ):
+        texts = [side.tokens.answer[start:end] for start, end in spans]
+        names = "chosen_text" if side is pair[0] else "rejected_text"
+        assert texts == [getattr(edit, names) for edit in compared.edits]
+
+
+def _random_cuts(draw: random.Random, answer: str) -> Credit:
+    places = sorted(draw.sample(range(1, len(answer)), min(len(answer) - 1, draw.randint(0, len(answer)))))
+    cuts = [answer[a:b] for a, b in zip([0, *places], [*places, len(answer)], strict=True)]
+    return credit(answer, cuts, [draw.uniform(-3, 3) for _ in cuts])
