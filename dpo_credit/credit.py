@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 _SENTENCE_END = re.compile(r"[.!?。！？…][\"')\]”’]*\s*$|\n\s*$")
@@ -212,7 +212,8 @@ def margin(chosen: Credit, rejected: Credit) -> float:
             f"{chosen.id} and {rejected.id} follow different prompts: rewards are known only up to a constant of the "
             "prompt, so their totals do not compare. Give both answers the same prompt."
         )
-    if (chosen.beta, chosen.source) != (rejected.beta, rejected.source):
+    ours, theirs = (replace(one.source, noise=0.0) for one in (chosen, rejected))  # noise is measured call by call
+    if (chosen.beta, ours) != (rejected.beta, theirs):
         raise CreditError(
             f"{chosen.id} and {rejected.id} were scored with different models or betas; score them together."
         )
@@ -265,7 +266,7 @@ def _is_boundary(text: str, at: int) -> bool:
     before, after = text[at - 1], text[at]
     if after == "\u200d" or before == "\u200d" or unicodedata.category(after) in ("Mn", "Me", "Mc"):
         return False  # a zero-width joiner, or a mark that sits on the character before (variation selectors too)
-    if "\U0001f3fb" <= after <= "\U0001f3ff":  # a skin tone
+    if "\U0001f3fb" <= after <= "\U0001f3ff" or "\U000e0020" <= after <= "\U000e007f":  # a skin tone; a region's flag
         return False
     if _is_flag_letter(after) and _is_flag_letter(before):  # flags are pairs of letters: split after even counts only
         letters = next((n for n in range(at) if not _is_flag_letter(text[at - 1 - n])), at)

@@ -6,6 +6,7 @@ Prompt and answer are encoded jointly, as TRL's DPOTrainer and generation do, an
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
@@ -46,14 +47,47 @@ class _Rendered:
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, example: Example, conventions: Conventions = Conventions()) -> Tokens:
-    """Encode prompt and answer jointly and cut them at the prompt's end.
+    """Encode prompt and answer jointly and cut them at the prompt's end: `encode_answers` of a single one."""
+    return encode_answers(tokenizer, [example], conventions)[0]
 
-    A token that straddles the cut is counted to the answer, and a note says so.
+
+def encode_answers(
+    tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], conventions: Conventions = Conventions()
+) -> list[Tokens]:
+    """Encode answers to one prompt, each jointly with it, and cut all of them at the same token, as TRL does.
+
+    A token that straddles the prompt's end is counted to the answer, and a note says so; where the end of the prompt
+    merges with one answer only, the others are cut as early. What a prompt is truncated by is the same for all.
 
     Raises:
-        CreditError: the answer is empty, the text cannot be encoded, a template rejects the chat, the tokenizer lacks
+        CreditError: an answer is empty, the text cannot be encoded, a template rejects the chat, the tokenizer lacks
             what a convention asks for, or the result is longer than `max_length`.
     """
+    encoded = [_encode(tokenizer, example, conventions) for example in examples]
+    cut = min(len(tokens.prompt_ids) for tokens in encoded)
+    encoded = [_cut_earlier(tokenizer, tokens, cut) for tokens in encoded]
+    longest = max(range(len(encoded)), key=lambda n: len(encoded[n].answer_ids))
+    over = _excess(encoded[longest], examples[longest], conventions, tokenizer.bos_token_id)
+    return [_truncate(tokens, over, conventions, tokenizer.bos_token_id) for tokens in encoded] if over else encoded
+
+
+def _cut_earlier(tokenizer: PreTrainedTokenizerBase, tokens: Tokens, cut: int) -> Tokens:
+    moved = tokens.prompt_ids[cut:]
+    if not moved:
+        return tokens
+    names = tuple(_name(tokenizer, token_id) for token_id in moved)
+    note = f"the prompt's end {''.join(names)!r} merges with another answer's first token; it is counted to the answers"
+    return replace(
+        tokens,
+        prompt_ids=tokens.prompt_ids[:cut],
+        answer_ids=(*moved, *tokens.answer_ids),
+        pieces=(*names, *tokens.pieces),
+        spans=(*((0, 0),) * len(moved), *tokens.spans),
+        notes=(*tokens.notes, note),
+    )
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, example: Example, conventions: Conventions) -> Tokens:
     if not example.answer:
         raise CreditError(f"{example.id}: the answer is empty. There is no token to score.")
     rendered = _render(tokenizer, example, conventions.chat_template)
@@ -85,7 +119,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, example: Example, conventions: Co
     tokens = _end(tokenizer, tokens, rendered, conventions.eos)
     if not tokens.answer_ids:
         raise CreditError(f"{example.id}: the answer {example.answer!r} makes no token. There is nothing to score.")
-    return _fit(tokens, example, conventions, tokenizer.bos_token_id)
+    return tokens
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, example: Example, template: str) -> _Rendered:
@@ -230,21 +264,33 @@ def _end(tokenizer: PreTrainedTokenizerBase, tokens: Tokens, rendered: _Rendered
     )
 
 
-def _fit(tokens: Tokens, example: Example, conventions: Conventions, bos_id: int | None) -> Tokens:
+def _excess(tokens: Tokens, example: Example, conventions: Conventions, bos_id: int | None) -> int:
+    """How many tokens of the prompt must go; 0 if all fit."""
     limit = conventions.max_length
     prompt, answer = len(tokens.prompt_ids), len(tokens.answer_ids)
     if limit is None or prompt + answer <= limit:
-        return tokens
+        return 0
     lengths = f"{example.id}: {prompt} prompt + {answer} answer tokens are over the limit of {limit}"
-    kept = 1 if tokens.prompt_ids[0] == bos_id else 0
     over = prompt + answer - limit
     if conventions.truncate == "error":
         raise CreditError(
             f"{lengths}. --truncate prompt-start cuts the prompt's first {over} tokens; or raise --max-length."
         )
-    if over >= prompt - kept:
+    if over >= prompt - _kept(tokens, bos_id):
         raise CreditError(f"{lengths}, and the answer leaves no room for a prompt. Raise --max-length.")
-    note = f"the prompt's first {over} of {prompt} tokens were cut to fit {limit}"
+    return over
+
+
+def _truncate(tokens: Tokens, over: int, conventions: Conventions, bos_id: int | None) -> Tokens:
+    kept = _kept(tokens, bos_id)
+    note = f"the prompt's first {over} of {len(tokens.prompt_ids)} tokens were cut to fit {conventions.max_length}"
     return replace(
-        tokens, prompt_ids=tokens.prompt_ids[:kept] + tokens.prompt_ids[kept + over :], notes=(*tokens.notes, note)
+        tokens,
+        prompt_ids=tokens.prompt_ids[:kept] + tokens.prompt_ids[kept + over :],
+        notes=(*tokens.notes, note),
     )
+
+
+def _kept(tokens: Tokens, bos_id: int | None) -> int:
+    """Tokens at the start that truncation leaves: a beginning-of-sequence token."""
+    return 1 if tokens.prompt_ids[0] == bos_id else 0

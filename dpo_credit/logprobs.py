@@ -6,7 +6,7 @@ two nearly equal numbers, and bf16 values near -5 lie 1/32 apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -148,7 +148,7 @@ def causal_lm(model: nn.Module) -> LanguageModel:
         head = model.get_output_embeddings()  # type: ignore[operator]
         with _float32_head(head, rows) if isinstance(head, nn.Module) else ExitStack():
             output = model(input_ids=ids, attention_mask=mask.long(), use_cache=False).logits
-        return output[rows.to(output.device)] if output.shape[:2] == rows.shape else output[0]
+        return _wanted(output, rows)[0]
 
     return logits
 
@@ -163,10 +163,8 @@ def _float32_head(head: nn.Module, rows: Tensor) -> Iterator[None]:
     original = head.__dict__.get(name)
 
     def float32_forward(hidden: Tensor) -> Tensor:
-        if hidden.shape[:2] == rows.shape:
-            hidden = hidden[rows.to(hidden.device)][None]  # (1, N, d): N < L, so never taken for (B, L, d)
-        with _as_float32(list(head.parameters())):
-            return forward(hidden.to(next(head.parameters()).dtype))
+        with _as_float32(head.modules()):
+            return forward(_wanted(hidden, rows).to(_dtype(head)))
 
     setattr(head, name, float32_forward)
     try:
@@ -178,44 +176,70 @@ def _float32_head(head: nn.Module, rows: Tensor) -> Iterator[None]:
             setattr(head, name, original)
 
 
+def _dtype(module: nn.Module) -> torch.dtype:
+    """The dtype a module computes in: that of its first parameter that is not quantised."""
+    return next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
+
+
+def _wanted(values: Tensor, rows: Tensor) -> Tensor:
+    """(B, L or more, d), (B, L) -> (1, N, d); what already is (1, N, d) stays."""
+    # N < L, so (1, N, d) is never taken for (B, L, d); prompt tuning puts rows of its own before the L
+    if len(values) == len(rows) and values.shape[1] >= rows.shape[1]:
+        return values[:, -rows.shape[1] :][rows.to(values.device)][None]
+    return values
+
+
 @contextmanager
-def _as_float32(parameters: list[nn.Parameter]) -> Iterator[None]:
-    """Hold half-precision parameters in float32; the stored ones come back afterwards, bit for bit."""
-    stored = [(p, p.data) for p in parameters if p.dtype in (torch.bfloat16, torch.float16)]
-    for parameter, data in stored:
-        parameter.data = data.float()
+def _as_float32(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Hold half-precision parameters of these modules in float32; the stored ones come back, bit for bit."""
+    stored = [
+        (module, name, parameter.data)
+        for module in modules
+        for name, parameter in module.named_parameters(recurse=False)
+        if parameter.dtype in (torch.bfloat16, torch.float16)
+    ]
+    for module, name, data in stored:
+        getattr(module, name).data = data.float()
     try:
         yield
     finally:
-        for parameter, data in stored:
-            parameter.data = data
+        for module, name, data in stored:  # by name: accelerate swaps the Parameter objects of offloaded modules
+            getattr(module, name).data = data
 
 
 @contextmanager
 def in_float32(model: nn.Module) -> Iterator[None]:
-    """Run a half-precision model in float32, one module's weights at a time, so that memory grows by one layer only."""
-    with ExitStack() as hooks:
-        for module in model.modules():
-            own = list(module.parameters(recurse=False))
-            if not own:
+    """Run a half-precision model in float32, one layer's weights at a time: memory grows by a layer and the embeddings.
+
+    A layer is held whole, since it may read the weights of its parts directly (Mamba's does); so is what lies outside
+    the layers, since a model may cast to its head's dtype on the way there.
+    """
+    with ExitStack() as stack:
+        for module in _outside_layers(model):
+            if not isinstance(module, nn.ModuleList):
+                stack.enter_context(_as_float32([module]))
                 continue
-            running: list[ExitStack] = []
+            for layer in module:
+                running: list[ExitStack] = []
 
-            def before(module: nn.Module, inputs: tuple, own: list = own, running: list[ExitStack] = running) -> tuple:
-                running.append(ExitStack())
-                running[-1].enter_context(_as_float32(own))
-                return tuple(_float(value) for value in inputs)
+                def before(layer: nn.Module, inputs: tuple, running: list[ExitStack] = running) -> None:
+                    running.append(ExitStack())
+                    running[-1].enter_context(_as_float32(layer.modules()))
 
-            def after(module: nn.Module, inputs: tuple, output: object, running: list[ExitStack] = running) -> None:
-                running.pop().close()
+                def after(layer: nn.Module, inputs: tuple, output: object, running: list[ExitStack] = running) -> None:
+                    running.pop().close()
 
-            hooks.callback(module.register_forward_pre_hook(before).remove)
-            hooks.callback(module.register_forward_hook(after, always_call=True).remove)
+                stack.callback(layer.register_forward_pre_hook(before).remove)
+                stack.callback(layer.register_forward_hook(after, always_call=True).remove)
         yield
 
 
-def _float(value: object) -> object:
-    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
+def _outside_layers(module: nn.Module) -> Iterator[nn.Module]:
+    """The modules of a model down to its lists of layers, without what is in these."""
+    yield module
+    if not isinstance(module, nn.ModuleList):
+        for child in module.children():
+            yield from _outside_layers(child)
 
 
 def noise_floor(ratios: Sequence[float], exact: Sequence[float]) -> float:

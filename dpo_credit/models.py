@@ -6,6 +6,7 @@ The only place that loads weights. Only safetensors load, and no code from a mod
 from __future__ import annotations
 
 import gc
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -167,10 +168,14 @@ def _load(found: Checkpoint, device: torch.device, loading: Loading) -> Model:
 
 
 def _load_adapter_pair(found: Checkpoint, device: torch.device, loading: Loading) -> tuple[Model, Model]:
-    module: Any = _with_adapter(_load_module(found, device, loading), found, loading)
+    module: Any = _with_adapter(_load_module(found, device, loading), found, loading, with_ref=True)
+    bias = getattr(module.peft_config["default"], "bias", "none")
+    if bias != "none":
+        raise CreditError(
+            f"{found.role} {found.name} is an adapter that trained biases of its base too (bias={bias!r}), which stay "
+            f"when it is off. Name its base as the reference: --reference {found.path}"
+        )
     policy = _model(module, found.name, loading)
-    if found.ref_adapter:
-        module.load_adapter(found.ref_adapter, adapter_name="ref")
 
     def reference_logits(ids: torch.Tensor, mask: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         if not found.ref_adapter:
@@ -186,16 +191,23 @@ def _load_adapter_pair(found: Checkpoint, device: torch.device, loading: Loading
     return policy, replace(policy, name=name, logits=reference_logits)
 
 
-def _with_adapter(module: nn.Module, found: Checkpoint, loading: Loading) -> nn.Module:
+def _with_adapter(module: nn.Module, found: Checkpoint, loading: Loading, *, with_ref: bool = False) -> nn.Module:
+    """The module with its adapter on; with the adapter named "ref" beside it, if there is one and it is wanted."""
     from peft import PeftModel
 
-    path = Path(found.adapter or "")
-    if path.is_dir():
-        require_safe_weights(path, found, loading)
+    paths = [path for path in (found.adapter, found.ref_adapter if with_ref else None) if path]
+    for directory in map(Path, paths):
+        if directory.is_dir():
+            require_safe_weights(directory, found, loading)
     try:
-        return PeftModel.from_pretrained(module, str(path)).eval().requires_grad_(False)
+        with warnings.catch_warnings():  # PEFT goes on with random weights in place of missing ones
+            warnings.filterwarnings("error", "Found missing adapter keys", UserWarning)
+            adapted = PeftModel.from_pretrained(module, paths[0])
+            for path in paths[1:]:
+                adapted.load_adapter(path, adapter_name="ref")
     except Exception as error:  # see cannot_load
         raise cannot_load(f"the adapter of {found.role}", found.name, error) from error
+    return adapted.eval().requires_grad_(False)
 
 
 def _model(module: nn.Module, name: str, loading: Loading) -> Model:

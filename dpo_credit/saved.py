@@ -63,9 +63,7 @@ def _read_record(record: Any, name: str, beta: float | None) -> tuple[Row, tuple
 def _credit(record: Any, name: str) -> Credit:
     schema = record.get("schema") if isinstance(record, dict) else None
     if schema != "dpo-credit/credit@1":
-        raise CreditError(
-            f"{name} holds no scored answer (schema {schema!r}). Give what dpo-credit score --json wrote."
-        )
+        raise CreditError(f"{name} is no scored answer (schema {schema!r}). Give what dpo-credit score --json wrote.")
     try:
         spans = tuple((int(start), int(end)) for start, end in record["spans"])
         tokens = Tokens(

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, groupby
 
 from torch import Tensor
 
 from dpo_credit.credit import Alternative, Credit, Example, Source, Tokens
-from dpo_credit.encode import Conventions, encode
+from dpo_credit.encode import Conventions, encode_answers
 from dpo_credit.logprobs import NOISE_TOKENS, Scored, noise_floor, score_tokens
 from dpo_credit.models import Model, ModelPair, free
 
-WINDOW = 64  # answers that are encoded and sorted by length together; what is held in memory
+WINDOW = 64  # answers from which on a window is full: what is sorted by length together, and held in memory
 
 
 def score(
@@ -24,6 +24,8 @@ def score(
     top_k: int = 0,
 ) -> Iterator[Credit]:
     """Score answers in order; each comes out as soon as its window of `WINDOW` answers is done.
+
+    Answers to one prompt that follow each other share a window, and their prompt ends at the same token.
 
     Args:
         pair: see `load_pair`. One that loads its sides one at a time scores all examples before the first comes out.
@@ -39,13 +41,12 @@ def score(
     """
     if conventions.max_length is None:
         conventions = replace(conventions, max_length=pair.max_length)
-    remaining = iter(examples)
+    windows = ((window, _encode(pair, window, conventions)) for window in _windows(examples))
     if not (isinstance(pair.policy, Model) and isinstance(pair.reference, Model)):
-        yield from _score_one_model_at_a_time(pair, list(remaining), conventions, top_k)
+        yield from _score_one_model_at_a_time(pair, list(windows), top_k)
         return
     noise: float | None = None
-    while window := list(islice(remaining, WINDOW)):
-        batch = [encode(pair.tokenizer, example, conventions) for example in window]
+    for window, batch in windows:
         policy = score_tokens(pair.policy.logits, batch, pair.policy.device, top_k)
         reference = score_tokens(pair.reference.logits, batch, pair.reference.device, top_k)
         if noise is None:
@@ -55,21 +56,38 @@ def score(
         yield from _credits(pair, window, batch, (policy, reference), source)
 
 
+def _windows(examples: Iterable[Example]) -> Iterator[list[list[Example]]]:
+    """Runs of answers to one prompt, as many as make a window."""
+    window: list[list[Example]] = []
+    for _, answers in groupby(examples, key=lambda example: example.prompt):
+        window.append(list(answers))
+        if sum(map(len, window)) >= WINDOW:
+            yield window
+            window = []
+    if window:
+        yield window
+
+
+def _encode(pair: ModelPair, window: list[list[Example]], conventions: Conventions) -> list[Tokens]:
+    return [tokens for answers in window for tokens in encode_answers(pair.tokenizer, answers, conventions)]
+
+
 def _score_one_model_at_a_time(
-    pair: ModelPair, examples: Sequence[Example], conventions: Conventions, top_k: int
+    pair: ModelPair, windows: Sequence[tuple[list[list[Example]], list[Tokens]]], top_k: int
 ) -> Iterator[Credit]:
-    batch = [encode(pair.tokenizer, example, conventions) for example in examples]
     freed: list[Model] = []
     scored, exact = [], []
     for side in (pair.policy, pair.reference):
         model = side() if callable(side) else side
-        scored.append(score_tokens(model.logits, batch, model.device, top_k))
-        exact.append(_exact(model, batch))
+        scored.append([score_tokens(model.logits, batch, model.device, top_k) for _, batch in windows])
+        exact.append(_exact(model, windows[0][1]) if windows else None)
         freed.append(replace(model, logits=_freed, module=None))
         del model
         free()
-    source = _source(freed[0], freed[1], _noise(batch, scored, exact))
-    yield from _credits(pair, examples, batch, scored, source)
+    for n, (window, batch) in enumerate(windows):
+        if n == 0:
+            source = _source(freed[0], freed[1], _noise(batch, [side[0] for side in scored], exact))
+        yield from _credits(pair, window, batch, [side[n] for side in scored], source)
 
 
 def _freed(*_: Tensor) -> Tensor:
@@ -78,12 +96,12 @@ def _freed(*_: Tensor) -> Tensor:
 
 def _credits(
     pair: ModelPair,
-    examples: Sequence[Example],
+    window: list[list[Example]],
     batch: Sequence[Tokens],
     scored: Sequence[Sequence[Scored]],
     source: Source,
 ) -> Iterator[Credit]:
-    for example, tokens, policy, reference in zip(examples, batch, *scored, strict=True):
+    for example, tokens, policy, reference in zip(chain(*window), batch, *scored, strict=True):
         yield Credit(
             tokens=tokens,
             policy_logps=policy.logps,

@@ -93,18 +93,18 @@ def answer(
     """The answer as running text; the characters [start, end) of `marked` stand in brackets, empty ones too."""
     text = Text(overflow="fold")
     opening, closing = look.plain("⟦"), look.plain("⟧")
-    offset = 0
+    offset, inside = 0, False
     for segment in credit.by(unit):
         start, offset = offset, offset + len(segment.text)
+        was_inside, inside = inside, any(start < b and a < offset for a, b in marked)
         before, cell, after = _cell(segment, look)
+        text.append(closing if was_inside and not inside else "", "bold")
         text.append(before if text else before.removeprefix(" "))  # no gap where the prompt ended
-        opened = sum(start <= a < offset for a, b in marked if a < b)
-        inserted = sum(start == a == b for a, b in marked)
-        text.append(inserted * (opening + closing) + opened * opening, "bold")
+        text.append((opening + closing) * ((start, start) in marked), "bold")
+        text.append(opening if inside and not was_inside else "", "bold")
         text.append(cell, style(segment.reward, scale, look))
-        text.append(mark(segment.reward, scale, look))
-        text.append(sum(start < b <= offset for a, b in marked if a < b) * closing, "bold")
-        text.append(after)
+        text.append(mark(segment.reward, scale, look) + after)
+    text.append(closing if inside else "", "bold")
     return text
 
 

@@ -90,14 +90,14 @@ def chart(diff: Diff, look: Look, labels: Sequence[str]) -> list[RenderableType]
     curves = [list(accumulate(s.reward for s in credit.segments)) for credit in (diff.chosen, diff.rejected)]
     low, high = min(0.0, *map(min, curves)), max(0.0, *map(max, curves))
     name = max(map(len, labels)) + 2
-    width = max(8, min(max(map(len, curves)), look.width - name - 12))
+    longest = max(map(len, curves))
+    width = min(longest, max(8, look.width - name - 12))
     parts: list[RenderableType] = [
         Text.assemble(
             ("cumulative reward", "bold"), f" from {signed(low, look)} to {signed(high, look)}; ^ marks an edit"
         )
     ]
     sides = ([edit.chosen for edit in diff.edits], [edit.rejected for edit in diff.edits])
-    longest = max(map(len, curves))
     for label, curve, spans in zip(labels, curves, sides, strict=True):
         places = [min(len(curve) - 1, n * longest // width) for n in range(width) if n * longest // width < len(curve)]
         height = (high - low) or 1.0

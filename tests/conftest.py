@@ -1,0 +1,68 @@
+"""Fixtures shared by the tests: one tiny pair on disk, its tokenizer, the pair loaded, and no network."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a fork after threads started would warn
+
+import pytest
+import torch
+from tiny import CHATML, language_model, save, tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from dpo_credit.checkpoints import Loading
+from dpo_credit.models import ModelPair, load_pair
+
+torch.set_num_threads(1)  # tiny models: a second thread costs more than it gives
+
+
+@pytest.fixture(autouse=True)
+def connections(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Refuse network connections in every test not marked `hub`; the list names those that were tried."""
+    tried: list[str] = []
+    if not request.node.get_closest_marker("hub"):
+
+        def refuse(*asked: object, **_: object) -> None:
+            tried.append(str(asked[-1]))
+            raise OSError(f"a test asked for the network: {asked}")
+
+        monkeypatch.setattr(socket.socket, "connect", refuse)
+        monkeypatch.setattr(socket, "getaddrinfo", refuse)
+        # the hub's client retries for a minute: tell it, here and in programs that a test starts, not to try
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    yield tried
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """Plain text only: no chat template. Do not change it: it lasts for the session."""
+    return tokenizer()
+
+
+@pytest.fixture(scope="session")
+def chat_tokenizer() -> PreTrainedTokenizerFast:
+    """The same ids, with the ChatML template. Do not change it: it lasts for the session."""
+    return tokenizer(chat_template=CHATML)
+
+
+@pytest.fixture(scope="session")
+def tiny_pair_dirs(
+    tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: PreTrainedTokenizerFast
+) -> tuple[Path, Path]:
+    """(policy, reference): two random GPT-NeoX models saved as safetensors, each with the tokenizer. Read only."""
+    folder = tmp_path_factory.mktemp("pair")
+    return (
+        save(language_model(seed=1), folder / "policy", tiny_tokenizer),
+        save(language_model(seed=2), folder / "reference", tiny_tokenizer),
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_pair(tiny_pair_dirs: tuple[Path, Path]) -> ModelPair:
+    """`tiny_pair_dirs`, loaded on the CPU."""
+    return load_pair(*tiny_pair_dirs, loading=Loading(device="cpu"))

@@ -1,0 +1,91 @@
+"""Saved JSON read back without a model."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from dpo_credit.align import diff
+from dpo_credit.credit import Alternative, Credit, CreditError, Source, Tokens
+from dpo_credit.output import credit_record, diff_record, row_record, to_json
+from dpo_credit.records import parse_row
+from dpo_credit.saved import read_saved
+
+ROW = parse_row({"id": "r", "prompt": "q", "chosen": "ab", "rejected": "ac"}, "r")
+
+
+def credit(answer: str, logps: tuple[float, ...], noise: float = 0.0) -> Credit:
+    tokens = Tokens((-1, -1), (5, 6), tuple(answer), ((0, 1), (1, 2)), answer, "none", ("a note",))
+    top = ((Alternative("x", -0.1),), (Alternative("y", -0.2),))
+    source = Source("policy", "reference", "bfloat16", noise)
+    return Credit(tokens, logps, (-1.0, -1.0), 0.1, source, f"r/{answer}", top, top)
+
+
+CREDITS = (credit("ab", (-0.5, -2.0)), credit("ac", (-0.5, -3.0)))
+
+
+def test_what_is_written_reads_back_as_the_same_credits():
+    saved = to_json(row_record(ROW, CREDITS)).encode()
+    ((row, credits),) = read_saved(saved, "scored.json")
+    assert credits == CREDITS
+    assert (row.kind, row.labels, row.id) == ("preference", ("chosen", "rejected"), "r")
+
+
+def test_a_diff_reads_back_as_its_two_credits():
+    saved = to_json(diff_record(diff(*CREDITS), "r")).encode()
+    assert read_saved(saved, "diff.json")[0][1] == CREDITS
+
+
+def test_the_noise_floor_survives():
+    one = credit("ab", (-0.5, -2.0), noise=0.25)
+    ((_, (again,)),) = read_saved(to_json(credit_record(one)).encode(), "scored.json")
+    assert again.noise == pytest.approx(one.noise, rel=1e-15)
+
+
+def test_another_beta_needs_no_model():
+    ((_, credits),) = read_saved(to_json(row_record(ROW, CREDITS)).encode(), "scored.json", beta=0.4)
+    assert [c.reward for c in credits] == pytest.approx([4 * c.reward for c in CREDITS])
+
+
+def test_each_line_of_a_file_is_a_row():
+    line = to_json(row_record(ROW, CREDITS))
+    assert len(read_saved(f"{line}\n\n{line}\n".encode(), "scored.jsonl")) == 2
+
+
+def test_indented_json_is_one_row():
+    pretty = json.dumps(json.loads(to_json(credit_record(CREDITS[0]))), indent=2)
+    assert len(read_saved(pretty.encode(), "scored.json")) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "is empty"),
+        ("[1]", "is no object"),
+        ('{"a": 1}\n{"b"', "line 2 is not JSON"),
+        ('{"prompt": "q"}', "is no scored answer"),
+        ('{"schema": "dpo-credit/credit@1"}', "is no whole record: KeyError 'spans'"),
+        ('{"chosen": {}, "rejected": {}}', "is no scored answer"),
+    ],
+)
+def test_what_is_no_saved_score_is_refused(content: str, said: str):
+    with pytest.raises(CreditError, match=said):
+        read_saved(content.encode(), "scored.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"tokens": ["a"]}, "differ in length"),
+        ({"policy_logps": [-0.5]}, "1 policy log-probabilities for 2 answer tokens"),
+        ({"policy_logps": [-0.5, None]}, "is no whole record"),
+        ({"beta": 0}, "ZeroDivisionError"),
+        ({"reference_logps": [-0.5, -math.inf]}, "log-probability -inf"),
+    ],
+)
+def test_a_record_that_was_changed_is_refused(change: dict, said: str):
+    record = {**json.loads(to_json(credit_record(CREDITS[0]))), **change}
+    with pytest.raises(CreditError, match=said):
+        read_saved(json.dumps(record).encode(), "scored.json")
