@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from dpo_credit.credit import CreditError
 
 EMBEDDED = Path(__file__).parent / "demo"
+_TOKENIZERS = ("tokenizer.json", "tokenizer_config.json")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5")
 
 
@@ -26,6 +27,7 @@ class Loading:
     `dtype`: "auto" is bfloat16 on CUDA and float32 elsewhere.
     `device_map`: accelerate's, such as "auto", for models larger than one GPU.
     `quantize`: "4bit" or "8bit", through bitsandbytes.
+    `revision`: a hub's branch, tag or commit; two with a comma: the policy's, the reference's.
     `sequential`: load one model, score, free it, then the other.
     `allow_pickle`: load weights that are not safetensors, which can run code of whoever made them.
     """
@@ -42,68 +44,86 @@ class Loading:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where files are: a directory, or a repository on the hub at a revision."""
+
+    path: str
+    local: bool
+    revision: str | None = None
+
+    def has(self, name: str, role: str) -> bool:
+        """Whether the place holds a file of that name.
+
+        Raises:
+            CreditError: the hub has no such repository, or cannot be reached.
+        """
+        if self.local:
+            return (Path(self.path) / name).is_file()
+        from transformers.utils import cached_file
+
+        try:
+            return cached_file(self.path, name, revision=self.revision) is not None
+        except OSError as error:
+            if "does not appear to have" in str(error):  # what transformers says of a file that a repository lacks
+                return False
+            raise cannot_load(role, self.path, error) from error
+
+    def options(self, loading: Loading) -> dict[str, Any]:
+        """What every `from_pretrained` gets: a directory is read without asking the hub anything."""
+        options: dict[str, Any] = {"trust_remote_code": loading.trust_remote_code, "local_files_only": self.local}
+        return options if self.revision is None else {**options, "revision": self.revision}
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A model's files: `path` is a directory or a hub id; for an adapter, `base` is the model that it sits on."""
+    """A model's files: `model` is where its weights are, and for an adapter those of the base that it sits on."""
 
     name: str
     role: str
-    path: str
-    local: bool
-    adapter: str | None = None  # the adapter's own path; `path` is then its base
+    model: Place
+    adapter: Place | None = None
     ref_adapter: str | None = None
 
 
-def find(name: str | Path, role: str, loading: Loading) -> Checkpoint:
+def find(name: str | Path, role: Literal["policy", "reference"], loading: Loading) -> Checkpoint:
     """What `name` stands for: a model, or an adapter and the base it sits on.
 
     Raises:
         CreditError: there is no such directory, it holds no model, or the hub does not give it.
     """
-    path, local = _locate(str(name), role)
-    label = f"embedded {role}" if path == str(EMBEDDED / role) else str(name)
-    if not _has_file(path, local, "adapter_config.json", loading):
-        if local and not (Path(path) / "config.json").is_file():
+    revisions = (loading.revision or "").split(",")
+    place = _locate(str(name), role, revisions[0 if role == "policy" else -1].strip() or None)
+    label = f"embedded {role}" if place.path == str(EMBEDDED / role) else str(name)
+    if not place.has("adapter_config.json", role):
+        if not place.has("config.json", role):
             raise CreditError(f"{role} {name} holds no config.json: it is not a saved model. Give its directory.")
-        return Checkpoint(label, role, path, local)
+        return Checkpoint(label, role, place)
     from peft import PeftConfig
 
     try:
-        base = PeftConfig.from_pretrained(path).base_model_name_or_path
+        base = PeftConfig.from_pretrained(place.path, revision=place.revision).base_model_name_or_path
     except Exception as error:  # the file is the user's: whatever is wrong with it is worth one line
         raise cannot_load(role, str(name), error) from error
     if not base:
         raise CreditError(
             f"{role} {name} is an adapter that does not name its base model. Add base_model_name_or_path."
         )
-    base_path, base_local = _locate(base, f"base model of {role} {name},")
-    ref = Path(path) / "ref"
+    ref = Path(place.path) / "ref"
+    has_ref = (ref / "adapter_config.json").is_file()
     return Checkpoint(
-        label, role, base_path, base_local, path, str(ref) if (ref / "adapter_config.json").is_file() else None
+        label, role, _locate(base, f"base model of {role} {name},", None), place, str(ref) if has_ref else None
     )
 
 
-def _locate(name: str, role: str) -> tuple[str, bool]:
+def _locate(name: str, role: str, revision: str | None) -> Place:
     path = Path(name).expanduser()
     if path.is_dir():
-        return str(path), True
+        return Place(str(path), local=True)
     if path.exists():
         raise CreditError(f"{role} {name} is a file. Give the directory that holds the model's config.json.")
     if name.startswith(("/", ".", "~")) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise CreditError(f"{role} {name} does not exist. Give a model's directory or its name on the hub.")
-    return name, False
-
-
-def _has_file(path: str, local: bool, name: str, loading: Loading) -> bool:
-    if local:
-        return (Path(path) / name).is_file()
-    from transformers.utils import cached_file
-
-    try:
-        return (
-            cached_file(path, name, revision=loading.revision, _raise_exceptions_for_missing_entries=False) is not None
-        )
-    except Exception as error:  # no network, no such repository, no permission: the hub's own words say which
-        raise cannot_load("model", path, error) from error
+    return Place(name, local=False, revision=revision)
 
 
 def load_tokenizer(
@@ -114,13 +134,14 @@ def load_tokenizer(
     Raises:
         CreditError: there is none, or it cannot be read.
     """
-    paths = [path for path in (found.adapter, found.path) if path]
-    for path in paths:
-        local = Path(path).is_dir()
-        if local and not any((Path(path) / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
+    load_config(found, loading)  # a broken config is that, not a tokenizer's fault
+    for place in (found.adapter, found.model):
+        if place is None or not any(
+            place.has(name, found.role) for name in ("tokenizer.json", "tokenizer_config.json")
+        ):
             continue
         try:
-            return AutoTokenizer.from_pretrained(path, **from_pretrained_options(loading, local))
+            return AutoTokenizer.from_pretrained(place.path, **place.options(loading))
         except Exception as error:  # see cannot_load
             raise cannot_load(f"the tokenizer of {found.role}", found.name, error) from error
     if default is not None:
@@ -141,15 +162,9 @@ def load_config(found: Checkpoint, loading: Loading) -> Any:
         CreditError: it cannot be read, or names an architecture that transformers does not know.
     """
     try:
-        return AutoConfig.from_pretrained(found.path, **from_pretrained_options(loading, found.local))
+        return AutoConfig.from_pretrained(found.model.path, **found.model.options(loading))
     except Exception as error:  # see cannot_load
         raise cannot_load(found.role, found.name, error) from error
-
-
-def from_pretrained_options(loading: Loading, local: bool) -> dict[str, Any]:
-    """What every `from_pretrained` gets: a directory is read without asking the hub anything."""
-    options: dict[str, Any] = {"trust_remote_code": loading.trust_remote_code, "local_files_only": local}
-    return options if local or loading.revision is None else {**options, "revision": loading.revision}
 
 
 def cannot_load(role: str, name: str, error: Exception) -> CreditError:
@@ -183,12 +198,22 @@ def compare_tokenizers(policy: PreTrainedTokenizerBase, reference: PreTrainedTok
     return (f"only one of the two tokenizers has the added tokens {', '.join(extra[:5])}",)
 
 
-def require_safe_weights(path: Path, found: Checkpoint, loading: Loading) -> None:
-    """Make sure that a directory holds weights, and none that run code unless that is allowed.
+def require_safe_weights(place: Place, found: Checkpoint, loading: Loading) -> None:
+    """Make sure that a place holds weights, and none that run code unless that is allowed.
 
     Raises:
         CreditError: it does not.
     """
+    if loading.allow_pickle and not place.local:
+        return
+    path = Path(place.path)
+    if not place.local:
+        if place == found.adapter and not place.has("adapter_model.safetensors", found.role):
+            raise CreditError(
+                f"{found.role} {found.name} has no adapter_model.safetensors, only weights that can run code when "
+                "loaded. Pass --allow-pickle if you trust whoever made it."
+            )
+        return  # a model's own loader refuses what is not safetensors
     if any(path.glob("*.safetensors")):
         return
     pickles = [file.name for pattern in _PICKLES for file in path.glob(pattern)]

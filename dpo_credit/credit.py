@@ -229,7 +229,7 @@ def _whole_character_runs(tokens: Tokens) -> list[tuple[int, int]]:
     runs: list[tuple[int, int]] = []
     covered = 0  # the answer's characters up to here belong to the runs so far
     for t, (start, end) in enumerate(tokens.spans):
-        shares = runs and start < end and (start < covered or not _is_boundary(tokens.answer, start))
+        shares = runs and start < end and (start < covered or not is_boundary(tokens.answer, start))
         if shares:
             runs[-1] = (runs[-1][0], t + 1)
         else:
@@ -259,7 +259,7 @@ def _joined(segments: list[Segment]) -> Segment:
     )
 
 
-def _is_boundary(text: str, at: int) -> bool:
+def is_boundary(text: str, at: int) -> bool:
     """Whether a reader would see two characters meet at `at`, not the inside of one (accents, emoji sequences)."""
     if not 0 < at < len(text):
         return True

@@ -91,6 +91,10 @@ def _encode(tokenizer: PreTrainedTokenizerBase, example: Example, conventions: C
     if not example.answer:
         raise CreditError(f"{example.id}: the answer is empty. There is no token to score.")
     rendered = _render(tokenizer, example, conventions.chat_template)
+    if half := re.search("[\ud800-\udfff]", rendered.text):
+        raise CreditError(
+            f"{example.id}: the text holds {half[0]!r}, half of a surrogate pair, which no tokenizer takes. Remove it."
+        )
     ids, spans = _tokenise(tokenizer, rendered)
     notes = list(rendered.notes)
     cut = next((t for t, (start, end) in enumerate(spans) if start < end and end > rendered.cut), len(ids))
@@ -116,8 +120,9 @@ def _encode(tokenizer: PreTrainedTokenizerBase, example: Example, conventions: C
         answer=rendered.text[rendered.start : rendered.stop],
         notes=tuple(notes),
     )
+    shown = any(start < stop for start, stop in tokens.spans)
     tokens = _end(tokenizer, tokens, rendered, conventions.eos)
-    if not tokens.answer_ids:
+    if not shown:
         raise CreditError(f"{example.id}: the answer {example.answer!r} makes no token. There is nothing to score.")
     return tokens
 
@@ -166,7 +171,11 @@ def _render(tokenizer: PreTrainedTokenizerBase, example: Example, template: str)
     if len(around) == 2 and text.startswith(around[0]) and text.endswith(around[1]):
         start, stop = len(around[0]), len(text) - len(around[1])
     else:
+        around = []
+    if text[start:stop] != example.answer:
         notes += ("the chat template rewrites the answer; it is shown as rendered",)
+    if not example.prompt and around:
+        cut = start  # what the template writes before a chat's first turn is the prompt
     return _Rendered(text, min(cut, start), start, stop, templated=True, notes=notes)
 
 
@@ -183,29 +192,36 @@ def _tokenise(tokenizer: PreTrainedTokenizerBase, rendered: _Rendered) -> tuple[
             f"the tokenizer {type(tokenizer).__name__} cannot say which characters its tokens cover. "
             "Save a fast version of it (a tokenizer.json) beside the model."
         )
-    try:
-        encoded = tokenizer(
-            rendered.text,
-            add_special_tokens=not rendered.templated,  # a template writes its own
-            return_offsets_mapping=True,
-            return_special_tokens_mask=True,
-            return_attention_mask=False,
-            verbose=False,
-        )
-    except (UnicodeError, TypeError) as error:  # half of a surrogate pair has no UTF-8 form
-        raise CreditError(f"the text holds characters that cannot be encoded: {error}") from error
+    encoded = tokenizer(
+        rendered.text,
+        add_special_tokens=not rendered.templated,  # a template writes its own
+        return_offsets_mapping=True,
+        return_special_tokens_mask=True,
+        return_attention_mask=False,
+        verbose=False,
+    )
     ids = list(encoded["input_ids"])
     added = encoded["special_tokens_mask"]
     while ids and added[len(ids) - 1] and encoded["offset_mapping"][len(ids) - 1][1] == 0:
         ids.pop()  # an end token that the tokenizer adds by itself: `_end` decides about that
     spans: list[tuple[int, int]] = []
     covered = 0
-    for start, end in encoded["offset_mapping"][: len(ids)]:
+    pieces = tokenizer.convert_ids_to_tokens(ids)
+    for (start, end), piece in zip(encoded["offset_mapping"], pieces, strict=False):
+        # byte-level tokenizers may leave spaces ("Ġ") out of a token's offsets
+        after = len(piece) - len(piece.rstrip("Ġ"))
+        if after == len(piece):
+            start, end = covered, covered + after
+        elif after and rendered.text[end - 1] != " ":
+            end += after
         if start == end <= covered:  # a special token that shows no text
             spans.append((covered, covered))
         else:  # byte-level tokenizers may leave a leading space out of a token's offsets: it belongs to that token
             spans.append((min(start, covered), max(end, covered)))
         covered = spans[-1][1]
+    last = next((t for t in reversed(range(len(spans))) if spans[t][0] < spans[t][1]), None)
+    if last is not None:  # white space at the end that the tokenizer drops
+        spans[last:] = [(spans[last][0], len(rendered.text)), *[(len(rendered.text),) * 2] * (len(spans) - last - 1)]
     return ids, spans
 
 
@@ -272,12 +288,12 @@ def _excess(tokens: Tokens, example: Example, conventions: Conventions, bos_id: 
         return 0
     lengths = f"{example.id}: {prompt} prompt + {answer} answer tokens are over the limit of {limit}"
     over = prompt + answer - limit
+    if over >= prompt - _kept(tokens, bos_id):
+        raise CreditError(f"{lengths}. The answer leaves no room for a prompt: raise --max-length.")
     if conventions.truncate == "error":
         raise CreditError(
             f"{lengths}. --truncate prompt-start cuts the prompt's first {over} tokens; or raise --max-length."
         )
-    if over >= prompt - _kept(tokens, bos_id):
-        raise CreditError(f"{lengths}, and the answer leaves no room for a prompt. Raise --max-length.")
     return over
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,15 +17,16 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from dpo_credit.checkpoints import (
     EMBEDDED,
     Checkpoint,
     Loading,
+    Place,
     cannot_load,
     compare_tokenizers,
     find,
-    from_pretrained_options,
     load_config,
     load_tokenizer,
     max_length,
@@ -128,10 +129,9 @@ def free() -> None:
 def _load_module(found: Checkpoint, device: torch.device, loading: Loading) -> nn.Module:
     if load_config(found, loading).is_encoder_decoder:
         raise CreditError(f"{found.role} {found.name} is an encoder-decoder; DPO credit needs a causal language model.")
-    if found.local:
-        require_safe_weights(Path(found.path), found, loading)
+    require_safe_weights(found.model, found, loading)
     options: dict[str, Any] = {
-        **from_pretrained_options(loading, found.local),
+        **found.model.options(loading),
         "dtype": dtype_for(loading.dtype, device),
         "use_safetensors": None if loading.allow_pickle else True,
         "attn_implementation": loading.attn_implementation,
@@ -146,7 +146,8 @@ def _load_module(found: Checkpoint, device: torch.device, loading: Loading) -> n
     try:
         module: Any
         info: dict[str, Any]
-        module, info = AutoModelForCausalLM.from_pretrained(found.path, **options)  # type: ignore[misc]
+        with _no_progress_bar():
+            module, info = AutoModelForCausalLM.from_pretrained(found.model.path, **options)  # type: ignore[misc]
         if options["device_map"] is None:
             module.to(device)
     except Exception as error:  # see cannot_load
@@ -154,10 +155,22 @@ def _load_module(found: Checkpoint, device: torch.device, loading: Loading) -> n
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise CreditError(
-            f"{found.role} {found.name} lacks {len(missing)} weights that its config asks for (first: {missing[0]}). "
+            f"{found.role} {found.name} lacks weights that its config asks for ({len(missing)}; first: {missing[0]}). "
             "Its files are incomplete, or it is no causal language model."
         )
     return module.eval().requires_grad_(False)
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """A library prints nothing; whoever calls it may show progress."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _load(found: Checkpoint, device: torch.device, loading: Loading) -> Model:
@@ -173,7 +186,7 @@ def _load_adapter_pair(found: Checkpoint, device: torch.device, loading: Loading
     if bias != "none":
         raise CreditError(
             f"{found.role} {found.name} is an adapter that trained biases of its base too (bias={bias!r}), which stay "
-            f"when it is off. Name its base as the reference: --reference {found.path}"
+            f"when it is off. Name its base as the reference: --reference {found.model.path}"
         )
     policy = _model(module, found.name, loading)
 
@@ -187,7 +200,7 @@ def _load_adapter_pair(found: Checkpoint, device: torch.device, loading: Loading
         finally:
             module.set_adapter("default")
 
-    name = f"{found.name} (adapter ref)" if found.ref_adapter else f"{found.path} (adapter off)"
+    name = f"{found.name} (adapter ref)" if found.ref_adapter else f"{found.model.path} (adapter off)"
     return policy, replace(policy, name=name, logits=reference_logits)
 
 
@@ -195,16 +208,16 @@ def _with_adapter(module: nn.Module, found: Checkpoint, loading: Loading, *, wit
     """The module with its adapter on; with the adapter named "ref" beside it, if there is one and it is wanted."""
     from peft import PeftModel
 
-    paths = [path for path in (found.adapter, found.ref_adapter if with_ref else None) if path]
-    for directory in map(Path, paths):
-        if directory.is_dir():
-            require_safe_weights(directory, found, loading)
+    assert found.adapter is not None
+    ref = Place(found.ref_adapter, local=True) if found.ref_adapter and with_ref else None
+    for place in (found.adapter, ref) if ref else (found.adapter,):
+        require_safe_weights(place, found, loading)
     try:
         with warnings.catch_warnings():  # PEFT goes on with random weights in place of missing ones
             warnings.filterwarnings("error", "Found missing adapter keys", UserWarning)
-            adapted = PeftModel.from_pretrained(module, paths[0])
-            for path in paths[1:]:
-                adapted.load_adapter(path, adapter_name="ref")
+            adapted = PeftModel.from_pretrained(module, found.adapter.path, revision=found.adapter.revision)
+            if ref:
+                adapted.load_adapter(ref.path, adapter_name="ref")
     except Exception as error:  # see cannot_load
         raise cannot_load(f"the adapter of {found.role}", found.name, error) from error
     return adapted.eval().requires_grad_(False)

@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from dataclasses import fields as dataclass_fields
 from typing import Any, Literal
 
 from dpo_credit.align import Diff
@@ -187,8 +188,11 @@ def diff_record(diff: Diff, row_id: str) -> DiffRecord:
 def to_json(record: Record, columns: dict[str, Any] | None = None) -> str:
     """One line of JSON. A row's other columns follow the record's; one of the same name becomes `input_<name>`."""
     fields: dict[str, Any] = asdict(record, dict_factory=_without_unasked)
-    for name, value in (columns or {}).items():
-        fields[f"input_{name}" if name in fields else name] = value
+    taken = {field.name for field in dataclass_fields(record)}  # `policy_top` too, where it was not asked for
+    for name, value in sorted((columns or {}).items(), key=lambda column: column[0] in taken):
+        while name in taken or name in fields:
+            name = f"input_{name}"
+        fields[name] = value
     line = json.dumps(fields, ensure_ascii=False, allow_nan=False)
     try:
         line.encode()

@@ -91,7 +91,7 @@ def stem(name: str) -> str:
 
 def _load_json(text: str, name: str) -> dict[str, Any]:
     try:
-        row = json.loads(text, parse_constant=_no_constant)
+        row = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data" and text.lstrip().startswith("{"):
             raise CreditError(
@@ -100,9 +100,17 @@ def _load_json(text: str, name: str) -> dict[str, Any]:
         raise CreditError(f"{name} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.") from error
     except RecursionError as error:
         raise CreditError(f"{name} is nested too deeply to be a row.") from error
+    except ValueError as error:  # a number that Python does not read, or that no JSON can be written with
+        raise CreditError(f"{name} holds a number that cannot be kept: {error}. Write it as text.") from error
     if not isinstance(row, dict):
         raise CreditError(f"{name} holds a JSON {_type(row)}; a row is an object with {_SHAPES}.")
     return row
+
+
+def _finite(digits: str) -> float:
+    if abs(float(digits)) == float("inf"):
+        raise ValueError(f"{digits} is out of range")
+    return float(digits)
 
 
 def _no_constant(name: str) -> None:
@@ -195,6 +203,8 @@ def _answer_keys(row: dict[str, Any], answer_key: str | None) -> tuple[Kind, lis
         return "preference", ["chosen", "rejected"]
     found = [key for key in (*_LISTS, *_SINGLE) if key in row]
     if not found and "messages" in row:
+        if isinstance(row["messages"], str):
+            raise CreditError("messages is a text; it must be a list of messages. Text belongs into prompt and answer.")
         return "single", ["messages"]
     if not found:
         one = next((key for key in ("chosen", "rejected") if key in row), None)

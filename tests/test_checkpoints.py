@@ -151,8 +151,8 @@ def test_a_weight_that_is_missing_is_named(copied: tuple[Path, Path]) -> None:
     with pytest.raises(CreditError) as refused:
         load_pair(*copied, loading=CPU)
     assert str(refused.value) == (
-        f"reference {copied[1]} lacks 1 weights that its config asks for "
-        "(first: gpt_neox.layers.1.mlp.dense_h_to_4h.weight). "
+        f"reference {copied[1]} lacks weights that its config asks for "
+        "(1; first: gpt_neox.layers.1.mlp.dense_h_to_4h.weight). "
         "Its files are incomplete, or it is no causal language model."
     )
 

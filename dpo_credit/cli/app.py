@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from typing import Annotated
 
@@ -45,8 +47,15 @@ def main() -> None:
     try:
         app()
     except CreditError as error:
-        print(f"dpo-credit: {error}", file=sys.stderr)
-        sys.exit(BAD_INPUT)
-    except BrokenPipeError:  # `| head` has read enough
-        sys.stderr.close()
-        sys.exit(0)
+        _fail(str(error))
+    except OSError as error:  # a name would mean a file, which `files` answers for: without one it is stdout
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in its buffer goes nowhere
+        _fail(f"cannot write stdout: {error.strerror}.")
+
+
+def _fail(message: str) -> None:
+    line = "".join(char if char.isprintable() else f"<U+{ord(char):04X}>" for char in message)
+    print(f"dpo-credit: {line}", file=sys.stderr)
+    sys.exit(BAD_INPUT)

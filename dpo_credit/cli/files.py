@@ -10,24 +10,26 @@ from pathlib import Path
 from dpo_credit.credit import CreditError
 
 
-def read(name: str) -> bytes:
-    """The bytes of a file, or of stdin for `-`.
+def read(name: str, what: str = "", wanted: str = "a JSON or text file, or - for stdin") -> bytes:
+    """The bytes of a file, or of stdin for `-`. Messages say `what` it is for, such as "--chat-template ".
 
     Raises:
         CreditError: there is no such file, or it cannot be read.
     """
     if name == "-":
+        if sys.stdin is None:
+            raise CreditError("- reads from stdin, which is closed. Pipe a file in, or name one.")
         if sys.stdin.isatty():
             raise CreditError("- reads from stdin, which is the keyboard here. Pipe a file in, or name one.")
         return sys.stdin.buffer.read()
     try:
         return Path(name).read_bytes()
     except FileNotFoundError as error:
-        raise CreditError(f"{name} does not exist. Give a JSON or text file, or - for stdin.") from error
+        raise CreditError(f"{what}{name} does not exist. Give {wanted}.") from error
     except IsADirectoryError as error:
-        raise CreditError(f"{name} is a directory. Give a JSON or text file, or - for stdin.") from error
+        raise CreditError(f"{what}{name} is a directory. Give {wanted}.") from error
     except OSError as error:
-        raise CreditError(f"cannot read {name}: {error.strerror}.") from error
+        raise CreditError(f"cannot read {what}{name}: {error.strerror}.") from error
 
 
 def write(name: str, content: str | bytes) -> None:
@@ -57,6 +59,23 @@ def write(name: str, content: str | bytes) -> None:
             raise
     except OSError as error:
         raise CreditError(f"cannot write {name}: {error.strerror}. Nothing was written.") from error
+
+
+def check_writable(name: str) -> None:
+    """Refuse a target that cannot be written, before the work is done.
+
+    Raises:
+        CreditError: it is a directory, or its folder does not exist or refuses new files.
+    """
+    target = Path(name)
+    if name == "-":
+        return
+    if target.is_dir():
+        raise CreditError(f"cannot write {name}: Is a directory. Nothing was written.")
+    if not target.parent.is_dir():
+        raise CreditError(f"cannot write {name}: No such file or directory. Nothing was written.")
+    if not os.access(target if target.exists() else target.parent, os.W_OK):
+        raise CreditError(f"cannot write {name}: Permission denied. Nothing was written.")
 
 
 def _umask() -> int:

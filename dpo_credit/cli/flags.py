@@ -63,6 +63,12 @@ def from_config(context: typer.Context, path: Path | None) -> Path | None:
             raise CreditError(
                 f"{path} sets {', '.join(unknown)}, which {context.command.name} does not have. See --help."
             )
+        for key, value in values.items():
+            parameter = next(p for p in context.command.params if p.name == names[key])
+            try:
+                parameter.process_value(context, value)
+            except typer.BadParameter as error:
+                raise CreditError(f"--config {path}: {key} is {value!r}: {error.message}") from error
         context.default_map = {names[key]: value for key, value in values.items()}
     return path
 

@@ -52,7 +52,10 @@ class PairOptions:
         _option("--attn-implementation", help="eager, sdpa, flash_attention_2, ...", show_default="the model's"),
     ] = None
     revision: Annotated[
-        str | None, _option("--revision", help="Branch, tag or commit of models on the hub.", show_default="main")
+        str | None,
+        _option(
+            "--revision", help="Branch, tag or commit on the hub; two with a comma for two models.", show_default="main"
+        ),
     ] = None
     device_map: Annotated[
         str | None,
@@ -131,5 +134,9 @@ class PairOptions:
 
         template = self.chat_template
         if template not in ("auto", "none"):
-            template = read(template).decode(errors="replace")
+            name = template
+            try:
+                template = read(name, "--chat-template ", "auto, none or a Jinja file").decode("utf-8-sig")
+            except UnicodeDecodeError as error:
+                raise CreditError(f"--chat-template {name} is not UTF-8.") from error
         return Conventions(self.eos, template, self.max_length, self.truncate)

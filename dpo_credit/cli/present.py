@@ -6,11 +6,12 @@ import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from rich.console import Console, RenderableType
 
-from dpo_credit.cli.files import write
+from dpo_credit.cli.files import check_writable, write
 from dpo_credit.cli.flags import flag, option
 from dpo_credit.credit import Credit, CreditError
 from dpo_credit.views.scale import Palette, Shading, Unit
@@ -89,10 +90,13 @@ class ViewOptions:
     def check(self) -> None:
         """Refuse what cannot be shown, before the models are loaded."""
         _ = self.shading
+        for target in (self.json, self.html, self.heatmap, self.svg):
+            if target is not None:
+                check_writable(target)
         if self.heatmap is not None:
             from dpo_credit.views.heatmap import format_of
 
-            format_of(self.heatmap)
+            format_of(Path(self.heatmap))
 
     def show(self, scored: Scored, record: Record, columns: dict[str, Any] | None = None) -> None:
         """Write the files that were asked for, and the view to stdout unless the JSON goes there."""
@@ -107,9 +111,10 @@ class ViewOptions:
             figure = heatmap.render(
                 scored.credits, scored.labels, shading=self.shading, width_in=self.width_in, style=self.style
             )
-            write(self.heatmap, heatmap.to_bytes(figure, heatmap.format_of(self.heatmap)))
-        if self.json != "-":
-            self._print(scored)
+            picture = io.BytesIO()
+            heatmap.save(figure, picture, heatmap.format_of(Path(self.heatmap)))
+            write(self.heatmap, picture.getvalue())
+        self._print(scored)
 
     def write_page(self, rows: Sequence[Scored], title: str) -> None:
         """Write the page, if one was asked for."""
@@ -123,7 +128,8 @@ class ViewOptions:
     def _print(self, scored: Scored) -> None:
         console = Console(highlight=False, markup=False, emoji=False)
         look = look_of(console, self.theme)
-        console.print(self._terminal(scored, look))
+        if self.json != "-":
+            console.print(self._terminal(scored, look))
         if self.svg is not None:
             from rich.terminal_theme import DEFAULT_TERMINAL_THEME, MONOKAI
 

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from dpo_credit.credit import Alternative, Credit, Segment, margin, preference_probability
+from dpo_credit.credit import Alternative, Credit, Segment, is_boundary, margin, preference_probability
 from dpo_credit.views.scale import Palette, Scale, Shading, Theme, Unit, shade
 
 # C0 (but tab and newline), C1, and what reorders or hides text: bidi controls, line separators, the byte-order mark
@@ -221,7 +222,7 @@ def signed(value: float, look: Look, decimals: int | None = None) -> str:
 
 def _table(title: str, credit: Credit, picked: Sequence[Segment], scale: Scale, look: Look) -> Table:
     table = Table(title=title.strip(), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
-    table.add_column(Text("token", style="bold"), overflow="fold", min_width=_CONTEXT, max_width=_CONTEXT)
+    table.add_column(Text("token", style="bold"), overflow="fold", min_width=_context(look), max_width=_context(look))
     for heading in ("log π", "log π_ref", "reward"):
         table.add_column(look.plain(heading), justify="right", no_wrap=True, min_width=9)
     if credit.policy_top:
@@ -252,14 +253,20 @@ def _in_context(credit: Credit, segment: Segment, scale: Scale, look: Look) -> T
     if look.colours == "none":
         shown = look.plain(f"‹{shown}›")
     start += len(segment.text) - len(segment.text.lstrip())
-    before = Text(visible(full[max(0, start - 2 * _BEFORE) : start].replace("\n", " "), look), style="dim")
-    excess = before.cell_len - _BEFORE
-    before = before[max(0, excess) :] if excess > 0 else before
-    text = Text(" " * max(0, _BEFORE - before.cell_len)).append_text(before)
+    room, first = _context(look) * _BEFORE // _CONTEXT, max(0, start - 4 * _BEFORE)
+    while first < start and not (is_boundary(full, first) and cell_len(visible(full[first:start], look)) <= room):
+        first += 1
+    before = visible(full[first:start].replace("\n", " "), look)
+    text = Text(" " * (room - cell_len(before))).append(before, style="dim")
     text.append(shown, style(segment.reward, scale, look) + Style(bold=True))
-    text.append(visible(full[end : end + _CONTEXT] if segment.text else "", look).replace("\n", " "), style="dim")
-    text.truncate(_CONTEXT)
+    text.append(visible(full[end : end + 4 * _CONTEXT] if segment.text else "", look).replace("\n", " "), style="dim")
+    text.truncate(_context(look))
     return text
+
+
+def _context(look: Look) -> int:
+    """Columns of a token with its neighbours: what the three numbers leave, at most `_CONTEXT`."""
+    return max(10, min(_CONTEXT, look.width - 3 * 11 - 2))
 
 
 def _alternatives(top: Sequence[Alternative], look: Look) -> Text:

@@ -1,0 +1,125 @@
+"""Pages in a real Chromium, for the tests of the HTML view: hand-made answers, and fixtures that open and watch a page.
+
+A test that needs them is skipped where Chromium, playwright or axe-core (`npm ci` in tests/browser) is missing;
+DPO_CREDIT_BROWSER=required turns that into a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dpo_credit.credit import Alternative, Credit, Source, Tokens
+from dpo_credit.views.html import Entry, render
+from dpo_credit.views.scale import Shading
+
+AXE = Path(__file__).parent / "browser" / "node_modules" / "axe-core" / "axe.min.js"
+SOURCE = Source("policy/model", "reference/model", "bfloat16", noise=0.02)
+PROMPT = "POST: I got an offer as supervisor in Boston for $65K.\n\nTL;DR:"
+Open = Callable[..., Any]
+
+
+def credit(pieces: list[str], rewards: list[float], *, top: bool = False, source: Source = SOURCE) -> Credit:
+    """An answer whose tokens earn these rewards at beta 0.1; log pi is -1 for all. An end token of 0 follows."""
+    ends = [len("".join(pieces[: n + 1])) for n in range(len(pieces))]
+    spans = [*zip([0, *ends], ends, strict=False), (ends[-1], ends[-1])]
+    tops = ((Alternative(" manager", -0.3), Alternative(" clerk", -2.0)),) * len(spans) if top else ()
+    return Credit(
+        Tokens((1, 2), (3,) * len(spans), (*pieces, "</s>"), tuple(spans), "".join(pieces), "appended"),
+        policy_logps=(-1.0,) * len(spans),
+        reference_logps=tuple(-1.0 - reward / 0.1 for reward in [*rewards, 0.0]),
+        beta=0.1,
+        source=source,
+        policy_top=tops,
+        reference_top=tops,
+    )
+
+
+def good(top: bool = False) -> Credit:
+    pieces = [" An", " offer", " as", " super", "visor", ".", " Take", " it", "?"]
+    return credit(pieces, [0.02, 0.001, 0.01, 0.05, 0.03, 0.0, -0.01, 0.02, 0.0], top=top)
+
+
+def bad(top: bool = False) -> Credit:
+    pieces = [" An", " offer", " as", " editor", ".", " Take", " it", "?"]
+    return credit(pieces, [0.02, 0.001, 0.01, -0.55, 0.0, -0.03, 0.02, 0.0], top=top)
+
+
+def preference(row: str = "job-offer", *, top: bool = False) -> Entry:
+    return Entry(row, (good(top), bad(top)), ("chosen", "rejected"), PROMPT)
+
+
+def index(count: int = 25) -> list[Entry]:
+    """Rows whose margins rise with their number: the chosen answer's reward is n / 100."""
+    answers = [credit([" yes", " now"], [n / 100, 0.0]) for n in range(count)]
+    return [
+        Entry(f"row-{n}", (answer, credit([" no", " now"], [-0.2, 0.0])), ("chosen", "rejected"), PROMPT)
+        for n, answer in enumerate(answers)
+    ]
+
+
+def missing(what: str) -> None:
+    if os.environ.get("DPO_CREDIT_BROWSER") == "required":
+        pytest.fail(f"DPO_CREDIT_BROWSER=required, but {what}")
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("playwright is not installed: pip install playwright")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if not chromium:
+        missing("there is no chromium on the PATH")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def show(browser: Any, tmp_path: Path) -> Iterator[Open]:
+    """Open entries as a page from disk. Afterwards: nothing was asked of any network, and the console stayed silent."""
+    contexts, asked, said = [], [], []
+
+    def opened(entries: list[Entry], hash_: str = "", *, shading: Shading = Shading(), **context: Any) -> Any:
+        file = tmp_path / "page.html"
+        file.write_text(render(entries, shading), encoding="utf-8")
+        contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **context}))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(20_000)
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(file.as_uri() + hash_)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert said == []
+
+
+def cell(page: Any, answer: int, number: int) -> Any:
+    return page.locator(f".answer[data-answer='{answer}'] [data-cell='{number}']")
+
+
+def violations(page: Any) -> list[str]:
+    if not AXE.is_file():
+        missing("axe-core is not installed: npm ci in tests/browser")
+    page.evaluate(AXE.read_text(encoding="utf-8") + "; undefined")
+    found = page.evaluate("axe.run().then(found => found.violations)")
+    return [
+        f"{v['id']}: {node['html'][:120]} {node['failureSummary']}"
+        for v in found
+        if v["impact"] in ("serious", "critical")
+        for node in v["nodes"]
+    ]

@@ -1,0 +1,291 @@
+"""Bad input ends in one clear line on stderr and exit code 2: nothing on stdout, nothing written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from program import Ended, run
+from safetensors.torch import load_file, save_file
+
+USER, SAID = '{"role": "user", "content": "Q"}', '{"role": "assistant", "content": "A"}'
+GOOD = b'{"id": "x", "prompt": "My landlord", "answer": " raised the rent."}'
+CHAT = f'{{"id": "x", "messages": [{USER}, {SAID}]}}'.encode()
+SHAPES = r"prompt with completion \(or answer, response, summary\), chosen and rejected"
+
+
+def fails_with_one_line(ended: Ended, message: str) -> None:
+    __tracebackhide__ = True
+    assert (ended.code, ended.stdout) == (2, ""), ended
+    assert ended.stderr.startswith("dpo-credit: ") and ended.stderr.endswith("\n")
+    assert len(ended.stderr.splitlines()) == 1, ended.stderr
+    with pytest.raises(RuntimeError, match=message):
+        raise RuntimeError(ended.stderr)
+
+
+@pytest.fixture
+def scores(tmp_path: Path, tiny_pair_dirs: tuple[Path, Path]) -> Callable[..., Ended]:
+    """Score a file with outputs asked for; whatever the run leaves behind fails the test."""
+
+    def score(file: str | Path, *flags: str | Path, pair: bool = True) -> Ended:
+        models = ("--policy", tiny_pair_dirs[0], "--reference", tiny_pair_dirs[1]) if pair else ()
+        out = tmp_path / "out"
+        out.mkdir()
+        outputs = ("--json", out / "scored.json", "--svg", out / "view.svg")
+        ended = run("score", file, *models, "--device", "cpu", *outputs, *flags)
+        assert list(out.iterdir()) == []
+        return ended
+
+    return score
+
+
+# what is in row.json, the flags beside it, what the line says
+ROWS: dict[str, tuple[bytes, tuple[str, ...], str]] = {
+    "empty": (b"", (), r"row\.json is empty\. Give a JSON object or a text with a prompt"),
+    "white space": (b"\n \t\r\n", (), r"row\.json is empty\. Give a JSON object"),
+    "a byte-order mark alone": ("\ufeff".encode(), (), r"row\.json is empty\. Give a JSON object"),
+    "not JSON": (b"I have two offers.", (), r"row\.json is not JSON: Expecting value at line 1, column 1"),
+    "truncated JSON": (GOOD[:-5], (), r"row\.json is not JSON: Unterminated string .* at line 1, column 48"),
+    "a list": (b"[%s]" % GOOD, (), r"row\.json holds a JSON list; a row is an object with " + SHAPES),
+    "a string": (b'"A"', (), r"row\.json holds a JSON text; a row is an object with " + SHAPES),
+    "null": (b"null", (), r"row\.json holds a JSON null; a row is an object with " + SHAPES),
+    "a number": (b"7", (), r"row\.json holds a JSON number; a row is an object with " + SHAPES),
+    "two objects": (GOOD + b"\n" + GOOD, (), r"holds more than one JSON object\. Pick one.*head -n 1 .*row\.json"),
+    "NaN": (b'{"answer": "A", "score": NaN}', (), r"NaN is not JSON; write null or a number"),
+    "infinity": (b'{"answer": "A", "score": 1e999}', (), r"row\.json"),
+    "an integer of 5,000 digits": (b'{"answer": "A", "score": %s}' % (b"1" * 5000), (), r"row\.json"),
+    "too deep": (b"[" * 9999 + b"]" * 9999, (), r"row\.json is nested too deeply"),
+    "not UTF-8": (b'{"answer": "caf\xe9"}', (), r"row\.json is not UTF-8: byte 0xe9 at offset 15\. Convert it.*iconv"),
+    "no fields": (b"{}", (), r"row: no answer among its fields \(no fields\)\. A row has " + SHAPES),
+    "unknown fields": (
+        b'{"question": "Q", "reply": "A"}',
+        (),
+        r"row: no answer among its fields \('question', 'reply'\)\..*--prompt-key and --answer-key",
+    ),
+    "prompt alone": (b'{"prompt": "Q"}', (), r"row: a prompt but no answer\. Add completion, answer"),
+    "post alone": (b'{"post": "P"}', (), r"row: a prompt but no answer\. Add completion, answer"),
+    "chosen alone": (b'{"chosen": "A"}', (), r"row: chosen without rejected\. Add rejected, or .* --answer-key chosen"),
+    "rejected alone": (b'{"rejected": "A"}', (), r"row: rejected without chosen\. Add chosen, or"),
+    "two answers": (b'{"answer": "A", "summary": "B"}', (), r"row: several answers: answer, summary\. Say which"),
+    "an empty answer": (b'{"prompt": "Q", "answer": ""}', (), r"row: the answer is empty"),
+    "one empty answer of two": (
+        b'{"prompt": "Q", "chosen": "A", "rejected": ""}',
+        (),
+        r"row/rejected: the answer is empty",
+    ),
+    "no completions": (b'{"prompt": "Q", "completions": []}', (), r"row: completions is a list.* at least one answer"),
+    "completions as text": (b'{"prompt": "Q", "completions": "A"}', (), r"row: completions is a text; it must be a li"),
+    "a prompt that is a number": (b'{"prompt": 5, "answer": "A"}', (), r"row: prompt is a number; it must be text or"),
+    "a prompt that is null": (b'{"prompt": null, "answer": "A"}', (), r"row: prompt is a null; it must be text or"),
+    "an answer that is a number": (b'{"prompt": "Q", "answer": 5}', (), r"row: answer is a number; it must be text or"),
+    "an id that is a list": (b'{"id": [1], "answer": "A"}', (), r"id is a list; it must be text or a whole number"),
+    "an id that is a boolean": (b'{"id": true, "answer": "A"}', (), r"id is a boolean; it must be text or a whole"),
+    "an id of two lines": (b'{"id": "a\\nb", "answer": ""}', (), r"a.*b: the answer is empty"),
+    "a subreddit that is a number": (b'{"subreddit": 1, "post": "P", "summary": "S"}', (), r"row: subreddit is a numb"),
+    "messages that are text": (b'{"messages": "hi"}', (), r"row: messages is a text; it must be a list of messages"),
+    "no messages": (b'{"messages": []}', (), r"row: messages is an empty list; it must hold messages"),
+    "a message that is text": (b'{"messages": ["hi"]}', (), r"row: messages\[0\] is no message; it must be .\"role\""),
+    "a message without a role": (b'{"messages": [{"content": "A"}]}', (), r"row: messages\[0\] is no message"),
+    "a role that is null": (b'{"messages": [{"role": null, "content": "A"}]}', (), r"messages\[0\]\.role is a null"),
+    "content that is a number": (
+        f'{{"messages": [{USER}, {{"role": "assistant", "content": 5}}]}}'.encode(),
+        (),
+        r"row: messages\[1\]\.content is a number; it must be text",
+    ),
+    "no assistant turn": (f'{{"messages": [{USER}]}}'.encode(), (), r"row: messages has no assistant turn"),
+    "tool calls": (
+        f'{{"messages": [{USER}, {{"role": "assistant", "content": "", "tool_calls": [{{}}]}}]}}'.encode(),
+        (),
+        r"row: messages\[1\] has tool_calls, which are not scored\. Render the chat to text first",
+    ),
+    "a text prompt and a chat": (
+        f'{{"prompt": "Q", "answer": [{SAID}]}}'.encode(),
+        (),
+        r"row: prompt is text but answer is a chat\. Give the prompt as messages too",
+    ),
+    "different prompts": (
+        f'{{"chosen": [{USER}, {SAID}], "rejected": [{USER}, {SAID}, {USER}, {SAID}]}}'.encode(),
+        (),
+        r"row: its answers follow different prompts.*Put the shared prompt into a prompt field",
+    ),
+    "no such prompt key": (GOOD, ("--prompt-key", "post"), r"no field 'post' \(--prompt-key\); the row has 'id', 'pro"),
+    "no such answer key": (GOOD, ("--answer-key", "tldr"), r"no field 'tldr' \(--answer-key\); the row has 'id', 'pro"),
+    "half a surrogate pair": (b'{"id": "x", "answer": "\\ud800"}', (), r"x: .*surrogate"),
+    "too long": (GOOD, ("--max-length", "5"), r"x: \d+ prompt \+ \d+ answer tokens are over the limit of 5"),
+    "longer than the models take": (
+        b'{"id": "x", "prompt": "%s", "answer": "A"}' % (b"x" * 512),
+        (),
+        r"x: 512 prompt \+ 2 answer tokens are over the limit of 512\. --truncate prompt-start cuts the .* first 2 tok",
+    ),
+    "beta 0": (GOOD, ("--beta", "0"), r"beta is 0\.0; it must be a positive number"),
+    "a negative beta": (GOOD, ("--beta", "-0.1"), r"beta is -0\.1; it must be a positive number"),
+    "beta that is no number": (GOOD, ("--beta", "nan"), r"beta is nan; it must be a positive number"),
+    "an endless beta": (GOOD, ("--beta", "inf"), r"beta is inf; it must be a positive number"),
+    "a device of no kind": (GOOD, ("--device", "tpu0"), r"--device tpu0 is no device; use auto, cpu, cuda"),
+    "a device we do not run on": (GOOD, ("--device", "meta"), r"--device meta is not supported; use auto, cpu, cuda"),
+    "three devices": (GOOD, ("--device", "cpu,cpu,cpu"), r"--device cpu,cpu,cpu names 3 devices; give one, or"),
+    "two quantisations": (GOOD, ("--load-in-4bit", "--load-in-8bit"), r"--load-in-4bit and --load-in-8bit exclude"),
+    "no config file": (GOOD, ("--config", "none.yaml"), r"cannot read --config none\.yaml: .*No such file"),
+    "no template file": (CHAT, ("--chat-template", "none.jinja"), r"--chat-template none\.jinja does not exist"),
+    "a template that is a folder": (CHAT, ("--chat-template", "."), r"--chat-template \. is a directory"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "flags", "message"), ROWS.values(), ids=ROWS)
+def test_a_bad_row_or_option_is_one_line(
+    data: bytes, flags: tuple[str, ...], message: str, scores: Callable[..., Ended], tmp_path: Path
+) -> None:
+    (tmp_path / "row.json").write_bytes(data)
+    fails_with_one_line(scores(tmp_path / "row.json", *flags), message)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none.json", r"none\.json does not exist\. Give a JSON or text file, or - for stdin"),
+        (".", r"\. is a directory\. Give a JSON or text file"),
+        ("-", r"stdin is empty\. Give a JSON object"),
+    ],
+)
+def test_a_file_that_is_not_there_is_one_line(name: str, message: str, scores: Callable[..., Ended]) -> None:
+    fails_with_one_line(scores(name), message)
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "message"),
+    [
+        ("I have two offers. TL;DR:\n", (), r"post: the answer is empty"),
+        ("A", ("--answer-key", "a"), r"post\.txt is text, so --prompt-key and --answer-key do not apply\. Give JSON"),
+    ],
+)
+def test_bad_text_is_one_line(
+    text: str, flags: tuple[str, ...], message: str, scores: Callable[..., Ended], tmp_path: Path
+) -> None:
+    (tmp_path / "post.txt").write_text(text)
+    fails_with_one_line(scores(tmp_path / "post.txt", *flags), message)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.yaml", "beta: [", r"--config .*a\.yaml cannot be parsed: while parsing"),
+        ("a.toml", "beta = ", r"--config .*a\.toml cannot be parsed: Invalid value"),
+        ("a.yaml", "- beta", r"--config .*a\.yaml must hold names and values, such as beta: 0\.1"),
+        ("a.yaml", "temperature: 1\nbeta: 1", r"a\.yaml sets temperature, which score does not have\. See --help"),
+        ("a.yaml", "eos: sometimes", r"a\.yaml.*eos.*sometimes"),
+        ("a.yaml", "beta: much", r"a\.yaml.*beta.*much"),
+    ],
+)
+def test_a_bad_config_file_is_one_line(
+    name: str, text: str, message: str, scores: Callable[..., Ended], tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(text)
+    (tmp_path / "row.json").write_bytes(GOOD)
+    fails_with_one_line(scores(tmp_path / "row.json", "--config", tmp_path / name), message)
+
+
+def edited(change: Callable[[dict], dict], name: str) -> Callable[[Path], None]:
+    def edit(policy: Path) -> None:
+        (policy / name).write_text(json.dumps(change(json.loads((policy / name).read_text()))))
+
+    return edit
+
+
+def weights(change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> Callable[[Path], None]:
+    def edit(policy: Path) -> None:
+        save_file(change(load_file(policy / "model.safetensors")), policy / "model.safetensors", {"format": "pt"})
+
+    return edit
+
+
+def emptied(policy: Path) -> None:
+    for file in policy.iterdir():
+        file.unlink()
+
+
+def without(*names: str) -> Callable[[Path], None]:
+    return lambda policy: [(policy / name).unlink() for name in names] and None
+
+
+def renamed_piece(tokenizer: dict) -> dict:
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["Zürich"] = vocabulary.pop(next(piece for piece, i in vocabulary.items() if i == 300))
+    tokenizer["model"]["merges"] = []
+    return tokenizer
+
+
+# what is done to a copy of the policy's directory, what the line says
+MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no config": (emptied, r"policy .*policy holds no config\.json: it is not a saved model\. Give its directory"),
+    "a config that is not JSON": (lambda p: (p / "config.json").write_text("{"), r"cannot load .*policy"),
+    "an unknown architecture": (edited(lambda c: {**c, "model_type": "abacus"}, "config.json"), r"policy.*abacus"),
+    "no tokenizer": (
+        without("tokenizer.json", "tokenizer_config.json"),
+        r"policy .* has no tokenizer\.json\. Save the",
+    ),
+    "no weights": (
+        without("model.safetensors"),
+        r"policy .*policy holds no weights \(no \*\.safetensors in .*policy\)",
+    ),
+    "pickled weights": (
+        lambda p: (p / "model.safetensors").rename(p / "pytorch_model.bin"),
+        r"only pickled weights \(pytorch_model\.bin\), which can run code.* or pass --allow-pickle",
+    ),
+    "torn weights": (lambda p: (p / "model.safetensors").write_bytes(b"torn"), r"cannot load policy .*policy: "),
+    "half the weights": (
+        weights(lambda w: dict(list(w.items())[::2])),
+        r"policy .*policy lacks weights that its config asks for \(\d+; first: .*\)\. Its files are incomplete",
+    ),
+    "NaN weights": (
+        weights(lambda w: {name: tensor * torch.nan for name, tensor in w.items()}),
+        r"x: the policy gives log-probability nan at answer token 0 .*try --dtype float32",
+    ),
+    "another tokenizer": (
+        edited(renamed_piece, "tokenizer.json"),
+        r"the tokenizers differ at id 300: 'Zürich' in the policy, .* in the reference \(400 and 400 tokens\)\..*load",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), MODELS.values(), ids=MODELS)
+def test_a_bad_model_is_one_line(
+    change: Callable[[Path], object],
+    message: str,
+    scores: Callable[..., Ended],
+    tmp_path: Path,
+    tiny_pair_dirs: tuple[Path, Path],
+) -> None:
+    policy = shutil.copytree(tiny_pair_dirs[0], tmp_path / "policy")
+    change(policy)
+    (tmp_path / "row.json").write_bytes(GOOD)
+    flags = ("--policy", policy, "--reference", tiny_pair_dirs[1])
+    fails_with_one_line(scores(tmp_path / "row.json", *flags, pair=False), message)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--policy", "/no/such"), r"policy /no/such does not exist\. Give a model's directory or its name on the hub"),
+        (("--policy", __file__), r"policy .*\.py is a file\. Give the directory that holds the model's config\.json"),
+        (("--policy", "no-such-owner/no-such-model"), r"cannot load (policy|model) no-such-owner/no-such-model: "),
+        (("--policy", "{policy}"), r"policy .* is a whole model, so its reference is another: name .* --reference"),
+        (("--reference", "{policy}"), r"reference .* without a policy\. Name the DPO-trained model with --policy"),
+        (("--policy", "{policy}", "--reference", "/no/such"), r"reference /no/such does not exist\. Give a model's"),
+    ],
+)
+def test_a_pair_that_is_not_there_is_one_line(
+    flags: tuple[str, ...],
+    message: str,
+    scores: Callable[..., Ended],
+    tmp_path: Path,
+    tiny_pair_dirs: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # or it tries again for 20 seconds
+    (tmp_path / "row.json").write_bytes(GOOD)
+    named = (flag.format(policy=tiny_pair_dirs[0]) for flag in flags)
+    fails_with_one_line(scores(tmp_path / "row.json", *named, pair=False), message)

@@ -1,0 +1,101 @@
+"""The HTML page holds up: to readers of every kind, to narrow screens, and to text that would like to be markup."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from pages import Open, browser, cell, credit, index, preference, show, violations
+
+from dpo_credit.credit import Credit, Source
+from dpo_credit.views.html import Entry, render
+
+__all__ = ["browser", "show"]  # fixtures
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(show: Open, scheme: str) -> None:
+    page = show([preference(top=True)], "#a2t4", color_scheme=scheme)
+    for summary in page.locator("summary").all():
+        summary.click()
+    cell(page, 2, 3).hover()
+    assert violations(page) == []
+    page = show(index(), "#e3", color_scheme=scheme)
+    assert page.locator(".entry").count() == 1
+    assert violations(page) == []
+
+
+def test_axe_can_find_something(show: Open) -> None:
+    page = show([preference()])
+    page.evaluate("document.querySelector('.sums').style.color = 'rgb(200, 200, 200)'")
+    assert any("color-contrast" in violation for violation in violations(page))
+
+
+@pytest.mark.parametrize("what", ["diff", "index"])
+def test_a_phone_never_scrolls_sideways(show: Open, what: str) -> None:
+    long = Entry("x" * 90, (credit(["W" * 400, " b"], [0.2, 0.1]), credit(["V" * 400], [0.1])), ("l" * 90, "b" * 80))
+    page = show([long] if what == "diff" else [long, *index()], "#e1", viewport={"width": 360, "height": 800})
+    for summary in page.locator(".entry summary").all():
+        summary.click()
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+HOSTILE = [
+    "<script>window.hacked = 1</script>",
+    "</style><style>body { display: none }</style>",
+    "</script><img src=x onerror='window.hacked = 1'>",
+    "<!-- <script> -->",
+    "{{ 7 * 7 }}{% raw %}",
+    "</noscript></section>",
+    "\u202egnp.exe",
+    "a\x00b\x1b[31m",
+    "\u2028\u2029",
+    "\ud800",
+    "&lt;b&gt;",
+    "' onfocus='window.hacked = 1",
+]
+
+
+@pytest.mark.parametrize("count", [1, 2, 25])
+def test_hostile_text_stays_text(show: Open, count: int) -> None:
+    scored = credit(HOSTILE, [0.1] * len(HOSTILE), source=Source(HOSTILE[2], HOSTILE[1], HOSTILE[0]))
+    scored = Credit(scored.tokens, scored.policy_logps, scored.reference_logps, 0.1, scored.source, HOSTILE[0])
+    other = credit(HOSTILE[1:], [0.1] * len(HOSTILE[1:]), source=scored.source)
+    page = show([Entry(HOSTILE[2], (scored, other), (HOSTILE[0], HOSTILE[1]), "".join(HOSTILE))] * count, "#e1a1t3")
+    cell(page, 1, 0).click()
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("script").count() == 2 and page.locator("img, style + style").count() == 0
+    text = page.locator(".answer .text").first.text_content()
+    for shown in (HOSTILE[0], HOSTILE[4], "<U+202E>gnp.exe", "a<U+0000>b<U+001B>[31m", "<U+2028><U+2029>", "<U+D800>"):
+        assert shown in re.sub(r" plus 0\.100", "", text), shown
+    assert not re.search("[\x00\u202e\u2028]", page.content())
+
+
+def test_a_token_of_ten_thousand_characters_keeps_the_layout(show: Open) -> None:
+    long = Entry("long", (credit(["a" * 10_000, " b"], [0.3, 0.1]), credit([" c", " b"], [0.3, 0.1])), ("x", "y"))
+    page = show([long])
+    cell(page, 1, 0).hover(position={"x": 4, "y": 4})
+    assert "(10000 characters)" in page.locator("#card").inner_text()
+    assert page.locator("#card").bounding_box()["height"] < 500
+    assert page.evaluate("document.documentElement.scrollWidth") == 1280
+    assert page.locator(".edits tbody").bounding_box()["height"] < 400
+
+
+def test_text_from_right_to_left_runs_so_and_its_arrows_too(show: Open) -> None:
+    page = show([Entry("rtl", (credit(["عرض", " عمل", " في", " 東京", " 👩‍🚀"], [0.1, -0.2, 0.1, 0.1, 0.1]),), ("",))])
+    assert page.locator(".answer .text").get_attribute("dir") == "rtl"
+    first, second = cell(page, 1, 0).bounding_box(), cell(page, 1, 1).bounding_box()
+    assert second["x"] < first["x"]
+    cell(page, 1, 0).focus()
+    page.keyboard.press("ArrowLeft")
+    assert page.locator(":focus").text_content() == "عمل minus 0.200"
+    assert cell(page, 1, 4).text_content() == "👩‍🚀 plus 0.100"
+
+
+def test_the_numbers_for_the_script_are_json_that_closes_no_tag() -> None:
+    scored = credit(HOSTILE, [0.1] * len(HOSTILE))
+    page = render([Entry("h", (scored,), ("",))])
+    data = re.search(r'<script type="application/json">(.*?)</script>', page, re.DOTALL)[1]
+    assert not re.search("[<>&]", data)
+    assert json.loads(data)["answers"][0]["text"][0] == HOSTILE[0]
