@@ -10,6 +10,7 @@ import math
 import re
 import unicodedata
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 _SENTENCE_END = re.compile(r"[.!?。！？…][\"')\]”’]*\s*$|\n\s*$")
@@ -225,7 +226,8 @@ def preference_probability(margin: float) -> float:
     return 1 / (1 + math.exp(-margin)) if margin >= 0 else math.exp(margin) / (1 + math.exp(margin))
 
 
-def _whole_character_runs(tokens: Tokens) -> list[tuple[int, int]]:
+@lru_cache(maxsize=64)  # views ask for an answer's segments many times
+def _whole_character_runs(tokens: Tokens) -> tuple[tuple[int, int], ...]:
     runs: list[tuple[int, int]] = []
     covered = 0  # the answer's characters up to here belong to the runs so far
     for t, (start, end) in enumerate(tokens.spans):
@@ -235,7 +237,7 @@ def _whole_character_runs(tokens: Tokens) -> list[tuple[int, int]]:
         else:
             runs.append((t, t + 1))
         covered = max(covered, end)
-    return runs
+    return tuple(runs)
 
 
 def _continues(text: str, added: str, unit: str) -> bool:

@@ -10,7 +10,7 @@ trap 'rm -rf "$clean"' EXIT
 "$clean/venv/bin/python" -m pip install --quiet "$wheel"
 cd "$clean"
 printf 'I earn $50K and they offer $90K.\n\nTL;DR: They offer $90K.\n' > post.txt
-venv/bin/dpo-credit score post.txt --json scored.json
+venv/bin/dpo-credit score post.txt --json scored.json --html page.html
 venv/bin/python - <<'PY'
 import json
 from pathlib import Path
@@ -24,5 +24,6 @@ assert record["policy"] == "embedded policy", record["policy"]
 (credit,) = score(load_pair(), [Example("TL;DR:", " They offer $90K.")])
 assert "<span" in credit._repr_html_()
 assert (Path(dpo_credit.__file__).parent / "schema.json").is_file()
+assert "<style" in Path("page.html").read_text()
 print("the wheel scores, renders and ships its schema")
 PY

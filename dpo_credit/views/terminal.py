@@ -20,7 +20,7 @@ from dpo_credit.credit import Alternative, Credit, Segment, is_boundary, margin,
 from dpo_credit.views.scale import Palette, Scale, Shading, Theme, Unit, shade
 
 # C0 (but tab and newline), C1, and what reorders or hides text: bidi controls, line separators, the byte-order mark
-_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]")
 _BASIC = {
     -3: "bold black on bright_red",
     -2: "black on bright_red",

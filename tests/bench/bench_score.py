@@ -1,6 +1,6 @@
 """Answers per second against peers, on the embedded pair: one interleaved run, medians and ratios.
 
-Peers: plain transformers, one answer at a time; TRL's DPOTrainer evaluation. Usage: bench_score.py [--rounds 5] [--rows 64]
+Peers: plain transformers, one answer at a time; TRL's DPOTrainer evaluation.
 """
 
 from __future__ import annotations
@@ -21,14 +21,13 @@ from trl import DPOConfig, DPOTrainer
 from dpo_credit import Example, load_pair, score
 from dpo_credit.checkpoints import EMBEDDED
 
-WORDS = (
-    "I earn $50K as an analyst in Denver and they offer a manager post for $90K but my sister says wait a month".split()
-)
+TEXT = "I earn $50K as an analyst in Denver and they offer a manager post for $90K but my sister says wait a month"
 
 
 def rows(count: int) -> list[dict[str, str]]:
     """Preference rows of varied length; what they say does not matter for speed."""
-    texts = [" ".join(WORDS[(7 * n + k) % len(WORDS)] for k in range(60 + n % 80)) for n in range(count)]
+    words = TEXT.split()
+    texts = [" ".join(words[(7 * n + k) % len(words)] for k in range(60 + n % 80)) for n in range(count)]
     return [{"prompt": t + "\n\nTL;DR:", "chosen": " " + t[:90], "rejected": " " + t[9:120]} for t in texts]
 
 
@@ -66,9 +65,12 @@ def main() -> None:
             folder, per_device_eval_batch_size=8, beta=pair.beta, report_to=[], use_cpu=True, disable_tqdm=True
         )
         trainer = DPOTrainer(
-            models[0], models[1], args=config, train_dataset=Dataset.from_list(data), eval_dataset=Dataset.from_list(data),
+            *models,
+            args=config,
+            train_dataset=Dataset.from_list(data),
+            eval_dataset=Dataset.from_list(data),
             processing_class=tokenizer,
-        )  # fmt: skip
+        )
 
         def trl() -> float:
             metrics = trainer.evaluate()
@@ -85,10 +87,9 @@ def main() -> None:
     best = statistics.median(seconds["dpo-credit"])
     for name, times in seconds.items():
         ratios = [t / o for t, o in zip(times, seconds["dpo-credit"], strict=True)]
-        print(
-            f"{name:20} {2 * arguments.rows / statistics.median(times):8.1f} answers/s   "
-            f"x{statistics.median(times) / best:.2f} of ours ({min(ratios):.2f}-{max(ratios):.2f})   sum of rewards {sums[name]:+.4f}"
-        )
+        rate, ratio = 2 * arguments.rows / statistics.median(times), statistics.median(times) / best
+        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+        print(f"{name:20}{rate:8.1f} answers/s  {ratio:.2f} times our time ({spread})  sum {sums[name]:+.4f}")
         assert abs(sums[name] - sums["dpo-credit"]) < 1e-3 * len(examples), "the peers disagree"
 
 

@@ -1,0 +1,50 @@
+"""The examples that the README names run on the embedded pair."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from program import run
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+README = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+ROWS = sorted([*EXAMPLES.glob("*.json"), *EXAMPLES.glob("*.txt")])
+
+
+@pytest.mark.parametrize("path", ROWS, ids=lambda path: path.name)
+def test_every_example_scores(path: Path):
+    ended = run("score", path, "--json", "-", "--device", "cpu")
+    assert ended.code in (0, None), ended.stderr
+    assert json.loads(ended.stdout)["id"]
+
+
+def test_every_example_is_named_in_the_readme_and_the_readme_names_no_other():
+    named = set(re.findall(r"\]\(examples/([\w.]+)\)", README))
+    assert named == {path.name for path in ROWS}
+
+
+def test_the_first_example_blames_the_wrong_position_and_salary():
+    ended = run("score", EXAMPLES / "job_offer.json", "--json", "-", "--device", "cpu")
+    record = json.loads(ended.stdout)
+    assert record["margin"] > 0
+    rejected = record["rejected"]
+    words = [(found[0].strip(), found.span()) for found in re.finditer(r"\s*\S+", rejected["answer"])]
+    rewards = {
+        word: sum(r for (a, b), r in zip(rejected["spans"], rejected["rewards"], strict=True) if start <= a < b <= end)
+        for word, (start, end) in words
+    }
+    assert set(sorted(rewards, key=rewards.__getitem__)[:2]) == {"editor", "$40K-$55K."}
+
+
+def test_good_and_bad_make_a_diff():
+    ended = run("diff", EXAMPLES / "good.txt", EXAMPLES / "bad.txt", "--rows", "0", "--device", "cpu")
+    assert ended.code in (0, None), ended.stderr
+    assert "⟦" in ended.stdout and "echo on the" in ended.stdout
+
+
+def test_the_pictures_of_the_readme_exist():
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)
+    assert pictures and all((EXAMPLES.parent / picture).is_file() for picture in pictures)
