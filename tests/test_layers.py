@@ -1,4 +1,4 @@
-"""The house's rules on who imports whom (DESIGN.md, "Layout"), held by reading the source and by running it."""
+"""The house's rules on who imports whom, held by reading the source and by running it."""
 
 from __future__ import annotations
 
