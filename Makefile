@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test check lint bench wheel schema pictures clean
 
 demo: $(VENV)/installed
-	$(BIN)/dpo-credit score examples/job_offer.json
+	$(BIN)/dpo-credit score examples/vet.json
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest

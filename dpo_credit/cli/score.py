@@ -10,7 +10,7 @@ from dpo_credit.cli.flags import with_shared_options
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.present import ViewOptions
 
-EXAMPLE = "Example: dpo-credit score examples/job_offer.json --top-k 3"
+EXAMPLE = "Example: dpo-credit score examples/vet.json --top-k 3"
 
 
 @with_shared_options

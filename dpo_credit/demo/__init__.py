@@ -1,0 +1,1 @@
+"""The embedded pair: a small policy and its reference, and the generated world that they come from."""

@@ -1,0 +1,137 @@
+"""Same-type wrong facts put into a right summary, and exactly which of its characters are wrong then."""
+
+import re
+from dataclasses import dataclass
+from random import Random
+
+from .wording import load
+from .world import Fact, Post, Span, Summary, draw_value, topics
+
+SWAP_PROBABILITY = 0.75
+# Types whose roles a model of this size keeps apart less well are made wrong more rarely than others.
+HARD, HARD_WEIGHT = {"name", "relation", "amount"}, 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A changed value of a summary: characters [start, end) hold `wrong` where `right` stood."""
+
+    slot: str
+    right: str
+    wrong: str
+    start: int
+    end: int
+
+    @property
+    def wrong_characters(self) -> tuple[int, int]:
+        """[start, end) of the characters that differ: the value without what both values begin and end with.
+
+        "$50K-$90K" for "$50K-$70K" is wrong in its "9" only. Of a value that merely lacks characters ("six" for
+        "sixteen") the last one counts as wrong, so that no error is invisible.
+        """
+        head = 0
+        while head < min(len(self.right), len(self.wrong)) and self.right[head] == self.wrong[head]:
+            head += 1
+        tail = 0
+        while tail < min(len(self.right), len(self.wrong)) - head and self.right[-1 - tail] == self.wrong[-1 - tail]:
+            tail += 1
+        start, end = self.start + head, self.end - tail
+        return (start, end) if start < end else (max(self.start, start - 1), max(self.start + 1, start))
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A preference: the right summary of a post and the same summary with wrong facts."""
+
+    post: Post
+    chosen: Summary
+    rejected: Summary
+    edits: tuple[Edit, ...]
+
+
+def corrupt(rng: Random, post: Post, summary: Summary, count: int, *, even: bool = False) -> Pair:
+    """Change `count` checkable values of a summary, or all that it has; most become another fact of the post.
+
+    Args:
+        rng: where the choices come from.
+        post: the summary's post.
+        summary: a right summary.
+        count: how many values to change.
+        even: whether values of the HARD types are as likely as others.
+    """
+    candidates = [span for span in summary.spans if span.checkable]
+    count = min(count, len(candidates))
+    if even:
+        changed = rng.sample(candidates, count)
+    else:
+        # Efraimidis and Spirakis 2006: the largest u^(1 / w) are a weighted sample without replacement.
+        keys = {
+            span: rng.random() ** (1 / (HARD_WEIGHT if post.fact(span.slot).type in HARD else 1)) for span in candidates
+        }
+        changed = sorted(candidates, key=lambda span: -keys[span])[:count]
+    changed.sort(key=lambda span: span.start)
+    return replace_values(post, summary, {span.slot: wrong_value(rng, post, post.fact(span.slot)) for span in changed})
+
+
+def replace_values(post: Post, summary: Summary, wrong: dict[str, str]) -> Pair:
+    """Put wrong values into the slots of a summary."""
+    text, cursor = "", 0
+    spans: list[Span] = []
+    edits: list[Edit] = []
+    for span in summary.spans:
+        right = summary.text[span.start : span.end]
+        value = wrong.get(span.slot, right)
+        text += summary.text[cursor : span.start]
+        spans.append(Span(span.slot, len(text), len(text) + len(value), span.checkable))
+        if value != right:
+            edits.append(Edit(span.slot, right, value, len(text), len(text) + len(value)))
+        text += value
+        cursor = span.end
+    text += summary.text[cursor:]
+    return Pair(post, summary, Summary(text, tuple(spans)), tuple(edits))
+
+
+def wrong_value(rng: Random, post: Post, fact: Fact) -> str:
+    """A wrong value of the fact's type: mostly another fact of the post, else a near value or another of the type."""
+    others = [other.value for other in post.facts if other.type == fact.type and other.value != fact.value]
+    if others and rng.random() < SWAP_PROBABILITY:
+        return rng.choice(others)
+    value = fact.value
+    while value == fact.value:
+        value = _near(rng, fact) or draw_value(rng, fact.type, topics()[post.topic])
+    return value
+
+
+def _near(rng: Random, fact: Fact) -> str | None:
+    step = rng.choice([-3, -2, -1, 1, 2, 3])
+    match fact.type:
+        case "age":
+            return str(int(fact.value) + step)
+        case "percent":
+            return f"{int(fact.value[:-1]) + step}%"
+        case "amount":
+            amount = int(fact.value[1:].replace(",", ""))
+            return f"${amount + step * (10 if amount < 1000 else 100):,}"
+        case "range":
+            low, high = (int(number) for number in re.findall(r"\d+", fact.value))
+            return rng.choice(
+                [f"${low - 5}K-${high}K", f"${low}K-${high + 5}K" if high < 95 else f"${low + 5}K-${high}K"]
+            )
+        case "number" | "month" | "weekday":
+            values = load("values")[fact.type]
+            return values[(values.index(fact.value) + (1 if step > 0 else -1)) % len(values)]
+        case _:
+            return None
+
+
+def parse_value(kind: str, text: str, topic: str) -> str | None:
+    """The value of a type that `text` begins with, or None."""
+    patterns = {"age": r"\d\d", "amount": r"\$\d{1,2},\d{3}|\$\d{3}", "range": r"\$\d\dK-\$\d\dK", "percent": r"\d\d%"}
+    if kind in patterns:
+        match = re.match(rf"(?:{patterns[kind]})(?!\w)|\d\d(?=[MF]\b)" if kind == "age" else patterns[kind], text)
+        return match[0] if match else None
+    values = kind.split("/") if "/" in kind else load("values").get(kind) or topics()[topic]["people"]
+    for value in sorted(values, key=len, reverse=True):
+        if re.match(re.escape(value) + r"(?!\w)", text):
+            return value
+    return None

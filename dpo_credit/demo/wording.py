@@ -1,0 +1,86 @@
+"""From a template to words: free choices, people, rare words. Templates: topics.toml, values.toml and phrases.toml."""
+
+import re
+import tomllib
+from functools import cache
+from importlib import resources
+from random import Random
+from typing import Any, Literal
+
+Split = Literal["train", "validation", "held_out"]
+SUFFIX: dict[Split, str] = {"train": "", "validation": "_validation", "held_out": "_held_out"}
+
+ADVERB_PROBABILITY = 0.6
+# Slots that end so fill "24M" consistently; nothing asks for them alone, so they are no values of a summary.
+SEX = "sex"
+
+
+@cache
+def load(name: str) -> dict[str, Any]:
+    """The parsed data file `name`.toml of this package."""
+    return tomllib.loads(resources.files(__package__).joinpath(f"{name}.toml").read_text("utf-8"))
+
+
+def expand(rng: Random, template: str, split: Split, used: set[str] | None = None) -> str:
+    """Resolve people, adverbs, free choices and rare words of a template; only {slot}s remain.
+
+    Args:
+        rng: where the choices come from.
+        template: a phrasing of topics.toml or phrases.toml.
+        split: whose introductions of people to use.
+        used: slots already told in a summary, which mentions of people then avoid.
+    """
+    phrases = load("phrases")
+    used = used or set()
+
+    def person(match: re.Match[str]) -> str:
+        prefix = match[1].lower() + "_"
+        forms = phrases["intros" + SUFFIX[split]] if match[2] else phrases["people"]
+        forms = [re.sub(r"\{(\w+)\}", lambda m: "{" + prefix + m[1] + "}", form) for form in forms]
+        return rng.choice([form for form in forms if not used & set(slots_of(form))])
+
+    text = re.sub(r"<([AB])(!?)>", person, template)
+    writers = ["I"] if "me" in used else ["I", "I", "I ({me})", "I ({me}{me_sex})", "I, {me},"]
+    text = text.replace("<I>", rng.choice(writers))
+    text = text.replace("<adv> ", "{r} " if rng.random() < ADVERB_PROBABILITY else "")
+    return plain(rng, text)
+
+
+def plain(rng: Random, text: str) -> str:
+    """Resolve free choices and rare words of a template."""
+    phrases = load("phrases")
+    while choice := re.search(r"\[([^\[\]]*)\]", text):
+        text = text[: choice.start()] + rng.choice(choice[1].split("|")) + text[choice.end() :]
+    rare = {"n": "nouns", "a": "adjectives", "r": "adverbs", "v": "verbs"}
+
+    def word(match: re.Match[str]) -> str:
+        if match[1] == "c":
+            return "-".join(rng.sample(phrases["nouns"], 2))
+        if match[1] == "k":
+            return rng.choice(phrases["adjectives"]) + "-" + rng.choice(phrases["nouns"])
+        return rng.choice(phrases[rare[match[1]]])
+
+    text = re.sub(r"\{([narvck])\}", word, text)
+    text = re.sub(r" {2,}", " ", text)
+    text = re.sub(r",(?=[,.;])", "", text)
+    return re.sub(r"\b([Aa]) (?=[aeio])", r"\1n ", text)
+
+
+def aside(rng: Random) -> str:
+    """Surprising words that state no fact."""
+    return plain(rng, rng.choice(load("phrases")["asides"]))
+
+
+def slots_of(text: str) -> list[str]:
+    """The slots of a template that are values, in order."""
+    return [slot for slot in re.findall(r"\{(\w+)\}", text) if not slot.endswith(SEX)]
+
+
+def fill(text: str, values: dict[str, str]) -> str:
+    """A template with its slots filled."""
+    return re.sub(r"\{(\w+)\}", lambda match: values[match[1]], text)
+
+
+def capital(text: str) -> str:
+    """The text with its first letter capitalised, the rest as it is."""
+    return text[:1].upper() + text[1:]
