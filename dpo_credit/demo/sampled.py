@@ -22,7 +22,7 @@ def sample_errors(model: GPTNeoXForCausalLM, tokenizer: PreTrainedTokenizerBase,
         # A space before a value belongs to its first piece: cut before it.
         texts = [pair.post.prompt + pair.chosen.text[: pair.edits[0].start].rstrip(" ") for pair in batch]
         inputs = tokenizer(texts, padding=True, return_tensors="pt", return_token_type_ids=False)
-        ids: torch.Tensor = model.generate(  # type: ignore[misc]
+        ids: torch.Tensor = model.generate(  # type: ignore[misc, assignment]
             **inputs,
             do_sample=True,
             top_k=0,

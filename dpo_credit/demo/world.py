@@ -94,11 +94,7 @@ def draw_posts(seed: int, count: int, split: Split = "train") -> Iterator[tuple[
 
 def write_post(rng: Random, split: Split = "train") -> Post:
     """A post whose fact combination and phrasings belong to the split."""
-    names = sorted(topics())
-    if split == "train":
-        topic = topics()[rng.choices(names, [topics()[name].get("train_weight", 1) for name in names])[0]]
-    else:
-        topic = topics()[rng.choice(names)]
+    topic = topics()[rng.choice(sorted(topics()))]
     facts = draw_facts(rng, topic)
     while bucket(facts) not in BUCKETS[split]:
         facts = draw_facts(rng, topic)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from dpo_credit.credit import Credit, Segment
 from dpo_credit.views.chart import colours
@@ -66,7 +66,7 @@ def draw_cells(
         numbered: set[int] = set()
         for box in boxes:
             for row in range(len(answers)):
-                dashes = "-" if any(box.holds(item) for item in placed if item.row == row) else "--"
+                dashes: Literal["-", "--"] = "-" if any(box.holds(item) for item in placed if item.row == row) else "--"
                 rectangle = (left + box.left, top(box.line, row), box.right - box.left, _CELL * size)
                 _draw_edit(axes, rectangle, f"edit{box.edit + 1}a{row + 1}l{box.line + 1}", dashes, outlined=outlined)
             if box.edit not in numbered:
@@ -110,7 +110,12 @@ def _draw_cell(
 
 
 def _draw_edit(
-    axes: Axes, rectangle: tuple[float, float, float, float], name: str, dashes: str, *, outlined: bool
+    axes: Axes,
+    rectangle: tuple[float, float, float, float],
+    name: str,
+    dashes: Literal["-", "--"],
+    *,
+    outlined: bool,
 ) -> None:
     """An outline around an edit, or a line below it; dashed where this answer has nothing there."""
     from matplotlib.lines import Line2D

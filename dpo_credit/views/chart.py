@@ -44,6 +44,7 @@ def colour_bar(axes: Axes, scale: Scale, font: FontProperties, beyond: tuple[boo
     norm = Normalize(-limit or -1.0, limit or 1.0)  # all rewards zero: one colour, and one tick
     assert axes.figure is not None
     bar = axes.figure.colorbar(ScalarMappable(norm, shades), cax=axes, orientation="horizontal", extend=extend)
+    assert bar.solids is not None
     bar.solids.set_edgecolor("face")  # no seams in vector viewers
     bar.outline.set_linewidth(0.4)
     ticks = [-limit, -limit / 2, 0.0, limit / 2, limit] if limit else [0.0]
@@ -75,10 +76,10 @@ def cumulative_chart(
     axes.locator_params(axis="y", nbins=4)
     axes.locator_params(axis="x", integer=True)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "−"))
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_linewidth(0.5)
+    for edge in ("top", "right"):
+        axes.spines[edge].set_visible(False)
+    for edge in ("left", "bottom"):
+        axes.spines[edge].set_linewidth(0.5)
     _plain(axes, font)
     _name_ends(axes, ends, names, font)
     _number_bands(axes, starts, font)
@@ -122,8 +123,9 @@ def _plain(axes: Axes, font: FontProperties) -> None:
 def _name_ends(axes: Axes, ends: Sequence[float], names: Sequence[str], font: FontProperties) -> None:
     """Each curve's name at its right end, moved apart where they would touch."""
     low, high = axes.get_ylim()
-    assert axes.figure is not None
-    height_pt = axes.get_position().height * axes.figure.get_size_inches()[1] * 72
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    height_pt = axes.get_position().height * figure.get_size_inches()[1] * 72
     apart = (font.get_size_in_points() * 1.25) / height_pt * (high - low)
     upper = 0 if ends[0] >= ends[1] else 1
     middle, half = sum(ends) / 2, max(abs(ends[0] - ends[1]), apart) / 2
@@ -137,8 +139,9 @@ def _name_ends(axes: Axes, ends: Sequence[float], names: Sequence[str], font: Fo
 
 def _number_bands(axes: Axes, starts: Sequence[tuple[int, int]], font: FontProperties) -> None:
     """The edits' numbers above their bands, but for those that would touch the one before."""
-    assert axes.figure is not None
-    width_pt = axes.get_position().width * axes.figure.get_size_inches()[0] * 72
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    width_pt = axes.get_position().width * figure.get_size_inches()[0] * 72
     free = -1.0
     for number, (low, high) in enumerate(starts, start=1):
         at = (low + high) / 2

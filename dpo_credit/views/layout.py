@@ -277,7 +277,7 @@ def wrap(columns: Sequence[Column], width: float) -> tuple[list[Placed], list[Bo
             x += column.width
             if column.ends_line:
                 line, x = line + 1, 0.0
-    return placed, boxes, max(item.line for item in (*placed, *boxes)) + 1
+    return placed, boxes, max([*(item.line for item in placed), *(box.line for box in boxes)]) + 1
 
 
 def _unbroken(columns: Sequence[Column]) -> Iterator[list[Column]]:

@@ -98,7 +98,7 @@ class Sheet:
         left, top, right, bottom = margins
 
         def place(axes: Axes, y: float) -> None:
-            figure = axes.figure
+            figure = axes.get_figure(root=True)
             assert figure is not None
             total = figure.get_size_inches()[1] * POINTS
             inside = height - top - bottom
