@@ -53,6 +53,6 @@ def diff(
         row = read_pair(read(file), file, None if other is None else read(other), other or "", before)
     scored = score_row(row, options, quiet=view.quiet, top_k=top_k, compare=not all_answers)
     if all_answers:
-        view.show(scored, row_record(row, scored.credits), row.columns)
+        view.show(scored.by_reward(), row_record(row, scored.credits), row.columns)
     else:
         view.show(scored, diff_record(align(*scored.credits), row.id), row.columns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -32,6 +32,12 @@ class Scored:
     labels: tuple[str, ...]
     prompt: str = ""
     compare: bool = False  # two answers, edit by edit
+
+    def by_reward(self) -> Scored:
+        """The same answers, the highest reward first."""
+        ordered = sorted(zip(self.credits, self.labels, strict=True), key=lambda pair: -pair[0].reward)
+        credits, labels = zip(*ordered, strict=True)
+        return replace(self, credits=credits, labels=labels)
 
 
 @dataclass(frozen=True)
@@ -173,6 +179,4 @@ def look_of(console: Console, theme: Literal["auto", "dark", "light"]) -> Look:
 
 
 def _full(look: Look) -> Look:
-    from dataclasses import replace
-
     return replace(look, colours="full", ascii_only=False)
