@@ -1,138 +1,34 @@
-"""Heatmaps: what is drawn, where it stands, and what the files hold."""
+"""Heatmaps: what is drawn, and where it stands."""
 
 from __future__ import annotations
 
-import io
-import re
-import subprocess
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations, pairwise
-from pathlib import Path
 
-import matplotlib
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from figures import (  # noqa: F401  (unhinted is a fixture)
+    CHOSEN,
+    COLUMN_IN,
+    PAGE_IN,
+    REJECTED,
+    SAMPLES,
+    cells,
+    credit,
+    drawn,
+    marks,
+    pair,
+    unhinted,
+    words,
+    written,
+)
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from dpo_credit import align
-from dpo_credit.credit import Credit, CreditError, Source, Tokens
-from dpo_credit.views.heatmap import format_of, render, save
+from dpo_credit.views.heatmap import render
 from dpo_credit.views.scale import Shading
-
-COLUMN_IN, PAGE_IN = 3.25, 6.75
-CHOSEN = [" I", " got", " an", " offer", " as", " superv", "isor", ",", " and", " my", " boss", " is", " glad", "."]
-REJECTED = [" I", " got", " an", " offer", " as", " editor", ",", " and", " my", " boss", " is", " not", " glad", "."]
-HOSTILE = [" $", "x", "$", " $\\frac{1}{2}$", " {", "}", " \\", " <script>", "&amp;", " a_b^c", "\n", "#%", " $$"]
-WORLD = [
-    " 世界",
-    "你好吗",
-    "。",
-    " 😀",
-    " 🎉",
-    "🎉",
-    " שלום",
-    " مرحبا",
-    "\t",
-    "  ",
-    " \u202e",
-    "\x00",
-    "\n\n",
-    "é",
-    "\ud800",
-]
-
-
-def credit(
-    pieces: list[str], rewards: list[float] | None = None, *, beta: float = 0.1, noise: float = 0.0, end: bool = True
-) -> Credit:
-    """An answer of these tokens, which earn these rewards (alternating ones, if not given), and an end token."""
-    rewards = rewards or [(-1) ** t * (0.1 + 0.01 * t) for t in range(len(pieces))]
-    spans, at = [], 0
-    for piece in pieces:
-        spans.append((at, at + len(piece)))
-        at += len(piece)
-    if end:
-        pieces, rewards = [*pieces, "<|endoftext|>"], [*rewards, 0.0]
-        spans.append((at, at))
-    text = "".join(pieces[: len(pieces) - end])
-    tokens = Tokens((1, 2), tuple(range(len(pieces))), tuple(pieces), tuple(spans), text, "appended" if end else "none")
-    reference = (-2.0,) * len(pieces)
-    policy = tuple(-2.0 + reward / beta for reward in rewards)
-    return Credit(tokens, policy, reference, beta, Source("policy", "reference", "bfloat16", noise))
-
-
-def pair(**options: float) -> tuple[list[Credit], list[str]]:
-    return [credit(CHOSEN, **options), credit(REJECTED, **options)], ["chosen", "rejected"]  # type: ignore[arg-type]
-
-
-def cells(figure: Figure) -> dict[tuple[int, int], list[Bbox]]:
-    """Extents of the cells by (answer, unit), both from 1, in points from the left and the bottom."""
-    FigureCanvasAgg(figure).draw()
-    found: dict[tuple[int, int], list[Bbox]] = {}
-    for patch in figure.findobj(Rectangle):
-        if name := re.fullmatch(r"a(\d+)t(\d+)", patch.get_gid() or ""):
-            # the rectangle itself: its outline's width may touch the neighbour's
-            found.setdefault((int(name[1]), int(name[2])), []).append(
-                patch.get_path().get_extents(patch.get_transform())
-            )
-    return found
-
-
-def marks(figure: Figure, pattern: str) -> list[str]:
-    return sorted(a.get_gid() for a in figure.findobj() if re.fullmatch(pattern, a.get_gid() or ""))
-
-
-@pytest.fixture(autouse=True)
-def unhinted() -> Iterator[None]:
-    """Draw as `save` does: matplotlib's default rounds each glyph's width to whole pixels of the screen."""
-    with matplotlib.rc_context({"text.hinting": "no_hinting"}):
-        yield
-
-
-def drawn(figure: Figure) -> list[Text]:
-    """All texts but the labels of ticks that lie outside an axis's range: matplotlib keeps those and draws none."""
-    FigureCanvasAgg(figure).draw()
-    hidden = set()
-    for axes in figure.axes:
-        for axis in (axes.xaxis, axes.yaxis):
-            low, high = sorted(axis.get_view_interval())
-            hidden |= {tick.label1 for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high}
-        if not axes.axison:
-            hidden |= {label for axis in (axes.xaxis, axes.yaxis) for label in axis.get_ticklabels()}
-    return [t for t in figure.findobj(Text) if t.get_text() and t.get_visible() and t not in hidden]
-
-
-def words(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
-
-
-def written(figure: Figure, format: str) -> bytes:
-    buffer = io.BytesIO()
-    save(figure, buffer, format)  # type: ignore[arg-type]
-    return buffer.getvalue()
-
-
-SAMPLES = {
-    "one": lambda width: render([credit(CHOSEN)], ["answer"], width_in=width),
-    "diff": lambda width: render(*pair(), width_in=width),
-    "paper": lambda width: render(*pair(), width_in=width, style="paper"),
-    "words": lambda width: render(*pair(), width_in=width, shading=Shading("word")),
-    "sentences": lambda width: render(*pair(), width_in=width, shading=Shading("sentence")),
-    "three": lambda width: render([credit(CHOSEN), credit(REJECTED), credit(WORLD)], ["a", "b", "c"], width_in=width),
-    "hostile": lambda width: render([credit(HOSTILE), credit([*HOSTILE[:4], " new"])], ["$a$", "b"], width_in=width),
-    "world": lambda width: render([credit(WORLD)], ["世界 😀 🎉"], width_in=width),
-    "long": lambda width: render([credit([*CHOSEN, " " + "x" * 300, *REJECTED] * 6)], [""], width_in=width),
-    "rewritten": lambda width: render(
-        [credit(CHOSEN), credit([" Quite", " another", " one"])], ["a", "b"], width_in=width
-    ),
-}
 
 
 @pytest.mark.parametrize("width", [COLUMN_IN, PAGE_IN])
@@ -289,117 +185,3 @@ def test_identical_models_give_one_colour_and_one_tick() -> None:
 def test_a_per_answer_scale_has_a_bar_for_each() -> None:
     shown = " ".join(words(render(*pair(), shading=Shading(limit="per-answer"))))
     assert "chosen: reward = β" in shown and "rejected: reward = β" in shown
-
-
-@pytest.mark.parametrize("format", ["png", "svg", "pdf"])
-def test_hostile_text_is_drawn_as_it_is(format: str) -> None:
-    figure = render([credit(HOSTILE)], ["$\\frac{1}{$"])
-    assert written(figure, format)  # mathtext would raise on the label
-    shown = words(figure)
-    for piece in HOSTILE:
-        assert piece.strip() in shown if piece.strip() else "↵" in shown
-    assert "$\\frac{1}{$" in shown
-
-
-def test_control_and_reordering_characters_are_written_out() -> None:
-    shown = words(render([credit(["a", "\u202e", "\x00", "\u2028", " ", "\n", "\t"])], [""]))
-    for sign in ("<U+202E>", "<U+0000>", "<U+2028>", "␣", "↵", "⇥"):
-        assert sign in shown
-
-
-@pytest.mark.parametrize("format", ["png", "svg", "pdf"])
-def test_any_script_is_drawn_without_a_warning(format: str, capfd: pytest.CaptureFixture[str]) -> None:
-    figure = render([credit(WORLD)], ["世界 😀 🎉 שלום"])
-    assert written(figure, format)  # warnings are errors here
-    assert capfd.readouterr().err == ""
-    assert "Right-to-left tokens" in " ".join(words(figure))
-
-
-def test_a_line_break_in_the_answer_begins_a_line() -> None:
-    at = cells(render([credit(["one", "\n", "two", ".\n\nthree"], end=False)], [""]))
-    tops = [[round(box.y1) for box in at[1, n]] for n in (1, 2, 3, 4)]
-    assert tops[0] == tops[1] and tops[1][0] > tops[2][0]
-    assert tops[3][0] == tops[2][0] > tops[3][1]  # the full stop, and three on the next line
-
-
-def test_a_word_is_kept_whole_where_it_fits_a_line() -> None:
-    at = cells(render([credit([" counter", "intu", "itively"] * 12, end=False)], [""], width_in=COLUMN_IN))
-    for n in range(1, 36, 3):
-        assert len({round(at[1, n + part][0].y0) for part in range(3)}) == 1
-
-
-def test_a_token_longer_than_a_line_goes_on_in_the_next() -> None:
-    figure = render([credit(["x" * 10_000], end=False)], [""], width_in=COLUMN_IN)
-    at = cells(figure)[1, 1]
-    assert len(at) > 100
-    assert sum(text.count("x") for text in words(figure) if set(text) == {"x"}) == 10_000
-
-
-@pytest.mark.parametrize("name", ["fig.png", "fig.svg", "fig.pdf", "fig.PNG"])
-def test_the_extension_says_the_format(name: str, tmp_path: Path) -> None:
-    save(render([credit(CHOSEN)], [""]), tmp_path / name)
-    begins = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[format_of(Path(name))]
-    assert (tmp_path / name).read_bytes().startswith(begins)
-
-
-@pytest.mark.parametrize("name", ["fig.jpg", "fig", "png", "fig.png.gz"])
-def test_an_unknown_extension_is_refused_with_the_three(name: str, tmp_path: Path) -> None:
-    with pytest.raises(CreditError, match=r"\.png, \.svg or \.pdf"):
-        save(render([credit(CHOSEN)], [""]), tmp_path / name)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_figure_too_tall_for_a_png_is_refused_and_drawn_as_svg() -> None:
-    figure = render([credit(["a"])], [""])
-    figure.set_size_inches(3, 219)  # 219 in * 300 dpi = 65700 > 65535 pixels
-    with pytest.raises(CreditError, match=r"219 in tall.*SVG or PDF"):
-        written(figure, "png")
-
-
-def test_an_svg_holds_the_words_and_a_pdf_its_fonts() -> None:
-    figure = render(*pair())
-    svg = written(figure, "svg").decode()
-    for piece in (*CHOSEN, *REJECTED):
-        assert f">{piece.strip()}</text>" in svg
-    pdf = written(figure, "pdf")
-    assert b"/FontFile2" in pdf and b"/Type3" not in pdf
-
-
-@pytest.mark.parametrize("format", ["png", "svg", "pdf"])
-def test_the_same_answer_gives_the_same_bytes(format: str) -> None:
-    first = render(*pair())
-    assert written(first, format) == written(first, format) == written(render(*pair()), format)
-    assert b"Date" not in written(first, format)
-
-
-def test_global_settings_are_neither_used_nor_changed() -> None:
-    usual = written(render(*pair()), "svg")
-    with matplotlib.rc_context({"font.size": 40, "text.usetex": True, "svg.fonttype": "path", "axes.grid": True}):
-        before = dict(matplotlib.rcParams)
-        assert written(render(*pair()), "svg") == usual
-        assert dict(matplotlib.rcParams) == before
-
-
-def test_importing_the_view_loads_no_matplotlib_and_drawing_no_pyplot_or_torch() -> None:
-    code = (
-        "import sys; from dpo_credit.views import heatmap; assert 'matplotlib' not in sys.modules;"
-        "from dpo_credit.credit import *; import io;"
-        "c = Credit(Tokens((1,), (2,), ('a',), ((0, 1),), 'a'), (-1.0,), (-2.0,), 0.1, Source('p', 'r', 'float32'));"
-        "heatmap.save(heatmap.render([c], ['a']), io.BytesIO(), 'png');"
-        "assert not {'matplotlib.pyplot', 'torch'} & set(sys.modules), 'loaded'"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-@pytest.mark.parametrize(
-    ("credits", "labels", "width", "said"),
-    [
-        ([], [], 6.75, "no answer to draw"),
-        ([credit(CHOSEN)], ["a", "b"], 6.75, "2 labels for 1 answers"),
-        ([credit(CHOSEN)], ["a"], 0.5, "0.5 in"),
-        ([credit(CHOSEN), credit(CHOSEN, beta=0.2)], ["a", "b"], 6.75, "different models or betas"),
-    ],
-)
-def test_what_cannot_be_drawn_is_said(credits: list[Credit], labels: list[str], width: float, said: str) -> None:
-    with pytest.raises(CreditError, match=said):
-        render(credits, labels, width_in=width)
