@@ -6,6 +6,7 @@ examples=$(cd "$(dirname "$0")" && pwd)
 out=${1:-figure1}
 program="${2:+$2/}dpo-credit"
 mkdir -p "$out"
-"$program" diff "$examples/vet.json" --html "$out/figure1.html" --heatmap "$out/figure1.png" --json "$out/figure1.json"
+"$program" diff "$examples/vet.json" --by word --top-k 3 --html "$out/figure1.html" --heatmap "$out/figure1.png" \
+    --json "$out/figure1.json" --quiet
 "$program" render "$out/figure1.json" --heatmap "$out/figure1.pdf" --style paper --width-in 3.25 --json /dev/null >/dev/null
 echo "wrote $out/figure1.html, figure1.png, figure1.pdf and figure1.json" >&2
