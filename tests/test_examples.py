@@ -48,3 +48,13 @@ def test_good_and_bad_make_a_diff():
 def test_the_pictures_of_the_readme_exist():
     pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)
     assert pictures and all((EXAMPLES.parent / picture).is_file() for picture in pictures)
+
+
+@pytest.mark.parametrize("columns", [50, 80, 119, 120, 160])
+def test_what_the_models_would_rather_say_shows_at_any_width(columns: int):
+    ended = run("score", EXAMPLES / "roommate.json", "--top-k", "2", "--device", "cpu", COLUMNS=str(columns))
+    lines = ended.stdout.splitlines()
+    assert max(map(len, lines)) <= columns
+    said = " ".join(" ".join(line.split()) for line in lines)
+    assert "policy would say" in said and "reference would" in said
+    assert "office" in said  # where the answer says kitchen

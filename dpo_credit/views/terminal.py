@@ -35,6 +35,7 @@ _STAND_INS = {
     **dict(zip("▁▂▃▄▅▆▇█", "01234567", strict=True)),
 }
 _SIDE_BY_SIDE = 140  # columns from which the two tables stand beside each other
+_INLINE = 120  # columns from which what the models would say stands in the table itself
 _CONTEXT, _BEFORE = 32, 14  # columns of a token with its neighbours, and of those before it
 
 
@@ -148,6 +149,9 @@ def tables(
         _table(f"{title} {f'in {label} ' if label else ''}", credit, picked, scale, look)
         for title, picked in (("lowest", ordered[:rows]), ("highest", ordered[: -rows - 1 : -1]))
     )
+    if credit.policy_top and look.width < _INLINE:
+        below = [_instead(credit, picked, look) for picked in (ordered[:rows], ordered[: -rows - 1 : -1])]
+        return Group(low, below[0], Text(), high, below[1])
     if look.width < _SIDE_BY_SIDE or credit.policy_top:
         return Group(low, Text(), high)
     both = Table.grid(padding=(0, 4, 0, 0))
@@ -225,7 +229,8 @@ def _table(title: str, credit: Credit, picked: Sequence[Segment], scale: Scale, 
     table.add_column(Text("token", style="bold"), overflow="fold", min_width=_context(look), max_width=_context(look))
     for heading in ("log π", "log π_ref", "reward"):
         table.add_column(look.plain(heading), justify="right", no_wrap=True, min_width=9)
-    if credit.policy_top:
+    inline = bool(credit.policy_top) and look.width >= _INLINE
+    if inline:
         table.add_column("policy would say", overflow="fold")
         table.add_column("reference would say", overflow="fold")
     for segment in picked:
@@ -237,9 +242,21 @@ def _table(title: str, credit: Credit, picked: Sequence[Segment], scale: Scale, 
                 signed(segment.reward, look, scale.decimals), style="bold" if scale.strength(segment.reward) > 1 else ""
             ),
         ]
-        if credit.policy_top:
+        if inline:
             cells += [_alternatives(top[segment.start], look) for top in (credit.policy_top, credit.reference_top)]
         table.add_row(*cells)
+    return table
+
+
+def _instead(credit: Credit, picked: Sequence[Segment], look: Look) -> Table:
+    """What each model would rather have said at these places, where the table has no room for it."""
+    table = Table(box=None, padding=(0, 2, 0, 0), expand=True)
+    table.add_column("instead of", overflow="fold", max_width=14)
+    table.add_column("policy would say", overflow="fold", ratio=1)
+    table.add_column("reference would say", overflow="fold", ratio=1)
+    for segment in picked:
+        tops = (_alternatives(top[segment.start], look) for top in (credit.policy_top, credit.reference_top))
+        table.add_row(Text(visible(segment.text.strip() or segment.piece, look), style="bold"), *tops)
     return table
 
 
