@@ -62,7 +62,13 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         config = DPOConfig(
-            folder, per_device_eval_batch_size=8, beta=pair.beta, report_to=[], use_cpu=True, disable_tqdm=True
+            folder,
+            per_device_eval_batch_size=8,
+            beta=pair.beta,
+            report_to=[],
+            bf16=False,
+            use_cpu=True,
+            disable_tqdm=True,
         )
         trainer = DPOTrainer(
             *models,
