@@ -21,6 +21,7 @@ _SHAPES = (
     "prompt with completion (or answer, response, summary), chosen and rejected, or completions; messages; "
     "or subreddit, title and post with summary or summaries"
 )
+_TYPES = {"dict": "object", "str": "text", "bool": "boolean", "int": "number", "float": "number", "NoneType": "null"}
 Kind = Literal["single", "preference", "list"]
 Prompt = str | tuple[Message, ...] | None
 
@@ -289,13 +290,6 @@ def _listed(row: dict[str, Any]) -> str:
 
 
 def _type(value: Any) -> str:
-    names = {
-        dict: "object",
-        list: "list",
-        str: "text",
-        bool: "boolean",
-        int: "number",
-        float: "number",
-        type(None): "null",
-    }
-    return names.get(type(value), type(value).__name__)
+    """A value's type, as JSON calls it."""
+    name = type(value).__name__
+    return _TYPES.get(name, name)
