@@ -17,19 +17,31 @@ if TYPE_CHECKING:
     from dpo_credit.checkpoints import Loading
     from dpo_credit.encode import Conventions
     from dpo_credit.models import ModelPair, load_pair
-    from dpo_credit.scoring import score
+    from dpo_credit.scoring import Scorer, score
 
 try:
     __version__ = version("dpo-credit")
 except PackageNotFoundError:  # a source tree that nobody installed
     __version__ = "0+unknown"
 
-__all__ = ["Conventions", "Credit", "CreditError", "Example", "Loading", "Message", "ModelPair", "load_pair", "score"]
+__all__ = [
+    "Conventions",
+    "Credit",
+    "CreditError",
+    "Example",
+    "Loading",
+    "Message",
+    "ModelPair",
+    "Scorer",
+    "load_pair",
+    "score",
+]
 
 _HOMES = {
     "Conventions": "encode",
     "Loading": "checkpoints",
     "ModelPair": "models",
+    "Scorer": "scoring",
     "load_pair": "models",
     "score": "scoring",
 }

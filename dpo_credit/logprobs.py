@@ -55,7 +55,13 @@ def answer_logps(logits: Tensor, ids: Tensor, start: int) -> Tensor:
     return _picked(logits[start - 1 : -1], ids[start:])
 
 
-def score_tokens(model: LanguageModel, batch: Sequence[Tokens], device: torch.device, top_k: int = 0) -> list[Scored]:
+def score_tokens(
+    model: LanguageModel,
+    batch: Sequence[Tokens],
+    device: torch.device,
+    top_k: int = 0,
+    budget: int | None = None,
+) -> list[Scored]:
     """Log-probabilities of every answer under one model, in the batch's order.
 
     Equals `answer_logps(model(prompt + answer), ...)` answer by answer; sequences of similar length share a forward
@@ -66,23 +72,24 @@ def score_tokens(model: LanguageModel, batch: Sequence[Tokens], device: torch.de
         batch: encoded answers.
         device: where the model takes its ids.
         top_k: how many of the likeliest tokens to keep at each position.
+        budget: padded tokens in one forward pass.
 
     Raises:
         CreditError: a token lies outside the model's vocabulary.
     """
     scored: list[Scored | None] = [None] * len(batch)
-    for picked in _passes(batch):
+    for picked in _passes(batch, budget or BATCH_TOKENS):
         for index, result in zip(picked, _forward(model, [batch[i] for i in picked], device, top_k), strict=True):
             scored[index] = result
     return [result for result in scored if result is not None]
 
 
-def _passes(batch: Sequence[Tokens]) -> Iterator[list[int]]:
+def _passes(batch: Sequence[Tokens], budget: int) -> Iterator[list[int]]:
     """Indices of the answers that share a forward pass, longest first."""
     lengths = [len(tokens.prompt_ids) + len(tokens.answer_ids) for tokens in batch]
     current: list[int] = []
     for index in sorted(range(len(batch)), key=lambda i: (-lengths[i], i)):
-        if current and (len(current) + 1) * lengths[current[0]] > BATCH_TOKENS:
+        if current and (len(current) + 1) * lengths[current[0]] > budget:
             yield current
             current = []
         current.append(index)
@@ -137,20 +144,33 @@ def causal_lm(model: nn.Module) -> LanguageModel:
     the head (soft-capping, scaling) happens as the model does it.
     """
 
-    vocabulary = model.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
-
     def logits(ids: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
-        if vocabulary <= int(ids.max()):
-            raise CreditError(
-                f"token {int(ids.max())} lies outside the model's vocabulary of {vocabulary}: the tokenizer belongs to "
-                "another model. Load the SFT checkpoint that the policy was trained from."
-            )
+        check_vocabulary(model, ids)
         head = model.get_output_embeddings()  # type: ignore[operator]
         with _float32_head(head, rows) if isinstance(head, nn.Module) else ExitStack():
             output = model(input_ids=ids, attention_mask=mask.long(), use_cache=False).logits
         return _wanted(output, rows)[0]
 
     return logits
+
+
+def embeddings(model: nn.Module) -> Tensor:
+    """(V, d): the input embeddings of a transformers model."""
+    return model.get_input_embeddings().weight  # type: ignore[operator]
+
+
+def check_vocabulary(model: nn.Module, ids: Tensor) -> None:
+    """Refuse ids that the model has no embedding for.
+
+    Raises:
+        CreditError: there is one.
+    """
+    vocabulary = len(embeddings(model))
+    if vocabulary <= int(ids.max()):
+        raise CreditError(
+            f"token {int(ids.max())} lies outside the model's vocabulary of {vocabulary}: the tokenizer belongs to "
+            "another model. Load the SFT checkpoint that the policy was trained from."
+        )
 
 
 @contextmanager
@@ -163,7 +183,7 @@ def _float32_head(head: nn.Module, rows: Tensor) -> Iterator[None]:
     original = head.__dict__.get(name)
 
     def float32_forward(hidden: Tensor) -> Tensor:
-        with _as_float32(head.modules()):
+        with as_float32(head.modules()):
             return forward(_wanted(hidden, rows).to(_dtype(head)))
 
     setattr(head, name, float32_forward)
@@ -190,7 +210,7 @@ def _wanted(values: Tensor, rows: Tensor) -> Tensor:
 
 
 @contextmanager
-def _as_float32(modules: Iterable[nn.Module]) -> Iterator[None]:
+def as_float32(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Hold half-precision parameters of these modules in float32; the stored ones come back, bit for bit."""
     stored = [
         (module, name, parameter.data)
@@ -217,14 +237,14 @@ def in_float32(model: nn.Module) -> Iterator[None]:
     with ExitStack() as stack:
         for module in _outside_layers(model):
             if not isinstance(module, nn.ModuleList):
-                stack.enter_context(_as_float32([module]))
+                stack.enter_context(as_float32([module]))
                 continue
             for layer in module:
                 running: list[ExitStack] = []
 
                 def before(layer: nn.Module, inputs: tuple, running: list[ExitStack] = running) -> None:
                     running.append(ExitStack())
-                    running[-1].enter_context(_as_float32(layer.modules()))
+                    running[-1].enter_context(as_float32(layer.modules()))
 
                 def after(layer: nn.Module, inputs: tuple, output: object, running: list[ExitStack] = running) -> None:
                     running.pop().close()

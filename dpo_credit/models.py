@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -32,8 +32,11 @@ from dpo_credit.checkpoints import (
     max_length,
     require_safe_weights,
 )
-from dpo_credit.credit import CreditError
-from dpo_credit.logprobs import LanguageModel, causal_lm, in_float32
+from dpo_credit.credit import CreditError, Tokens
+from dpo_credit.logprobs import LanguageModel, Scored, causal_lm, in_float32, score_tokens
+from dpo_credit.packing import Pack
+from dpo_credit.sharing import NotSharedError, SharedPrompts, share_prompts
+from dpo_credit.weights import notes_if_equal
 
 DEFAULT_BETA = 0.1
 
@@ -42,7 +45,8 @@ DEFAULT_BETA = 0.1
 class Model:
     """One side of a pair: a name, what computes its logits, where and in which dtype.
 
-    `module` is the torch module behind `logits`, if there is one.
+    `module` is the torch module behind `logits`, if there is one, and `inactive` names its adapters that this side does
+    not use; `shared` scores answers to one prompt together, where that is sound.
     """
 
     name: str
@@ -50,6 +54,31 @@ class Model:
     device: torch.device = torch.device("cpu")
     dtype: str = "float32"
     module: nn.Module | None = field(default=None, repr=False)
+    inactive: tuple[str, ...] = ()
+    shared: SharedPrompts | None = field(default=None, repr=False)
+
+    def score(self, batch: Sequence[Tokens], prepared: Sequence[Pack], budget: int, top_k: int = 0) -> list[Scored]:
+        """Log-probabilities of every answer of a batch, in its order.
+
+        Args:
+            batch: encoded answers.
+            prepared: the same in packs of `budget` tokens.
+            budget: tokens in one forward pass.
+            top_k: how many of the likeliest tokens to keep at each position; with any, prompts are not shared.
+
+        Raises:
+            CreditError: a token lies outside the model's vocabulary.
+        """
+        if self.shared is None or top_k:
+            return score_tokens(self.logits, batch, self.device, top_k, budget)
+        scored: dict[int, Scored] = {}
+        for pack in prepared:
+            try:
+                results = self.shared.score(pack)
+            except NotSharedError:
+                results = score_tokens(self.logits, [batch[i] for i in pack.answers], self.device, budget=budget)
+            scored.update(zip(pack.answers, results, strict=True))
+        return [scored[index] for index in range(len(batch))]
 
     def in_float32(self) -> AbstractContextManager[None]:
         """While this is open, `logits` runs in float32: what a half-precision model's error is measured against."""
@@ -108,7 +137,7 @@ def load_pair(
         notes: tuple[str, ...] = (
             ("--sequential frees nothing here: policy and reference share one base",) if loading.sequential else ()
         )
-        return ModelPair(*sides, tokenizer, beta, max_length(chosen, loading), notes + _warn_if_equal(*sides))
+        return ModelPair(*sides, tokenizer, beta, max_length(chosen, loading), notes + notes_if_equal(*sides))
     base = find(reference, "reference", loading)
     notes = compare_tokenizers(tokenizer, load_tokenizer(base, loading, default=tokenizer))
     limit = min((n for n in (max_length(chosen, loading), max_length(base, loading)) if n), default=None)
@@ -116,7 +145,7 @@ def load_pair(
     if loading.sequential:
         return ModelPair(loaders[0], loaders[1], tokenizer, beta, limit, notes)
     sides = loaders[0](), loaders[1]()
-    return ModelPair(*sides, tokenizer, beta, limit, notes + _warn_if_equal(*sides))
+    return ModelPair(*sides, tokenizer, beta, limit, notes + notes_if_equal(*sides))
 
 
 def free() -> None:
@@ -190,18 +219,27 @@ def _load_adapter_pair(found: Checkpoint, device: torch.device, loading: Loading
         )
     policy = _model(module, found.name, loading)
 
-    def reference_logits(ids: torch.Tensor, mask: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    @contextmanager
+    def reference_active() -> Iterator[None]:
         if not found.ref_adapter:
             with module.disable_adapter():
-                return policy.logits(ids, mask, rows)
+                yield
+            return
         module.set_adapter("ref")
         try:
-            return policy.logits(ids, mask, rows)
+            yield
         finally:
             module.set_adapter("default")
 
+    def reference_logits(ids: torch.Tensor, mask: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        with reference_active():
+            return policy.logits(ids, mask, rows)
+
     name = f"{found.name} (adapter ref)" if found.ref_adapter else f"{found.model.path} (adapter off)"
-    return policy, replace(policy, name=name, logits=reference_logits)
+    shared = share_prompts(module.get_base_model(), module, reference_logits, reference_active)
+    inactive = ("default",) if found.ref_adapter else ("default", "ref")
+    reference = replace(policy, name=name, logits=reference_logits, inactive=inactive, shared=shared)
+    return replace(policy, inactive=("ref",)), reference
 
 
 def _with_adapter(module: nn.Module, found: Checkpoint, loading: Loading, *, with_ref: bool = False) -> nn.Module:
@@ -226,28 +264,10 @@ def _with_adapter(module: nn.Module, found: Checkpoint, loading: Loading, *, wit
 def _model(module: nn.Module, name: str, loading: Loading) -> Model:
     parameter = next(module.parameters())
     dtype = loading.quantize or str(module.dtype).removeprefix("torch.")
-    return Model(name, causal_lm(module), parameter.device, dtype, module)
-
-
-def _warn_if_equal(policy: Model, reference: Model) -> tuple[str, ...]:
-    """A note if the two models are the same: every reward is then zero."""
-    if policy.module is None or reference.module is None:
-        return ()
-    if policy.module is reference.module:
-        ups = [weight for name, weight in policy.module.named_parameters() if "lora_B" in name]
-        return (
-            ("the adapter is untrained: policy and reference are equal, so every reward is zero",)
-            if ups and not any(bool(weight.any()) for weight in ups)
-            else ()
-        )
-    ours, theirs = policy.module.state_dict(), reference.module.state_dict()
-    if ours.keys() != theirs.keys():
-        return ()
-    for name, weight in ours.items():  # trained models part at the first tensor or two
-        other = theirs[name].to(weight.device)
-        if weight.shape != other.shape or not torch.equal(weight, other):
-            return ()
-    return ("policy and reference have equal weights, so every reward is zero: is one of the two names wrong?",)
+    logits = causal_lm(module)
+    wrapped: Any = module
+    causal = wrapped.get_base_model() if hasattr(module, "get_base_model") else wrapped
+    return Model(name, logits, parameter.device, dtype, module, shared=share_prompts(causal, module, logits))
 
 
 def dtype_for(dtype: str, device: torch.device) -> torch.dtype:

@@ -4,16 +4,121 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 
+import torch
 from torch import Tensor
 
-from dpo_credit.credit import Alternative, Credit, Example, Source, Tokens
+from dpo_credit.credit import Alternative, Credit, CreditError, Example, Source, Tokens
 from dpo_credit.encode import Conventions, encode_answers
-from dpo_credit.logprobs import NOISE_TOKENS, Scored, noise_floor, score_tokens
+from dpo_credit.logprobs import BATCH_TOKENS, NOISE_TOKENS, Scored, noise_floor, score_tokens
 from dpo_credit.models import Model, ModelPair, free
+from dpo_credit.packing import packs
 
 WINDOW = 64  # answers from which on a window is full: what is sorted by length together, and held in memory
+CUDA_BATCH_TOKENS = 1 << 14  # tokens in one forward pass on a GPU
+LEAST_BUDGET = 64  # no device that holds a model lacks the memory for so few tokens
+
+
+class Scorer:
+    """Scores rows of answers with one pair, a window of them at a time.
+
+    Args:
+        pair: see `load_pair`; both models are loaded.
+        conventions: how text becomes tokens; without a `max_length`, the models' own limit holds.
+        top_k: keep the k tokens that each model preferred at each position.
+        noise: the error of one token's log-ratio, nats; measured on the first window where it is not given.
+        tokens_per_batch: tokens in one forward pass; halved, with a note in `notes`, when the device has no memory for
+            them.
+    """
+
+    def __init__(
+        self,
+        pair: ModelPair,
+        *,
+        conventions: Conventions = Conventions(),
+        top_k: int = 0,
+        noise: float | None = None,
+        tokens_per_batch: int | None = None,
+    ) -> None:
+        self.pair = pair
+        self.conventions = _limited(conventions, pair)
+        self.top_k = top_k
+        self.noise = noise
+        self.tokens_per_batch = tokens_per_batch or _default_budget(pair)
+        self.notes: list[str] = []
+
+    def rows(self, rows: Sequence[Sequence[Example]]) -> list[tuple[Credit, ...] | CreditError]:
+        """Score rows together, each of them answers to one prompt.
+
+        Returns:
+            For each row its credits in order, or what is wrong with it.
+        """
+        return self.score(rows, self.encode(rows))
+
+    def encode(self, rows: Sequence[Sequence[Example]]) -> list[list[Tokens] | CreditError]:
+        """The rows' tokens, or what is wrong with a row."""
+        encoded: list[list[Tokens] | CreditError] = []
+        for row in rows:
+            try:
+                encoded.append(encode_answers(self.pair.tokenizer, row, self.conventions))
+            except CreditError as error:
+                encoded.append(error)
+        return encoded
+
+    def score(
+        self, rows: Sequence[Sequence[Example]], encoded: Sequence[list[Tokens] | CreditError]
+    ) -> list[tuple[Credit, ...] | CreditError]:
+        """`rows`, where they are encoded already."""
+        batch = [tokens for row in encoded if not isinstance(row, CreditError) for tokens in row]
+        scored = self._both(batch) if batch else ((), ())
+        each = iter(zip(*scored, strict=True))
+        results: list[tuple[Credit, ...] | CreditError] = []
+        for row, tokens in zip(rows, encoded, strict=True):
+            if isinstance(tokens, CreditError):
+                results.append(tokens)
+                continue
+            sides = list(islice(each, len(tokens)))
+            try:
+                results.append(tuple(self._credit(*one) for one in zip(row, tokens, sides, strict=True)))
+            except CreditError as error:
+                results.append(error)
+        return results
+
+    def _both(self, batch: Sequence[Tokens]) -> tuple[list[Scored], list[Scored]]:
+        models = self.pair.policy, self.pair.reference
+        while True:
+            prepared = list(packs(batch, self.tokens_per_batch))
+            try:
+                policy, reference = (
+                    model.score(batch, prepared, self.tokens_per_batch, self.top_k)  # type: ignore[union-attr]
+                    for model in models
+                )
+                break
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                self._halve(error)
+        if self.noise is None:
+            exact = [_exact(model, batch) for model in models]  # type: ignore[arg-type]
+            self.noise = _noise(batch, (policy, reference), exact)
+        return policy, reference
+
+    def _halve(self, error: Exception) -> None:
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in str(error):
+            raise error
+        free()
+        if self.tokens_per_batch <= LEAST_BUDGET:
+            raise CreditError(
+                f"out of memory even with {self.tokens_per_batch} tokens at a time. Cut long prompts with --max-length "
+                "and --truncate prompt-start, or use a smaller --dtype or another --device."
+            ) from error
+        self.tokens_per_batch //= 2
+        self.notes.append(f"out of memory: now {self.tokens_per_batch} tokens at a time")
+
+    def _credit(self, example: Example, tokens: Tokens, sides: tuple[Scored, Scored]) -> Credit:
+        assert isinstance(self.pair.policy, Model) and isinstance(self.pair.reference, Model)
+        assert self.noise is not None
+        source = _source(self.pair.policy, self.pair.reference, self.noise)
+        return _credit(self.pair, example, tokens, sides, source)
 
 
 def score(
@@ -39,21 +144,24 @@ def score(
     Raises:
         CreditError: an example cannot be encoded, or a model gives numbers that are not finite.
     """
-    if conventions.max_length is None:
-        conventions = replace(conventions, max_length=pair.max_length)
-    windows = ((window, _encode(pair, window, conventions)) for window in _windows(examples))
     if not (isinstance(pair.policy, Model) and isinstance(pair.reference, Model)):
-        yield from _score_one_model_at_a_time(pair, list(windows), top_k)
+        yield from _score_one_model_at_a_time(pair, list(_windows(examples)), _limited(conventions, pair), top_k)
         return
-    noise: float | None = None
-    for window, batch in windows:
-        policy = score_tokens(pair.policy.logits, batch, pair.policy.device, top_k)
-        reference = score_tokens(pair.reference.logits, batch, pair.reference.device, top_k)
-        if noise is None:
-            exact = [_exact(model, batch) for model in (pair.policy, pair.reference)]
-            noise = _noise(batch, (policy, reference), exact)
-        source = _source(pair.policy, pair.reference, noise)
-        yield from _credits(pair, window, batch, (policy, reference), source)
+    scorer = Scorer(pair, conventions=conventions, top_k=top_k)
+    for window in _windows(examples):
+        for result in scorer.rows(window):
+            if isinstance(result, CreditError):
+                raise result
+            yield from result
+
+
+def _limited(conventions: Conventions, pair: ModelPair) -> Conventions:
+    return conventions if conventions.max_length is not None else replace(conventions, max_length=pair.max_length)
+
+
+def _default_budget(pair: ModelPair) -> int:
+    on_cuda = isinstance(pair.policy, Model) and pair.policy.device.type == "cuda"
+    return CUDA_BATCH_TOKENS if on_cuda else BATCH_TOKENS
 
 
 def _windows(examples: Iterable[Example]) -> Iterator[list[list[Example]]]:
@@ -68,50 +176,46 @@ def _windows(examples: Iterable[Example]) -> Iterator[list[list[Example]]]:
         yield window
 
 
-def _encode(pair: ModelPair, window: list[list[Example]], conventions: Conventions) -> list[Tokens]:
-    return [tokens for answers in window for tokens in encode_answers(pair.tokenizer, answers, conventions)]
-
-
 def _score_one_model_at_a_time(
-    pair: ModelPair, windows: Sequence[tuple[list[list[Example]], list[Tokens]]], top_k: int
+    pair: ModelPair, windows: Sequence[list[list[Example]]], conventions: Conventions, top_k: int
 ) -> Iterator[Credit]:
+    batches = [
+        [tokens for answers in window for tokens in encode_answers(pair.tokenizer, answers, conventions)]
+        for window in windows
+    ]
     freed: list[Model] = []
     scored, exact = [], []
     for side in (pair.policy, pair.reference):
         model = side() if callable(side) else side
-        scored.append([score_tokens(model.logits, batch, model.device, top_k) for _, batch in windows])
-        exact.append(_exact(model, windows[0][1]) if windows else None)
-        freed.append(replace(model, logits=_freed, module=None))
+        budget = CUDA_BATCH_TOKENS if model.device.type == "cuda" else BATCH_TOKENS
+        scored.append([model.score(batch, list(packs(batch, budget)), budget, top_k) for batch in batches])
+        exact.append(_exact(model, batches[0]) if batches else None)
+        freed.append(replace(model, logits=_freed, module=None, shared=None))
         del model
         free()
-    for n, (window, batch) in enumerate(windows):
+    for n, (window, batch) in enumerate(zip(windows, batches, strict=True)):
         if n == 0:
             source = _source(freed[0], freed[1], _noise(batch, [side[0] for side in scored], exact))
-        yield from _credits(pair, window, batch, [side[n] for side in scored], source)
+        for example, tokens, *sides in zip(chain(*window), batch, *(side[n] for side in scored), strict=True):
+            yield _credit(pair, example, tokens, (sides[0], sides[1]), source)
 
 
 def _freed(*_: Tensor) -> Tensor:
     raise RuntimeError("this model was freed after scoring")
 
 
-def _credits(
-    pair: ModelPair,
-    window: list[list[Example]],
-    batch: Sequence[Tokens],
-    scored: Sequence[Sequence[Scored]],
-    source: Source,
-) -> Iterator[Credit]:
-    for example, tokens, policy, reference in zip(chain(*window), batch, *scored, strict=True):
-        yield Credit(
-            tokens=tokens,
-            policy_logps=policy.logps,
-            reference_logps=reference.logps,
-            beta=pair.beta,
-            source=source,
-            id=example.id,
-            policy_top=_alternatives(pair, policy),
-            reference_top=_alternatives(pair, reference),
-        )
+def _credit(pair: ModelPair, example: Example, tokens: Tokens, sides: tuple[Scored, Scored], source: Source) -> Credit:
+    policy, reference = sides
+    return Credit(
+        tokens=tokens,
+        policy_logps=policy.logps,
+        reference_logps=reference.logps,
+        beta=pair.beta,
+        source=source,
+        id=example.id,
+        policy_top=_alternatives(pair, policy),
+        reference_top=_alternatives(pair, reference),
+    )
 
 
 def _alternatives(pair: ModelPair, scored: Scored) -> tuple[tuple[Alternative, ...], ...]:

@@ -1,0 +1,106 @@
+"""Packs against the sequences that they stand for: every token once, in its place, seeing what it should."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from tiny import random_tokens
+
+from dpo_credit.credit import Tokens
+from dpo_credit.packing import Pack, packs
+
+
+def answers_to(prompt: tuple[int, ...], *answers: tuple[int, ...]) -> list[Tokens]:
+    return [
+        Tokens(prompt, answer, ("x",) * len(answer), tuple((t, t + 1) for t in range(len(answer))), "x" * len(answer))
+        for answer in answers
+    ]
+
+
+def random_batch(seed: int) -> list[Tokens]:
+    """Answers to a few prompts, in mixed order, of few different tokens, so that many prefixes are shared."""
+    draw = random.Random(seed)
+    batch = []
+    for _ in range(4):
+        prompt = tuple(draw.randrange(3) for _ in range(draw.randrange(1, 6)))
+        count = draw.randrange(1, 5)
+        batch += answers_to(
+            prompt, *(tuple(draw.randrange(2) for _ in range(draw.randrange(1, 8))) for _ in range(count))
+        )
+    draw.shuffle(batch)
+    return batch
+
+
+def paths(pack: Pack) -> dict[int, list[tuple[int, int]]]:
+    """For each answer, the (token, position) pairs that predict its tokens: as the bias says, not as the trie does."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    ids, positions = pack.ids[0].tolist(), pack.positions[0].tolist()
+    at = iter(pack.at.tolist())
+    for answer, length in zip(pack.answers, pack.lengths, strict=True):
+        rows = [int(pack.rows[next(at)]) for _ in range(length)]
+        found[answer] = [(ids[row], positions[row]) for row in rows]
+    return found
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("budget", [1, 12, 1000])
+def test_every_answer_is_predicted_from_its_own_prefix(seed: int, budget: int) -> None:
+    batch = random_batch(seed)
+    seen = {}
+    for pack in packs(batch, budget):
+        seen.update(paths(pack))
+        labels = [token for index in pack.answers for token in batch[index].answer_ids]
+        assert pack.labels.tolist() == labels
+    assert sorted(seen) == list(range(len(batch)))
+    for index, tokens in enumerate(batch):
+        whole = (*tokens.prompt_ids, *tokens.answer_ids)
+        start = len(tokens.prompt_ids)
+        assert seen[index] == [(whole[t], t) for t in range(start - 1, len(whole) - 1)]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_token_sees_its_prompt_and_its_own_ancestors(seed: int) -> None:
+    batch = random_batch(seed)
+    for pack in packs(batch, 1000):
+        for tree in pack.trees:
+            prompt = len(tree.prompt_ids)
+            for index, predictors in zip(tree.answers, tree.predictors, strict=True):
+                for t, node in enumerate(predictors):
+                    seen = [column for column, value in enumerate(tree.bias[node + 1].tolist()) if value == 0.0]
+                    assert seen[:prompt] == list(range(prompt))
+                    read = [tree.ids[column - prompt] for column in seen[prompt:]]
+                    assert read == list(batch[index].answer_ids[:t])
+            assert set(tree.bias.unique().tolist()) <= {0.0, -torch.inf}
+
+
+def test_prompts_and_shared_prefixes_come_once() -> None:
+    batch = answers_to((1, 2, 3), (4, 5, 6, 7), (4, 5, 8, 9), (4, 5, 6, 7))
+    (pack,) = packs(batch, 1000)
+    # the prompt, "4 5" once, then 6 and 8; the last tokens predict nothing
+    assert pack.ids.tolist() == [[1, 2, 3, 4, 5, 6, 8]]
+    assert pack.positions.tolist() == [[0, 1, 2, 3, 4, 5, 5]]
+    assert pack.rows.tolist() == [2, 3, 4, 5, 6]
+    assert not pack.trees[0].is_chain
+    assert next(packs(batch[:1], 1000)).trees[0].is_chain
+
+
+def test_packs_stay_within_the_budget_where_they_can() -> None:
+    batch = random_tokens([(10, 5)] * 7 + [(50, 40), (3, 2)])
+    made = list(packs(batch, 40))
+    for pack in made:
+        assert pack.ids.shape[1] <= 40 or len(pack.answers) == 1
+    assert sorted(index for pack in made for index in pack.answers) == list(range(len(batch)))
+    assert len(made) < len(batch)
+
+
+def test_answers_too_many_for_one_pack_repeat_their_prompt() -> None:
+    batch = answers_to((1, 2, 3), *((4, n, n, n, n) for n in range(10)))
+    made = list(packs(batch, 20))
+    assert len(made) > 1
+    assert all(pack.ids[0, :3].tolist() == [1, 2, 3] for pack in made)
+
+
+def test_nothing_makes_no_pack() -> None:
+    assert list(packs([], 10)) == []
