@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, groupby, islice
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from dpo_credit.cache import Cache
 from dpo_credit.credit import Alternative, Credit, CreditError, Example, Source, Tokens
 from dpo_credit.encode import Conventions, encode_answers
 from dpo_credit.logprobs import BATCH_TOKENS, NOISE_TOKENS, Scored, noise_floor, score_tokens
@@ -30,6 +32,7 @@ class Scorer:
         noise: the error of one token's log-ratio, nats; measured on the first window where it is not given.
         tokens_per_batch: tokens in one forward pass; halved, with a note in `notes`, when the device has no memory for
             them.
+        cache: a directory that keeps log-probabilities between runs; not with `top_k`.
     """
 
     def __init__(
@@ -40,8 +43,12 @@ class Scorer:
         top_k: int = 0,
         noise: float | None = None,
         tokens_per_batch: int | None = None,
+        cache: Path | None = None,
     ) -> None:
+        assert isinstance(pair.policy, Model) and isinstance(pair.reference, Model), "a pair loaded one at a time"
         self.pair = pair
+        self.models = pair.policy, pair.reference
+        self.caches = [Cache(cache, model) for model in self.models] if cache and not top_k else None
         self.conventions = _limited(conventions, pair)
         self.top_k = top_k
         self.noise = noise
@@ -71,7 +78,7 @@ class Scorer:
     ) -> list[tuple[Credit, ...] | CreditError]:
         """`rows`, where they are encoded already."""
         batch = [tokens for row in encoded if not isinstance(row, CreditError) for tokens in row]
-        scored = self._both(batch) if batch else ((), ())
+        scored: Sequence[Sequence[Scored]] = self._both(batch) if batch else ((), ())
         each = iter(zip(*scored, strict=True))
         results: list[tuple[Credit, ...] | CreditError] = []
         for row, tokens in zip(rows, encoded, strict=True):
@@ -85,22 +92,33 @@ class Scorer:
                 results.append(error)
         return results
 
-    def _both(self, batch: Sequence[Tokens]) -> tuple[list[Scored], list[Scored]]:
-        models = self.pair.policy, self.pair.reference
+    def _both(self, batch: Sequence[Tokens]) -> list[list[Scored]]:
+        if self.caches is None:
+            sides = self._run(self.models, batch)
+        else:
+            sides = [self._cached(*one, batch) for one in zip(self.models, self.caches, strict=True)]
+        if self.noise is None:
+            exact = [_exact(model, batch) for model in self.models]
+            self.noise = _noise(batch, sides, exact)
+        return sides
+
+    def _cached(self, model: Model, cache: Cache, batch: Sequence[Tokens]) -> list[Scored]:
+        known = cache.get(batch)
+        missing = [tokens for tokens, one in zip(batch, known, strict=True) if one is None]
+        if not missing:
+            return [one for one in known if one is not None]
+        (scored,) = self._run((model,), missing)
+        cache.put(missing, scored)
+        new = iter(scored)
+        return [one or next(new) for one in known]
+
+    def _run(self, models: Sequence[Model], batch: Sequence[Tokens]) -> list[list[Scored]]:
         while True:
             prepared = list(packs(batch, self.tokens_per_batch))
             try:
-                policy, reference = (
-                    model.score(batch, prepared, self.tokens_per_batch, self.top_k)  # type: ignore[union-attr]
-                    for model in models
-                )
-                break
+                return [model.score(batch, prepared, self.tokens_per_batch, self.top_k) for model in models]
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 self._halve(error)
-        if self.noise is None:
-            exact = [_exact(model, batch) for model in models]  # type: ignore[arg-type]
-            self.noise = _noise(batch, (policy, reference), exact)
-        return policy, reference
 
     def _halve(self, error: Exception) -> None:
         if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in str(error):
@@ -115,9 +133,8 @@ class Scorer:
         self.notes.append(f"out of memory: now {self.tokens_per_batch} tokens at a time")
 
     def _credit(self, example: Example, tokens: Tokens, sides: tuple[Scored, Scored]) -> Credit:
-        assert isinstance(self.pair.policy, Model) and isinstance(self.pair.reference, Model)
         assert self.noise is not None
-        source = _source(self.pair.policy, self.pair.reference, self.noise)
+        source = _source(*self.models, self.noise)
         return _credit(self.pair, example, tokens, sides, source)
 
 
