@@ -1,6 +1,6 @@
 """Log-probabilities kept on disk, so that a second policy costs half and a second beta nothing.
 
-A key is the model's weights, its dtype and the ids of prompt and answer: every convention about text shows in those. One
+A key is the model's weights, its dtype and the ids of prompt and answer: every convention about text shows in those.
 One SQLite file a model; several processes may use it at once, and a kill loses what was not yet committed.
 """
 
