@@ -193,6 +193,11 @@ def to_json(record: Record, columns: dict[str, Any] | None = None) -> str:
         while name in taken or name in fields:
             name = f"input_{name}"
         fields[name] = value
+    return json_line(fields)
+
+
+def json_line(fields: dict[str, Any]) -> str:
+    """One line of JSON that UTF-8 can carry."""
     line = json.dumps(fields, ensure_ascii=False, allow_nan=False)
     try:
         line.encode()

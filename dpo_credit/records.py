@@ -81,7 +81,7 @@ def load(data: bytes, name: str) -> str | dict[str, Any]:
     if not text.strip():
         raise CreditError(f"{name} is empty. Give a JSON object or a text with a prompt, {TLDR} and an answer.")
     is_json = name.endswith((".json", ".jsonl")) or (not name.endswith(".txt") and text.lstrip().startswith("{"))
-    return _load_json(text, name) if is_json else text.rstrip("\r\n")
+    return json_object(text, name) if is_json else text.rstrip("\r\n")
 
 
 def stem(name: str) -> str:
@@ -90,15 +90,24 @@ def stem(name: str) -> str:
     return base.rsplit(".", 1)[0] or base
 
 
-def _load_json(text: str, name: str) -> dict[str, Any]:
+def json_object(text: str, name: str, *, line: int | None = None) -> dict[str, Any]:
+    """Text as a JSON object; `line` is its number where it is one line of many.
+
+    Raises:
+        CreditError: it is no JSON object, or holds a number that JSON cannot carry.
+    """
     try:
         row = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data" and text.lstrip().startswith("{"):
+            if line is not None:
+                raise CreditError(f"{name} holds more than one JSON object. Write one a line.") from error
             raise CreditError(
                 f"{name} holds more than one JSON object. Pick one, for example: head -n 1 {name} | dpo-credit score -"
             ) from error
-        raise CreditError(f"{name} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.") from error
+        raise CreditError(
+            f"{name} is not JSON: {error.msg} at line {line or error.lineno}, column {error.colno}."
+        ) from error
     except RecursionError as error:
         raise CreditError(f"{name} is nested too deeply to be a row.") from error
     except ValueError as error:  # a number that Python does not read, or that no JSON can be written with

@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 from dpo_credit.credit import CreditError
 
@@ -17,11 +18,7 @@ def read(name: str, what: str = "", wanted: str = "a JSON or text file, or - for
         CreditError: there is no such file, or it cannot be read.
     """
     if name == "-":
-        if sys.stdin is None:
-            raise CreditError("- reads from stdin, which is closed. Pipe a file in, or name one.")
-        if sys.stdin.isatty():
-            raise CreditError("- reads from stdin, which is the keyboard here. Pipe a file in, or name one.")
-        return sys.stdin.buffer.read()
+        return stdin().read()
     try:
         return Path(name).read_bytes()
     except FileNotFoundError as error:
@@ -30,6 +27,19 @@ def read(name: str, what: str = "", wanted: str = "a JSON or text file, or - for
         raise CreditError(f"{what}{name} is a directory. Give {wanted}.") from error
     except OSError as error:
         raise CreditError(f"cannot read {what}{name}: {error.strerror}.") from error
+
+
+def stdin() -> BinaryIO:
+    """What is piped in.
+
+    Raises:
+        CreditError: nothing is.
+    """
+    if sys.stdin is None:
+        raise CreditError("- reads from stdin, which is closed. Pipe a file in, or name one.")
+    if sys.stdin.isatty():
+        raise CreditError("- reads from stdin, which is the keyboard here. Pipe a file in, or name one.")
+    return sys.stdin.buffer
 
 
 def write(name: str, content: str | bytes) -> None:
