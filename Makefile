@@ -20,7 +20,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/mypy
 
 bench: $(VENV)/installed-dev
-	$(BIN)/python tests/bench/bench_score.py
+	$(BIN)/python tests/bench/bench_score.py $(BENCH)
 
 wheel: $(VENV)/installed
 	rm -rf dist
