@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import glob
 import gzip
-import hashlib
 import importlib
 import io
 import json
@@ -71,12 +70,10 @@ class Record:
         """
         return parse_row(self.fields(), self.default_id, prompt_key=prompt_key, answer_key=answer_key)
 
-    def digest(self, seen: hashlib.blake2b) -> None:
-        """Add the record to a hash of all before it."""
-        is_bytes = isinstance(self.content, bytes)
-        data = self.content if is_bytes else json.dumps(self.content, default=str).encode()
-        seen.update(data)  # type: ignore[arg-type]
-        seen.update(b"\0")
+    @property
+    def data(self) -> bytes:
+        """The record's bytes; a table's row as JSON, as far as it is JSON."""
+        return self.content if isinstance(self.content, bytes) else json.dumps(self.content, default=str).encode()
 
 
 def read(inputs: Sequence[Input], stdin: BinaryIO | None = None) -> Iterator[Record]:
@@ -131,28 +128,36 @@ def expand(patterns: Sequence[str]) -> list[Input]:
     return [Input(name) for name in names]
 
 
+def output_name(given: Input) -> str:
+    """What an input's scored rows are called in a folder of outputs."""
+    base = given.name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    for end in (".gz", ".zst", ".zstd", ".jsonl", ".json", ".ndjson", ".parquet"):
+        base = base.removesuffix(end)
+    return f"{'stdin' if given.name == '-' else base}.jsonl"
+
+
 def _decompressed(raw: BinaryIO, name: str) -> BinaryIO:
     if name.endswith(".gz"):
         return gzip.open(raw, "rb")  # type: ignore[return-value]
     if name.endswith((".zst", ".zstd")):
-        return io.BufferedReader(_module("pyarrow", name).CompressedInputStream(raw, "zstd"))
+        return io.BufferedReader(optional("pyarrow", name).CompressedInputStream(raw, "zstd"))
     return raw
 
 
 def _parquet_rows(name: str) -> Iterator[tuple[int, dict[str, Any], int]]:
-    parquet = _module("pyarrow.parquet", name)
+    parquet = optional("pyarrow.parquet", name)
     try:
         with parquet.ParquetFile(name) as file:
             batches = file.iter_batches(batch_size=_PARQUET_ROWS)
             rows = (row for batch in batches for row in batch.to_pylist())
             size, count = Path(name).stat().st_size, file.metadata.num_rows
             yield from ((n, row, size * n // count) for n, row in enumerate(rows, 1))
-    except (OSError, _module("pyarrow", name).ArrowException) as error:
+    except (OSError, optional("pyarrow", name).ArrowException) as error:
         raise CreditError(f"cannot read {name}: {str(error).splitlines()[0]}") from error
 
 
 def _dataset_rows(dataset: Input) -> Iterator[tuple[int, dict[str, Any], int]]:
-    datasets = _module("datasets", f"the dataset {dataset.name}")
+    datasets = optional("datasets", f"the dataset {dataset.name}")
     try:
         if Path(dataset.name).is_dir() and (Path(dataset.name) / "state.json").exists():
             found = datasets.load_from_disk(dataset.name)
@@ -179,11 +184,16 @@ def _split(dataset: Input, splits: Sequence[str]) -> str:
     return dataset.split
 
 
-def _module(name: str, wanted_for: str) -> Any:
+def optional(name: str, wanted_for: str, extra: str = "data") -> Any:
+    """A module that an extra brings.
+
+    Raises:
+        CreditError: it is not installed.
+    """
     try:
         return importlib.import_module(name)
     except ImportError as error:
         package = name.split(".")[0]
         raise CreditError(
-            f"{wanted_for} needs the package {package}, which is not installed: pip install 'dpo-credit[data]'"
+            f"{wanted_for} needs the package {package}, which is not installed: pip install 'dpo-credit[{extra}]'"
         ) from error

@@ -1,7 +1,6 @@
 """Records from every kind of file, one at a time, each with its place."""
 
 import gzip
-import hashlib
 import io
 import json
 from pathlib import Path
@@ -87,13 +86,3 @@ def test_a_torn_or_broken_file_is_an_error(tmp_path: Path) -> None:
 def test_no_file_no_pattern(tmp_path: Path) -> None:
     with pytest.raises(CreditError, match="does not exist"):
         expand([str(tmp_path / "*.jsonl")])
-
-
-def test_records_that_differ_hash_differently() -> None:
-    def digest(*contents: bytes) -> str:
-        seen = hashlib.blake2b()
-        for n, content in enumerate(contents):
-            Record("x", n, content).digest(seen)
-        return seen.hexdigest()
-
-    assert digest(b"a", b"bc") != digest(b"ab", b"c")

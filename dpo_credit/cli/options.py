@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,8 +12,10 @@ from dpo_credit.cli.flags import flag, from_config, option
 from dpo_credit.credit import CreditError
 
 if TYPE_CHECKING:
+    from dpo_credit.checkpoints import Loading
     from dpo_credit.encode import Conventions
     from dpo_credit.models import ModelPair
+    from dpo_credit.scoring import Scorer
 
 TEXT, SAFETY = "From text to tokens", "Safety"
 _option, _flag = partial(option, panel="Models"), partial(flag, panel="Models")
@@ -109,12 +112,26 @@ class PairOptions:
 
     def load_pair(self) -> ModelPair:
         """The two models."""
-        from dpo_credit.checkpoints import Loading
         from dpo_credit.models import load_pair
+
+        return load_pair(self.policy, self.reference, beta=self.beta, loading=self.loading())
+
+    def scorer(self, tokens_per_batch: int | None, cache: Path | None) -> Callable[[], Scorer]:
+        """What loads the two models and scores with them, here or wherever it is sent."""
+        from dpo_credit.models import load_pair
+        from dpo_credit.scoring import Scorer
+
+        pair = partial(load_pair, self.policy, self.reference, beta=self.beta, loading=self.loading())
+        conventions = self.conventions()
+        return lambda: Scorer(pair(), conventions=conventions, tokens_per_batch=tokens_per_batch, cache=cache)
+
+    def loading(self) -> Loading:
+        """How they are loaded."""
+        from dpo_credit.checkpoints import Loading
 
         if self.load_in_4bit and self.load_in_8bit:
             raise CreditError("--load-in-4bit and --load-in-8bit exclude each other.")
-        loading = Loading(
+        return Loading(
             device=self.device,
             dtype=self.dtype,
             device_map=self.device_map,
@@ -125,7 +142,6 @@ class PairOptions:
             trust_remote_code=self.trust_remote_code,
             allow_pickle=self.allow_pickle,
         )
-        return load_pair(self.policy, self.reference, beta=self.beta, loading=loading)
 
     def conventions(self) -> Conventions:
         """How text becomes tokens."""

@@ -8,7 +8,7 @@ from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import Example
 from dpo_credit.records import Row
 
-_EMBEDDED = (
+EMBEDDED_NOTE = (
     "scored with the embedded pair, which knows its own small world only; name yours with --policy and --reference"
 )
 
@@ -20,7 +20,7 @@ def score_row(row: Row, options: PairOptions, *, quiet: bool, top_k: int = 0, co
         pair = options.load_pair()
     talk.notes(pair.notes)
     if options.policy is None:
-        talk.notes([_EMBEDDED])
+        talk.notes([EMBEDDED_NOTE])
     with talk.working("Scoring"):
         from dpo_credit.scoring import score
 

@@ -15,20 +15,28 @@ class Talk:
     """The voice of one command. `quiet` keeps notes and progress to itself."""
 
     def __init__(self, quiet: bool) -> None:
-        self._stderr = Console(stderr=True, quiet=quiet, highlight=False, markup=False)
+        self.stderr = Console(stderr=True, quiet=quiet, highlight=False, markup=False)
         self._said: set[str] = set()
         _silence_libraries()
 
     def working(self, task: str) -> AbstractContextManager[object]:
         """A spinner on stderr, where that is a terminal."""
-        return self._stderr.status(task)
+        return self.stderr.status(task)
 
     def notes(self, notes: Iterable[str]) -> None:
         """Say each note once."""
         for note in notes:
             if note not in self._said:
                 self._said.add(note)
-                self._stderr.print(f"note: {note}", soft_wrap=True)
+                self.stderr.print(f"note: {note}", soft_wrap=True)
+
+    def say(self, line: str) -> None:
+        """Say how it went."""
+        self.stderr.print(line, soft_wrap=True)
+
+    def complain(self, line: str) -> None:
+        """Say what went wrong, quiet or not."""
+        print(line, file=sys.stderr)
 
 
 def _silence_libraries() -> None:
@@ -36,5 +44,6 @@ def _silence_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no network unless a model's name asks for it
     if not sys.warnoptions:
         warnings.simplefilter("ignore")

@@ -1,0 +1,178 @@
+"""Running batch jobs: outputs, progress, Ctrl-C, and the summary."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from dpo_credit.batch import Counts, Engine, Job, Local, Sink, Stream, run
+from dpo_credit.cli.files import stdin
+from dpo_credit.cli.run import EMBEDDED_NOTE
+from dpo_credit.cli.talk import Talk
+from dpo_credit.credit import CreditError
+from dpo_credit.formats import format_of
+from dpo_credit.journal import Journal
+
+if TYPE_CHECKING:
+    from dpo_credit.cli.batch import BatchOptions
+    from dpo_credit.cli.options import PairOptions
+
+INTERRUPTED = 128 + signal.SIGINT
+AGREES_NATS = 1e-2  # of an answer's log-probability: float32 sums of hundreds of tokens stay well below
+
+
+def run_jobs(jobs: list[tuple[Job, str]], asked: BatchOptions, options: PairOptions) -> Counts:
+    """Score each job into its output, and say how it went; the totals come back.
+
+    Raises:
+        CreditError: an output is another run's or cannot be written; an input cannot be read.
+        typer.Exit: the run was interrupted.
+    """
+    talk = Talk(asked.quiet)
+    sinks = [_sink(output, asked, talk) for _, output in jobs]
+    reads_stdin = any(one.name == "-" and not one.dataset for job, _ in jobs for one in job.inputs)
+    piped = stdin() if reads_stdin else None
+    engine, settings = _engine(asked, options, talk, piped)
+    total = Counts()
+    for (job, output), sink in zip(jobs, sinks, strict=True):
+        with _stopping(talk, output) as stopped, _begun(sink, settings, job), _bar(talk) as show:
+            done = Counts()
+            for progress in run(job, engine, sink, stop=stopped):
+                done = progress.counts
+                show(done, progress.part)
+        total.add(done)
+        _say(talk, output, done, sink)
+        if stopped():
+            if isinstance(sink, Journal):
+                talk.notes([f"interrupted: {done.rows} rows of {output} are kept; go on with --resume"])
+            raise typer.Exit(INTERRUPTED)
+    return total
+
+
+def _sink(output: str, asked: BatchOptions, talk: Talk) -> Journal | Stream:
+    mode = asked.mode
+    if output == "-":
+        if mode != "new":
+            raise CreditError(f"--{mode} needs a file: -o scored.jsonl. What went to stdout is gone.")
+
+        def write(data: bytes) -> None:
+            sys.stdout.buffer.write(data)
+            sys.stdout.flush()
+
+        return Stream(write, talk.complain)
+    path = Path(output)
+    if output.startswith(f"{asked.output.rstrip('/')}/"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    journal = Journal(path, mode, format_of(path))
+    journal.check()
+    return journal
+
+
+def _engine(
+    asked: BatchOptions, options: PairOptions, talk: Talk, piped: Any
+) -> tuple[Engine, Callable[[Job], dict[str, Any]]]:
+    """What scores, and what says under which settings."""
+    if options.sequential:
+        raise CreditError(
+            "--sequential: batch keeps both models loaded. Smaller: --load-in-8bit, --dtype, --device-map auto; or two "
+            "devices: --device cuda:0,cuda:1."
+        )
+    make = options.scorer(asked.budget, asked.cache)
+    if options.policy is None:
+        talk.notes([EMBEDDED_NOTE])
+    if asked.engine == "ray":
+        from dpo_credit.ray_engine import Ray
+
+        if piped is not None:
+            raise CreditError("--engine ray reads files that its workers see, not stdin. Name files or --dataset.")
+        ray = Ray(make, asked.workers, asked.gpus_per_worker)
+        return ray, ray.settings
+    from dpo_credit.provenance import settings
+
+    with talk.working("Loading the models"):
+        scorer = make()
+    talk.notes(scorer.pair.notes)
+    return Local(scorer, piped), lambda job: settings(job, scorer)
+
+
+@contextmanager
+def _begun(sink: Sink, settings: Callable[[Job], dict[str, Any]], job: Job) -> Iterator[None]:
+    if not isinstance(sink, Journal):
+        yield
+        return
+    with sink:
+        sink.begin(settings(job))
+        yield
+
+
+@contextmanager
+def _stopping(talk: Talk, output: str) -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C lets the chunk that is being scored be the last; a second one ends at once."""
+    asked = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        talk.notes(["stopping after this chunk of rows; Ctrl-C again stops at once"])
+
+    before = signal.getsignal(signal.SIGINT)
+    if before != signal.SIG_IGN:  # a shell's background jobs are deaf to it
+        signal.signal(signal.SIGINT, stop)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _bar(talk: Talk) -> Iterator[Callable[[Counts, float | None], None]]:
+    """Rows, tokens a second and the time left, on stderr where that is a terminal."""
+    columns = (
+        *(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}")),
+        *(TimeElapsedColumn(), TextColumn("{task.fields[left]}")),
+    )
+    with Progress(*columns, console=talk.stderr, transient=True, disable=not talk.stderr.is_terminal) as bar:
+        task = bar.add_task("Scoring", total=None, said="", left="")
+        start, first = time.monotonic(), Counts()
+
+        def show(counts: Counts, part: float | None) -> None:
+            nonlocal first
+            seconds = time.monotonic() - start
+            if not first.rows:
+                first = Counts(counts.rows, tokens=counts.tokens)
+            rate = (counts.tokens - first.tokens) / seconds if seconds else 0
+            left = f"{seconds * (1 - part) / part / 60:.0f} min left" if part else ""
+            said = f"{counts.rows:,} rows, {rate:,.0f} tokens/s"
+            bar.update(task, total=None if part is None else 1, completed=part or 0, said=said, left=left)
+
+        yield show
+
+
+def _say(talk: Talk, output: str, done: Counts, sink: Sink) -> None:
+    """The summary."""
+    pairs = ""
+    if done.pairs:
+        won, mean = done.won / done.pairs, done.margins / done.pairs
+        pairs = f"; chosen preferred in {won:.1%} of {done.pairs:,} pairs, mean margin {mean:+.4f}"
+    where = f" to {output}" if output != "-" else ""
+    talk.say(f"{done.rows - done.failed:,} rows scored{where}{pairs}")
+    if done.checked:
+        verdict = "agree with" if done.furthest <= AGREES_NATS else "DIFFER from"
+        talk.say(
+            f"the reference's log-probabilities {verdict} the rows' ref_chosen_logps and ref_rejected_logps: "
+            f"{done.checked:,} compared, the furthest {done.furthest:.2g} nats apart"
+        )
+    if done.failed:
+        errors = f"; see {sink.errors}" if isinstance(sink, Journal) else ""
+        talk.say(f"{done.failed:,} rows could not be scored{errors}")

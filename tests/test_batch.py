@@ -1,0 +1,234 @@
+"""Data sets scored chunk by chunk: in order, bad rows aside, and the same whether they were interrupted or not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dpo_credit import CreditError, ModelPair, Scorer
+from dpo_credit.batch import CHUNK_BYTES, Chunk, Counts, Job, Local, Progress, Stream, chunks, run
+from dpo_credit.journal import Commit, Journal
+from dpo_credit.output import row_record, to_json
+from dpo_credit.provenance import settings
+from dpo_credit.records import Row
+from dpo_credit.sources import Input
+
+LINES = [
+    b'{"id": "a", "prompt": "How long?", "chosen": " Ten days.", "rejected": " A year.", "by": "me"}',
+    b'{"prompt": "How long?", "completion": " Ten days."}',
+    b"{torn",
+    b'{"prompt": "How long?"}',
+    b'{"prompt": "Who?", "completions": [" Me.", " You.", " Her."], "id": 7}',
+    b'{"prompt": "Why?", "completion": ""}',
+    b'{"prompt": "Why?", "completion": "\xff"}',
+    b'{"id": "z", "prompt": "Where?", "chosen": " There.", "rejected": " Here."}',
+]
+
+
+@pytest.fixture
+def posts(tmp_path: Path) -> Path:
+    path = tmp_path / "posts.jsonl"
+    path.write_bytes(b"\n".join(LINES))
+    return path
+
+
+def job(path: Path, **more: object) -> Job:
+    return Job((Input(str(path)),), **{"chunk_rows": 3, **more})  # type: ignore[arg-type]
+
+
+def collect(pair: ModelPair, path: Path, **more: object) -> tuple[list[dict], list[dict], list[Progress]]:
+    written: list[bytes] = []
+    errors: list[str] = []
+    progress = list(run(job(path, **more), Local(Scorer(pair)), Stream(written.append, errors.append)))
+    rows = [json.loads(line) for line in b"".join(written).splitlines()]
+    return rows, [json.loads(line) for line in errors], progress
+
+
+def test_rows_come_out_in_order_with_their_columns_and_bad_ones_aside(tiny_pair: ModelPair, posts: Path) -> None:
+    rows, errors, progress = collect(tiny_pair, posts)
+    assert [row["id"] for row in rows] == ["a", "posts:2", "7", "z"]
+    assert rows[0]["by"] == "me"
+    assert [(error["id"], error["line"]) for error in errors] == [
+        ("posts:3", 3),
+        ("posts:4", 4),
+        ("posts:6", 6),
+        ("posts:7", 7),
+    ]
+    assert errors[0]["error"].startswith(f"{posts} is not JSON: ")
+    assert "a prompt but no answer" in errors[1]["error"]
+    assert "the answer is empty" in errors[2]["error"]
+    assert "is not UTF-8" in errors[3]["error"]
+    margins = [row["margin"] for row in rows if "margin" in row]
+    done = progress[-1].counts
+    assert (done.rows, done.failed, done.pairs, done.won) == (8, 4, 2, sum(margin > 0 for margin in margins))
+    assert done.margins == pytest.approx(sum(margins))
+    assert [one.part for one in progress] == [None, *[pytest.approx(part, abs=0.2) for part in (0.5, 0.8, 1.0)]]
+
+
+def test_a_row_is_what_score_gives(tiny_pair: ModelPair, posts: Path) -> None:
+    rows, _, _ = collect(tiny_pair, posts)
+    scorer = Scorer(tiny_pair)
+    for found, row in zip(
+        rows, (row for row in _rows(posts) if isinstance(row, Row) and row.id != "posts:6"), strict=True
+    ):
+        (credits,) = scorer.rows([row.examples])
+        assert not isinstance(credits, CreditError)
+        alone = json.loads(to_json(row_record(row, credits), row.columns))
+        for mine, theirs in zip(_credits(found), _credits(alone), strict=True):
+            # float32 sums in another order: 1e-5 nats
+            assert mine.pop("policy_logps") == pytest.approx(theirs.pop("policy_logps"), abs=1e-5)
+            assert mine["tokens"] == theirs["tokens"]
+            assert mine["reward"] == pytest.approx(theirs["reward"], abs=1e-5)
+
+
+def _rows(path: Path) -> Iterator[Row | CreditError]:
+    for chunk in chunks(job(path)):
+        yield from chunk.rows
+
+
+def _credits(row: dict) -> list[dict]:
+    return row.get("completions") or ([row["chosen"], row["rejected"]] if "chosen" in row else [row])
+
+
+def test_a_limit_ends_the_reading(tiny_pair: ModelPair, posts: Path) -> None:
+    rows, errors, _ = collect(tiny_pair, posts, limit=3)
+    assert (len(rows), len(errors)) == (2, 1)
+
+
+def test_strict_stops_at_the_first_bad_row(tiny_pair: ModelPair, posts: Path) -> None:
+    with pytest.raises(CreditError, match=rf"^{posts}, line 3: .* is not JSON.*\(--strict; nothing was kept\)$"):
+        collect(tiny_pair, posts, strict=True)
+    with pytest.raises(CreditError, match=r"line 3: .*\(--strict; the 2 rows before its chunk are kept\)$"):
+        collect(tiny_pair, posts, strict=True, chunk_rows=2)
+
+
+def test_several_files_are_one_stream_and_errors_name_theirs(tiny_pair: ModelPair, posts: Path) -> None:
+    other = posts.with_name("more.jsonl")
+    other.write_bytes(b"\n\n{")
+    errors: list[str] = []
+    both = replace(job(posts), inputs=(Input(str(posts)), Input(str(other))))
+    list(run(both, Local(Scorer(tiny_pair)), Stream(lambda data: None, errors.append)))
+    last = json.loads(errors[-1])
+    assert (last["id"], last["file"], last["line"]) == ("more:3", str(other), 3)
+
+
+def test_where_a_chunk_ends_depends_on_the_input_alone(tmp_path: Path) -> None:
+    path = tmp_path / "long.jsonl"
+    row = json.dumps({"prompt": "x" * (CHUNK_BYTES // 2), "completion": "y"})
+    path.write_text("\n".join([row] * 5))
+    found = list(chunks(Job((Input(str(path)),))))
+    assert [len(chunk.records) for chunk in found] == [2, 2, 1]
+    again = list(chunks(Job((Input(str(path)),)), Commit(rows=2, input=found[0].input)))
+    assert [chunk.input for chunk in again] == [chunk.input for chunk in found[1:]]
+
+
+def stopped(pair: ModelPair, posts: Path, output: Path, after: int) -> None:
+    """A run that is told to stop after so many chunks, or goes to its end."""
+    scorer = Scorer(pair)
+    seen = 0
+
+    def stop() -> bool:
+        nonlocal seen
+        seen += 1
+        return seen == after
+
+    with Journal(output, "resume") as journal:
+        journal.begin(settings(job(posts), scorer))
+        list(run(job(posts), Local(scorer), journal, stop=stop))
+
+
+def test_a_stopped_run_goes_on_to_the_same_files(tiny_pair: ModelPair, posts: Path) -> None:
+    for name, stops in {"whole": [0], "often": [1, 1, 1, 0], "late": [3, 0]}.items():
+        (posts.parent / name).mkdir()
+        for after in stops:
+            stopped(tiny_pair, posts, posts.parent / name / "out.jsonl", after)
+    whole, often, late = (
+        {path.name: path.read_bytes() for path in (posts.parent / name).iterdir()}
+        for name in ("whole", "often", "late")
+    )
+    assert whole == often == late
+    assert sorted(whole) == ["out.jsonl", "out.jsonl.errors.jsonl", "out.jsonl.journal"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: data.replace(b"Ten", b"Six"), "its first 3 rows are others now, and 3 were scored"),
+        (lambda data: b"\n".join(data.splitlines()[:2]), "it has 2 rows now, and 3 were scored"),
+    ],
+)
+def test_a_changed_input_is_refused(tiny_pair: ModelPair, posts: Path, change: object, message: str) -> None:
+    output = posts.parent / "out.jsonl"
+    stopped(tiny_pair, posts, output, after=1)
+    before = output.read_bytes()
+    posts.write_bytes(change(posts.read_bytes()))  # type: ignore[operator]
+    with pytest.raises(CreditError, match=f"the input was changed since the run began: {message}"):
+        stopped(tiny_pair, posts, output, after=0)
+    assert output.read_bytes() == before
+
+
+def test_the_scorers_state_is_kept_for_the_next_run(tiny_pair: ModelPair, posts: Path) -> None:
+    scorer = Scorer(tiny_pair)
+    last = Commit(state={"noise": 0.25, "tokens_per_batch": 77})
+    first = next(Local(scorer).score(job(posts), last))
+    assert first.state == {"noise": 0.25, "tokens_per_batch": 77}
+    credits = first.results[0]
+    assert isinstance(credits, tuple) and credits[0].source.noise == 0.25
+
+
+def test_every_setting_that_decides_the_numbers_is_recorded(tiny_pair: ModelPair, posts: Path) -> None:
+    here = settings(job(posts), Scorer(tiny_pair))
+    assert json.loads(json.dumps(here))["policy"] == tiny_pair.policy.name  # type: ignore[union-attr]
+    swapped = replace(tiny_pair, policy=tiny_pair.reference, reference=tiny_pair.policy, beta=0.2)
+    there = settings(job(posts, limit=9), Scorer(swapped, tokens_per_batch=64))
+    differ = {name for name in here if here[name] != there[name]}
+    assert differ == {
+        "policy",
+        "reference",
+        "policy's weights",
+        "reference's weights",
+        "beta",
+        "limit",
+        "tokens_per_batch",
+    }
+
+
+def test_the_references_numbers_that_rows_bring_are_compared(tiny_pair: ModelPair, tmp_path: Path) -> None:
+    row = json.loads(LINES[0])
+    plain = tmp_path / "plain.jsonl"
+    plain.write_text(json.dumps(row))
+    (scored,), _, progress = collect(tiny_pair, plain)
+    assert progress[-1].counts.checked == 0
+    row |= {
+        "ref_chosen_logps": scored["chosen"]["reference_logp"],
+        "ref_rejected_logps": scored["rejected"]["reference_logp"] + 0.5,
+    }
+    plain.write_text(json.dumps(row))
+    done = collect(tiny_pair, plain)[2][-1].counts
+    assert (done.checked, done.furthest) == (2, pytest.approx(0.5))
+
+
+def test_counts_add_up() -> None:
+    total = Counts(rows=2, furthest=0.5)
+    total.add(Counts(rows=3, pairs=1, margins=-0.5, furthest=0.25))
+    assert total == Counts(rows=5, pairs=1, margins=-0.5, furthest=0.5)
+
+
+def test_a_pipe_is_read_no_further_than_needed(tiny_pair: ModelPair) -> None:
+    class Pipe:
+        def __init__(self) -> None:
+            self.given = 0
+
+        def __iter__(self) -> Iterator[bytes]:
+            for line in [LINES[0]] * 6:
+                self.given += 1
+                yield line
+
+    pipe = Pipe()
+    scored = Local(Scorer(tiny_pair), pipe).score(Job((Input("-"),), chunk_rows=2), Commit())  # type: ignore[arg-type]
+    assert isinstance(next(scored).chunk, Chunk)
+    assert pipe.given == 2

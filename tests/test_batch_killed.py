@@ -1,0 +1,200 @@
+"""`batch` as a process: killed at any moment, interrupted, its reader gone, its disk full, beside another one."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+KILLS = 50
+ROWS = 320
+
+# the program with hand-made numbers for models, slowly: a process of its own, but none that imports torch
+PROGRAM = """
+import dataclasses, signal, sys, time
+from dpo_credit.batch import ScoredChunk, chunks
+from dpo_credit.cli import app, batch_run
+from dpo_credit.credit import Credit, CreditError, Source, Tokens
+
+def credit(example):
+    n = len(example.answer)
+    tokens = Tokens((1,), (2,) * n, tuple(example.answer), tuple((i, i + 1) for i in range(n)), example.answer)
+    return Credit(tokens, (-n / 3,) * n, (-1.0,) * n, 0.1, Source("p", "r", "float32"), example.id)
+
+class Slow:
+    def score(self, job, last):
+        for chunk in chunks(dataclasses.replace(job, chunk_rows=4), last, sys.stdin.buffer):
+            time.sleep({pause})
+            bad = lambda row: isinstance(row, CreditError)
+            yield ScoredChunk(chunk, [row if bad(row) else tuple(map(credit, row.examples)) for row in chunk.rows])
+
+batch_run._engine = lambda *_: (Slow(), lambda job: {{"inputs": [one.name for one in job.inputs]}})
+signal.signal(signal.SIGINT, signal.default_int_handler)
+app.main()
+"""
+
+
+@pytest.fixture
+def posts(tmp_path: Path) -> Path:
+    path = tmp_path / "posts.jsonl"
+    rows = [f'{{"prompt": "{n}?", "completion": "{"yes" * (1 + n % 7)}"}}' for n in range(ROWS)]
+    rows[7::40] = ["{"] * len(rows[7::40])
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def start(*flags: object, pause: float = 0.001, **streams: object) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", PROGRAM.format(pause=pause), "batch", *map(str, flags)]
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
+    return subprocess.Popen(command, **pipes)  # type: ignore[call-overload]
+
+
+def finish(*flags: object, **more: object) -> tuple[int, bytes, bytes]:
+    process = start(*flags, **more)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def files(output: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in output.parent.iterdir()}
+
+
+def wait_for(path: Path, size: int) -> None:
+    deadline = time.monotonic() + 60
+    while not (path.exists() and path.stat().st_size >= size):
+        assert time.monotonic() < deadline, f"{path} does not grow"
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz"])
+def test_killed_at_any_moment_it_resumes_to_the_same_bytes(posts: Path, name: str) -> None:
+    whole = posts.parent / "whole" / name
+    whole.parent.mkdir()
+    assert finish(posts, "-o", whole)[0] == 3  # some rows are bad
+    expected = files(whole)
+    draw = random.Random(name)
+    kills = finished = 0
+    while kills < KILLS // 2:
+        output = posts.parent / f"killed{finished}" / name
+        output.parent.mkdir()
+        while True:
+            process = start(posts, "-o", output, "--resume")
+            try:
+                process.communicate(timeout=draw.uniform(0.05, 0.8))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.communicate()
+                kills += 1
+                continue
+            assert process.returncode == 3
+            break
+        assert files(output) == expected
+        finished += 1
+
+
+def test_an_interrupt_ends_the_chunk_and_says_how_to_go_on(posts: Path) -> None:
+    whole, output = posts.parent / "whole" / "out.jsonl", posts.parent / "stopped" / "out.jsonl"
+    for path in (whole, output):
+        path.parent.mkdir()
+    finish(posts, "-o", whole)
+    process = start(posts, "-o", output, pause=0.05)
+    wait_for(output, 1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    assert b"Traceback" not in err
+    said = err.decode().splitlines()
+    assert "note: stopping after this chunk of rows; Ctrl-C again stops at once" in said
+    assert said[-1].startswith("note: interrupted: ") and said[-1].endswith(
+        f"rows of {output} are kept; go on with --resume"
+    )
+    assert finish(posts, "-o", output, "--resume")[0] == 3
+    assert files(output) == files(whole)
+
+
+def test_a_second_interrupt_ends_at_once_and_loses_nothing(posts: Path) -> None:
+    output = posts.parent / "out.jsonl"
+    process = start(posts, "-o", output, pause=20)
+    wait_for(Path(f"{output}.journal"), 1)
+    time.sleep(0.3)  # into the first chunk, where it sleeps
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+    _, err = process.communicate(timeout=15)
+    assert process.returncode == 128 + signal.SIGINT
+    assert b"Traceback" not in err
+    assert finish(posts, "-o", output, "--resume")[0] == 3
+
+
+def test_a_second_run_on_one_output_is_refused(posts: Path) -> None:
+    output = posts.parent / "out.jsonl"
+    first = start(posts, "-o", output, pause=0.05)
+    wait_for(output, 1)
+    for flags in ((), ("--resume",), ("--overwrite",)):
+        code, _, err = finish(posts, "-o", output, *flags)
+        assert (code, err) == (
+            2,
+            f"dpo-credit: another run is writing {output}. Wait for it, or name another output.\n".encode(),
+        )
+    first.kill()
+    first.communicate()
+    assert finish(posts, "-o", output, "--resume")[0] == 3
+
+
+def test_a_reader_that_left_is_no_error_of_ours(posts: Path) -> None:
+    with start(posts, pause=0.01) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline().startswith(b'{"schema"')
+        process.stdout.close()
+        assert process.wait(timeout=60) in (0, 1)
+        assert b"Traceback" not in process.stderr.read()
+
+
+def test_a_full_disk_is_one_line_and_what_was_written_is_kept(posts: Path) -> None:
+    """The limit on a file's size stands for the disk's."""
+    whole, output = posts.parent / "whole" / "out.jsonl", posts.parent / "full" / "out.jsonl"
+    for path in (whole, output):
+        path.parent.mkdir()
+    finish(posts, "-o", whole)
+    half = whole.stat().st_size // 2
+
+    def small_disk() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (half, half))
+
+    code, _, err = finish(posts, "-o", output, preexec_fn=small_disk)
+    assert code == 2
+    last = err.decode().splitlines()[-1]
+    assert last.startswith(f"dpo-credit: cannot write {output}: File too large. Its first ")
+    assert last.endswith("rows are kept: remove the cause, then go on with --resume.")
+    assert finish(posts, "-o", output, "--resume")[0] == 3
+    assert files(output) == files(whole)
+
+
+def test_stdin_goes_to_stdout_and_errors_to_stderr(posts: Path) -> None:
+    with posts.open("rb") as rows:
+        code, out, err = finish("-", stdin=rows)
+    bad = len(range(7, ROWS, 40))
+    assert (code, len(out.splitlines())) == (3, ROWS - bad)
+    assert err.count(b'{"id": "stdin:') == bad
+    assert err.decode().splitlines()[-2:] == [f"{ROWS - bad} rows scored", f"{bad} rows could not be scored"]
+
+
+def test_an_output_folder_that_vanishes_is_one_line(posts: Path) -> None:
+    output = posts.parent / "gone" / "out.jsonl"
+    output.parent.mkdir()
+    process = start(posts, "-o", output, pause=0.05)
+    wait_for(output, 1)
+    os.rename(output.parent, posts.parent / "moved")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "was moved or deleted while it was written" in err.decode().splitlines()[-1]
+    os.rename(posts.parent / "moved", output.parent)
+    assert finish(posts, "-o", output, "--resume")[0] == 3
