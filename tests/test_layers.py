@@ -77,7 +77,7 @@ def breaches(module: str, source: str) -> list[str]:
             said.append(f"{module} imports {name}: the spine knows nothing of what uses it")
         if name == "matplotlib.pyplot":
             said.append(f"{module} imports pyplot, which keeps global state")
-        if top == "ray" and module != "dpo_credit.batch":
+        if top == "ray" and module != "dpo_credit.ray_engine":
             said.append(f"{module} imports ray")
     return said + misdeeds(module, source)
 
