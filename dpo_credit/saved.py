@@ -3,11 +3,43 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dpo_credit.credit import Alternative, Credit, CreditError, Source, Tokens
 from dpo_credit.records import Kind, Row, labels_of
+from dpo_credit.sources import Record
+
+
+@dataclass(frozen=True, slots=True)
+class SavedRow:
+    """A scored row of a file, and the line (or the row of a table) that it stood on."""
+
+    source: str
+    line: int
+    row: Row
+    credits: tuple[Credit, ...]
+
+    @property
+    def place(self) -> str:
+        """Where it stood, for messages."""
+        return f"{self.source}, line {self.line}"
+
+
+def stream_saved(records: Iterable[Record]) -> Iterator[SavedRow]:
+    """The scored rows of files of any size, one in memory at a time.
+
+    Raises:
+        CreditError: a record is none, or lacks a field; the message names its line.
+    """
+    for record in records:
+        place = f"{record.source}, line {record.line}"
+        try:
+            fields = record.fields()
+        except CreditError as error:
+            raise CreditError(f"{place} is no scored row: {error} Score it again, or leave the line out.") from error
+        yield SavedRow(record.source, record.line, *_read_record(fields, place, None, record.default_id))
 
 
 def read_saved(data: bytes, name: str, beta: float | None = None) -> list[tuple[Row, tuple[Credit, ...]]]:
@@ -44,11 +76,13 @@ def _line(line: str, place: str) -> Any:
         raise CreditError(f"{place} is not JSON: {error}.") from error
 
 
-def _read_record(record: Any, name: str, beta: float | None) -> tuple[Row, tuple[Credit, ...]]:
+def _read_record(
+    record: Any, name: str, beta: float | None, default_id: str | None = None
+) -> tuple[Row, tuple[Credit, ...]]:
     if not isinstance(record, dict):
         raise CreditError(f"{name} is no object. Give what dpo-credit score --json wrote.")
     kind: Kind
-    if "chosen" in record and "rejected" in record:
+    if record.get("chosen") is not None and record.get("rejected") is not None:  # a table has all columns in each row
         kind, parts = "preference", [record["chosen"], record["rejected"]]
     elif isinstance(record.get("completions"), list):
         kind, parts = "list", record["completions"]
@@ -57,7 +91,8 @@ def _read_record(record: Any, name: str, beta: float | None) -> tuple[Row, tuple
     credits = tuple(_credit(part, name) for part in parts)
     if beta is not None:
         credits = tuple(replace(credit, beta=beta) for credit in credits)
-    return Row(str(record.get("id", name)), kind, (), labels_of(kind, len(credits))), credits
+    row_id = str(record.get("id", default_id or name))
+    return Row(row_id, kind, (), labels_of(kind, len(credits))), credits
 
 
 def _credit(record: Any, name: str) -> Credit:
@@ -73,7 +108,7 @@ def _credit(record: Any, name: str) -> Credit:
             spans=spans,
             answer=record["answer"],
             end=record["eos"],
-            notes=tuple(record.get("notes", ())),
+            notes=tuple(record.get("notes") or ()),
         )
         if not len(tokens.answer_ids) == len(tokens.pieces) == len(spans):
             raise CreditError(f"{name}: token_ids, tokens and spans differ in length. The file was changed.")

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from dpo_credit import CreditError, __version__
-from dpo_credit.cli import batch, diff, render, score
+from dpo_credit.cli import batch, diff, render, report, score
 
 BAD_INPUT = 2
 
@@ -26,6 +26,7 @@ app.command(no_args_is_help=True, epilog=score.EXAMPLE)(score.score)
 app.command(no_args_is_help=True, epilog=diff.EXAMPLE)(diff.diff)
 app.command(no_args_is_help=True, epilog=batch.EXAMPLE)(batch.batch)
 app.command(no_args_is_help=True, epilog=render.EXAMPLE)(render.render)
+app.command(no_args_is_help=True, epilog=report.EXAMPLE)(report.report)
 
 
 def _version(asked: bool) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mode
@@ -54,23 +54,39 @@ def render(entries: Sequence[Entry], shading: Shading = Shading(), title: str = 
     """
     if not entries or not all(entry.credits for entry in entries):
         raise CreditError("No answers to show. Give at least one scored answer.")
+    source = _source([credit for entry in entries for credit in entry.credits])
+    return page("page.html", entries, {"many": len(entries) > 1, "source": source}, title=title, shading=shading)
+
+
+def page(
+    template: str,
+    entries: Sequence[Entry],
+    figures: Mapping[str, Any],
+    *,
+    title: str,
+    shading: Shading = Shading(),
+    styles: Sequence[str] = ("style.css",),
+) -> str:
+    """A template that is `page.html` or extends it: what all pages share, and the `figures` of its own.
+
+    Of those, `many` says whether the entries stand in an index, and `source` what they rest on.
+    """
     environment = _environment()
-    whole, many = len(entries) <= _WHOLE, len(entries) > 1
-    views = [_entry(entry, shading, f"e{n}" if many else "", whole) for n, entry in enumerate(entries, 1)]
-    style = Markup(_verbatim(environment, "style.css") + _shades(shading.palette))
+    whole = len(entries) <= _WHOLE
+    views = [_entry(entry, shading, f"e{n}" if figures["many"] else "", whole) for n, entry in enumerate(entries, 1)]
+    style = Markup("".join(_verbatim(environment, name) for name in styles) + _shades(shading.palette))
     script = Markup(_verbatim(environment, "page.js"))
-    return environment.get_template("page.html").render(
+    return environment.get_template(template).render(
         title=visible(title),
         entries=views,
-        many=many,
-        decimals=mode(view["decimals"] for view in views),
+        decimals=mode(view["decimals"] for view in views) if views else 2,
         unit=shading.unit,
         units=UNITS,
-        source=_source([credit for entry in entries for credit in entry.credits]),
         style=style,
         script=script,
         style_hash=_hash(style),
         script_hash=_hash(script),
+        **figures,
     )
 
 

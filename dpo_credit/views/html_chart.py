@@ -26,23 +26,23 @@ def chart(credits: Sequence[Credit], aligned: Diff | None) -> dict[str, Any]:
         " ".join(f"{1000 * x / width:.0f},{height(y):g}" for x, y in zip([0.0, *side], total, strict=True))
         for side, total in zip(columns, sums, strict=True)
     ]
-    step = _step(high - low)
-    ticks = [n * step for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    marks, decimals = ticks(low, high)
     return {
         "lines": lines,
         "bands": [(round(start / width * 100, 2), round((stop - start) / width * 100, 2)) for start, stop in bands],
-        "ticks": [(height(tick), tick) for tick in ticks],
-        "decimals": max(0, -math.floor(math.log10(step))),
+        "ticks": [(height(tick), tick) for tick in marks],
+        "decimals": decimals,
         "width": int(width),
     }
 
 
-def _step(extent: float) -> float:
-    """A round number that divides the extent into two to six."""
-    if not extent:
-        return 1.0
-    step = 10.0 ** math.floor(math.log10(extent))
-    return step * (0.5 if extent / step < 2 else 2 if extent / step > 5 else 1)
+def ticks(low: float, high: float) -> tuple[list[float], int]:
+    """Two to six round numbers from low to high, and the decimals that they need."""
+    extent = high - low
+    step = 10.0 ** math.floor(math.log10(extent)) if extent else 1.0
+    step *= 0.5 if extent and extent / step < 2 else 2 if extent / step > 5 else 1
+    marks = [n * step for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    return marks, max(0, -math.floor(math.log10(step)))
 
 
 def _columns(aligned: Diff) -> tuple[list[list[float]], list[tuple[float, float]]]:

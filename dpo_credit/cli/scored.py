@@ -1,0 +1,62 @@
+"""Scored files as a command reads them: once with progress on stderr, and again for the rows that it draws."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from typing import BinaryIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dpo_credit.cli import files
+from dpo_credit.credit import CreditError
+from dpo_credit.saved import SavedRow, stream_saved
+from dpo_credit.sources import expand, read
+
+
+class ScoredFiles:
+    """Files of scored rows. With `again`, what is piped in is kept in a temporary file, to be read twice."""
+
+    def __init__(self, names: Sequence[str], *, quiet: bool, again: bool) -> None:
+        self._inputs = expand(names)
+        self._quiet = quiet
+        self._stdin: BinaryIO | None = None
+        if "-" in names:
+            self._stdin = files.stdin()
+            if again:
+                self._stdin = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as this object
+                shutil.copyfileobj(files.stdin(), self._stdin)
+
+    def rows(self) -> Iterator[SavedRow]:
+        """All rows in order.
+
+        Raises:
+            CreditError: a file cannot be read, or a line is no scored row.
+        """
+        columns = (TextColumn("Reading"), BarColumn(), TextColumn("{task.completed:,} rows"), TimeRemainingColumn())
+        stderr = Console(stderr=True)
+        with Progress(*columns, console=stderr, transient=True, disable=self._quiet or not stderr.is_terminal) as bar:
+            task = bar.add_task("", total=None)
+            if self._stdin is not None and self._stdin.seekable():
+                self._stdin.seek(0)
+            for count, record in enumerate(read(self._inputs, self._stdin), 1):
+                if count % 100 == 0:
+                    bar.update(task, completed=count, total=count / record.part if record.part else None)
+                yield from stream_saved([record])
+
+    def find(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], SavedRow]:
+        """The rows at these lines (source, line), read again.
+
+        Raises:
+            CreditError: a line is gone, or no scored row any more.
+        """
+        places = set(wanted)
+        if self._stdin is not None:
+            self._stdin.seek(0)
+        records = (record for record in read(self._inputs, self._stdin) if (record.source, record.line) in places)
+        found = {(row.source, row.line): row for row in stream_saved(records)}
+        for source, line in sorted(places - found.keys()):
+            raise CreditError(f"{source}, line {line} is gone: the file changed while it was read. Report on it again.")
+        return found

@@ -1,0 +1,1 @@
+"""Measurements on what a pair has scored."""
