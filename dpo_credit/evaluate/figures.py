@@ -8,7 +8,7 @@ from typing import Literal
 from dpo_credit.evaluate.intervals import Mean, Share
 from dpo_credit.evaluate.length import LengthFigures
 from dpo_credit.evaluate.token_class import TokenClass
-from dpo_credit.evaluate.words import Place, Word
+from dpo_credit.evaluate.words import Place, WordFigures
 from dpo_credit.output import json_line
 
 Side = Literal["chosen", "rejected", "answer"]
@@ -92,8 +92,7 @@ class Report:
     """All figures of a scored data set, unrounded.
 
     `lowest` holds preferences by margin, wrongly ordered ones first, and `highest` the others; rows by reward where
-    there are no preferences. Words are in the order of the end of their interval that lies nearer to zero; they occur
-    in at least `min_rows` rows, as `frequent_words` of the `distinct_words` do.
+    there are no preferences.
     """
 
     schema: Literal["dpo-credit/report@1"]
@@ -106,11 +105,7 @@ class Report:
     sides: list[SideFigures]
     classes: list[ClassFigures]
     length: LengthFigures
-    distinct_words: int
-    frequent_words: int
-    min_rows: int
-    rewarded: list[Word]
-    punished: list[Word]
+    words: WordFigures
     lowest: list[RowFigures]
     highest: list[RowFigures]
 

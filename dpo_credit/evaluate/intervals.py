@@ -8,6 +8,8 @@ Techniques", 6.4: the linearised variance of a ratio estimator, the same as a cl
 from __future__ import annotations
 
 import math
+import random
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -132,17 +134,17 @@ class Reservoir:
 
     def __init__(self, size: int, width: int) -> None:
         self.seen = 0
-        self._kept: list[Floats] = []
+        self._kept = array("d")
         self._size, self._width = size, width
-        self._draw = np.random.default_rng(0)
+        self._draw = random.Random(0)
 
     def add(self, values: Sequence[float]) -> None:
         """One thing: `width` numbers."""
         self.seen += 1
-        if len(self._kept) < self._size:
-            self._kept.append(np.array(values, dtype=np.float64))
-        elif (place := int(self._draw.integers(self.seen))) < self._size:
-            self._kept[place] = np.array(values, dtype=np.float64)
+        place = self.seen - 1 if self.seen <= self._size else self._draw.randrange(self.seen)
+        if place < self._size:
+            start = place * self._width
+            self._kept[start : start + self._width] = array("d", values)
 
     @property
     def values(self) -> Floats:

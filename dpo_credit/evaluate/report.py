@@ -118,7 +118,7 @@ class _Ends:
     def add(self, value: float, place: Place) -> None:
         self._seen += 1
         for sign, heap in zip((-1, 1), self._heaps, strict=True):
-            item = (sign * value, -self._seen, place)  # of equal rows the first
+            item = (sign * value, sign * self._seen, place)  # of equal rows the first are low, and the last high
             if len(heap) < self._count:
                 heapq.heappush(heap, item)
             elif self._count and item > heap[0]:
@@ -127,7 +127,7 @@ class _Ends:
     def figures(self) -> tuple[list[RowFigures], list[RowFigures]]:
         """The lowest, ascending, and of the others the highest, descending."""
         low, high = (sorted(heap, reverse=True) for heap in self._heaps)
-        taken = {number for _, number, _ in low}
+        taken = {-number for _, number, _ in low}
         return (
             [RowFigures(place, -value) for value, _, place in low],
             [RowFigures(place, value) for value, number, place in high if number not in taken],
@@ -189,8 +189,6 @@ class _DataSet:
     def figures(self, words: int, min_rows: int) -> Report:
         if not self._rows:
             raise CreditError("there are no rows to report on. Give what dpo-credit score --json or batch wrote.")
-        rewarded, punished = self._words.ranked(words, min_rows)
-        distinct, frequent = self._words.counts(min_rows)
         lowest, highest = (self._pairs if self._sample.seen else self._others).figures()
         return Report(
             schema="dpo-credit/report@1",
@@ -203,11 +201,7 @@ class _DataSet:
             sides=[self._sides[side].figures(side) for side in ("chosen", "rejected", "answer") if side in self._sides],
             classes=self._class_figures(),
             length=self._length.figures(),
-            distinct_words=distinct,
-            frequent_words=frequent,
-            min_rows=min_rows,
-            rewarded=list(rewarded),
-            punished=list(punished),
+            words=self._words.figures(words, min_rows),
             lowest=lowest,
             highest=highest,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,8 +14,9 @@ from dpo_credit.credit import Tokens
 from dpo_credit.evaluate.intervals import Floats, Mean, RatioSums, mean_of
 
 _RUN = re.compile(r'[^\s()\[\]{}<>"“”«»„*`|~\\=/…–—]+')  # between white space, brackets, quotes, dashes and Markdown
-_EDGE = "!'’‘&+,-.:;?^_·•،。、，：；！？¡¿#@"
-_BEFORE = _EDGE.replace("#", "").replace("@", "") + "%"  # "$90", "#tag" and "@name" keep their sign, and so does "5%"
+_PUNCTUATION = "^+" + "".join(char for char in map(chr, range(0x10000)) if unicodedata.category(char)[0] == "P")
+_BEFORE = _PUNCTUATION.translate({ord(sign): None for sign in "#@"})  # "#tag", "@name" and "$90" keep their sign
+_AFTER = _PUNCTUATION.replace("%", "") + "$€£"  # and so does "5%"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,24 @@ class Word:
     example: Place
 
 
+@dataclass(frozen=True, slots=True)
+class WordFigures:
+    """The most rewarded and the most punished of the `frequent` words, those in at least `min_rows` rows.
+
+    `clearly_rewarded` and `clearly_punished` count those whose 95 % interval lies on one side of zero; if every word's
+    true mean were zero, about 2.5 % of the frequent ones would be in each by chance. The lists hold the first of them,
+    in order of the end of the interval that lies nearer to zero, so that a few lucky occurrences do not win.
+    """
+
+    min_rows: int
+    distinct: int
+    frequent: int
+    clearly_rewarded: int
+    clearly_punished: int
+    rewarded: list[Word]
+    punished: list[Word]
+
+
 def word_spans(text: str) -> list[tuple[int, int, str]]:
     """Each word of a text: [start, end) without the punctuation around it, and the word in one case for all."""
     found = []
@@ -51,7 +71,7 @@ def word_spans(text: str) -> list[tuple[int, int, str]]:
 def _stripped(run: str) -> tuple[int, int, str]:
     word = run.lstrip(_BEFORE)
     start = len(run) - len(word)
-    word = word.rstrip(_EDGE + "$€£")
+    word = word.rstrip(_AFTER)
     return (start, len(word), word.casefold()) if any(map(str.isalnum, word)) else (0, 0, "")
 
 
@@ -135,35 +155,28 @@ class Words:
                     found = Place(place.source, place.line, place.id, answer, token)
                     places[index : index + 1] = [found]  # a new word's index is the list's length
 
-    def ranked(self, count: int, min_rows: int) -> tuple[tuple[Word, ...], tuple[Word, ...]]:
-        """The most rewarded and the most punished words.
-
-        In order of the end of the 95 % interval that lies nearer to zero, so that a few lucky occurrences do not win;
-        only words in `min_rows` rows or more whose whole interval lies on one side of zero.
-        """
+    def figures(self, count: int, min_rows: int) -> WordFigures:
+        """`count` words at either end, of those in `min_rows` rows or more; at least 2."""
         known = len(self._shown)
         means, halves, counts, rows = (values[:known] for values in self._sums.estimates())
-        bounds = np.where(rows >= max(2, min_rows), np.abs(means) - halves, -np.inf)
-        picked: list[tuple[Word, ...]] = []
+        frequent = rows >= max(2, min_rows)
+        bounds = np.where(frequent, np.abs(means) - halves, -np.inf)
+        clear, listed = [], []
         for side, sign in ((1, 1), (0, -1)):
-            eligible = np.flatnonzero((bounds > 0) & (sign * means > 0))
-            best = eligible[np.lexsort((eligible, -bounds[eligible]))][:count]
-            picked.append(
-                tuple(
+            found = np.flatnonzero((bounds > 0) & (sign * means > 0))
+            best = found[np.lexsort((found, -bounds[found]))][:count].tolist()
+            clear.append(len(found))
+            listed.append(
+                [
                     Word(
-                        self._shown[n],
-                        mean_of(means[n], halves[n], int(counts[n]), int(rows[n])),
-                        self._places[side][n],
+                        word=self._shown[n],
+                        reward=mean_of(means[n], halves[n], int(counts[n]), int(rows[n])),
+                        example=self._places[side][n],
                     )
-                    for n in map(int, best)
-                )
+                    for n in best
+                ]
             )
-        return picked[0], picked[1]
-
-    def counts(self, min_rows: int) -> tuple[int, int]:
-        """How many distinct words there are, and how many of them in so many rows."""
-        rows = self._sums.estimates()[3][: len(self._shown)]
-        return len(self._shown), int((rows >= max(2, min_rows)).sum())
+        return WordFigures(max(2, min_rows), known, int(frequent.sum()), clear[0], clear[1], listed[0], listed[1])
 
 
 def word_at(tokens: Tokens, token: int) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from dpo_credit.saved import SavedRow
 from dpo_credit.views.html import Entry, page
 from dpo_credit.views.html_chart import ticks
 from dpo_credit.views.html_text import visible
-from dpo_credit.views.terminal_report import decimals_of, place_name
+from dpo_credit.views.terminal_report import decimals_of, place_name, words_said
 
 _CONTEXT = 42  # characters shown before and after a word
 _ROOM = 0.06  # of a chart's height, above and below what it shows
@@ -35,7 +35,7 @@ class Span(NamedTuple):
 def drawn(report: Report) -> list[tuple[str, int]]:
     """The lines (source, line) of the rows that the page draws: the lowest, the highest, and one for each word."""
     rows = [row.place for row in (*report.lowest, *report.highest)]
-    words = [word.example for word in (*report.rewarded, *report.punished)]
+    words = [word.example for word in (*report.words.rewarded, *report.words.punished)]
     return list(dict.fromkeys((place.source, place.line) for place in (*rows, *words)))
 
 
@@ -52,7 +52,7 @@ def render(report: Report, rows: Mapping[tuple[str, int], SavedRow]) -> str:
     ordered = sorted(((_value(row), n, row) for n, row in enumerate(rows.values())), key=lambda item: item[:2])
     anchors = {(row.source, row.line): f"e{n}" for n, (_, _, row) in enumerate(ordered, 1)}
     entries = [Entry(place_name(_place(row), report), row.credits, row.row.labels) for _, _, row in ordered]
-    words = (report.rewarded, report.punished)
+    words = (report.words.rewarded, report.words.punished)
     figures: dict[str, Any] = {
         "many": True,
         "report": report,
@@ -62,6 +62,7 @@ def render(report: Report, rows: Mapping[tuple[str, int], SavedRow]) -> str:
         "classes": _classes(report),
         "scatter": _scatter(report),
         "words": [[_word(word, rows, anchors, report) for word in side] for side in words],
+        "words_said": words_said(report.words),
         "word_decimals": decimals_of(word.reward for side in words for word in side),
         "ends": [
             [

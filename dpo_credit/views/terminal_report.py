@@ -11,7 +11,7 @@ from rich.text import Text
 
 from dpo_credit.evaluate.figures import PairFigures, Report, RowFigures
 from dpo_credit.evaluate.intervals import Mean
-from dpo_credit.evaluate.words import Place, Word
+from dpo_credit.evaluate.words import Place, Word, WordFigures
 from dpo_credit.views.scale import Scale
 from dpo_credit.views.terminal import Look, signed, style, visible
 
@@ -128,14 +128,25 @@ def _length(report: Report, look: Look) -> Text:
 
 
 def _words(report: Report, look: Look) -> list[RenderableType]:
-    if not report.rewarded and not report.punished:
-        some = f"{report.frequent_words:,} of {report.distinct_words:,} words occur in {report.min_rows} rows or more"
-        return _titled("words", Text(f"{some}; none of them is clearly rewarded or punished."))
-    decimals = decimals_of(word.reward for word in (*report.rewarded, *report.punished))
-    return _both(
-        look,
-        ("most rewarded words", _word_table(report.rewarded, report, decimals, look)),
-        ("most punished words", _word_table(report.punished, report, decimals, look)),
+    words = report.words
+    decimals = decimals_of(word.reward for word in (*words.rewarded, *words.punished))
+    return [
+        *_titled("words", Text(words_said(words))),
+        *_both(
+            look,
+            ("most rewarded words", _word_table(words.rewarded, report, decimals, look)),
+            ("most punished words", _word_table(words.punished, report, decimals, look)),
+        ),
+    ]
+
+
+def words_said(words: WordFigures) -> str:
+    """How many words there are, and how many of them would be listed by chance."""
+    chance = 0.025 * words.frequent
+    return (
+        f"{words.frequent:,} of {words.distinct:,} words occur in {words.min_rows} rows or more: "
+        f"{words.clearly_rewarded:,} clearly rewarded, {words.clearly_punished:,} clearly punished (by chance alone, "
+        f"about {chance:.{0 if chance >= 1 else 1}f} of each)"
     )
 
 

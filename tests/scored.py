@@ -1,0 +1,54 @@
+"""Scored rows for the tests of `report`: hand-made credits, as Python has them and as JSONL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from dpo_credit.credit import Credit, Source, Tokens
+from dpo_credit.output import row_record, to_json
+from dpo_credit.records import Kind, Row, labels_of
+from dpo_credit.saved import SavedRow
+
+SOURCE = Source("policy/model", "reference/model", "float32")
+
+
+def credit(pieces: list[str], rewards: list[float], *, end: float | None = None, source: Source = SOURCE) -> Credit:
+    """An answer whose tokens earn these rewards at beta 1, and its end token this, if there is one."""
+    answer = "".join(pieces)
+    ends = [len("".join(pieces[: n + 1])) for n in range(len(pieces))]
+    spans = [*zip([0, *ends], ends, strict=False)]
+    if end is not None:
+        pieces, rewards, spans = [*pieces, "</s>"], [*rewards, end], [*spans, (len(answer), len(answer))]
+    return Credit(
+        Tokens((1, 2), (3,) * len(pieces), tuple(pieces), tuple(spans), answer),
+        policy_logps=tuple(rewards),  # against a reference of 0: the rewards are exact
+        reference_logps=(0.0,) * len(pieces),
+        beta=1.0,
+        source=source,
+        id="x",
+    )
+
+
+def saved(credits: Iterable[Credit], kind: Kind = "preference", *, line: int = 1, row_id: str = "") -> SavedRow:
+    credits = tuple(credits)
+    row = Row(row_id or f"row-{line}", kind, (), labels_of(kind, len(credits)))
+    return SavedRow("scored.jsonl", line, row, credits)
+
+
+def pairs(values: Iterable[tuple[float, float]]) -> list[SavedRow]:
+    """Preferences in which both answers are one word with these rewards."""
+    return [
+        saved([credit([" yes"], [chosen]), credit([" no"], [rejected])], line=line)
+        for line, (chosen, rejected) in enumerate(values, 1)
+    ]
+
+
+def write(path: Path, rows: Iterable[SavedRow]) -> Path:
+    """The rows as `--json` and `batch` write them."""
+    lines = [json.loads(to_json(row_record(row.row, row.credits))) for row in rows]
+    for line, row in zip(lines, rows, strict=True):
+        line["id"] = row.row.id
+    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+    return path
