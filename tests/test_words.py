@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scored import credit
 from scipy import stats
+from scored import credit
 
 from dpo_credit.credit import Tokens
 from dpo_credit.evaluate.words import Place, Words, word_at, word_rewards, word_spans

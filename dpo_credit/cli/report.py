@@ -41,12 +41,12 @@ def report(
 
     for target in filter(None, (json, html)):
         check_writable(target)
-    scored = ScoredFiles(files, quiet=quiet, again=html is not None)
-    figures = report_on(scored.rows(), words=words, min_rows=min_rows, shown=rows)
+    with ScoredFiles(files, quiet=quiet, again=html is not None) as scored:
+        figures = report_on(scored.rows(), words=words, min_rows=min_rows, shown=rows)
+        if html is not None:
+            write(html, html_report.render(figures, scored.find(html_report.drawn(figures))))
     if json is not None:
         write(json, to_json(figures) + "\n")
-    if html is not None:
-        write(html, html_report.render(figures, scored.find(html_report.drawn(figures))))
     if "-" not in (json, html):
         console = Console(highlight=False, markup=False, emoji=False)
         console.print(terminal_report.render(figures, look_of(console, theme)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import BinaryIO
 
 from rich.console import Console
@@ -17,17 +18,24 @@ from dpo_credit.sources import expand, read
 
 
 class ScoredFiles:
-    """Files of scored rows. With `again`, what is piped in is kept in a temporary file, to be read twice."""
+    """Files of scored rows. With `again`, what is piped in is kept in a temporary file until the block ends."""
 
     def __init__(self, names: Sequence[str], *, quiet: bool, again: bool) -> None:
         self._inputs = expand(names)
         self._quiet = quiet
-        self._stdin: BinaryIO | None = None
-        if "-" in names:
-            self._stdin = files.stdin()
-            if again:
-                self._stdin = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as this object
-                shutil.copyfileobj(files.stdin(), self._stdin)
+        self._kept = ExitStack()
+        self._stdin: BinaryIO | None = files.stdin() if "-" in names else None
+        if self._stdin is not None and again:
+            kept = self._kept.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # the stack closes it
+            shutil.copyfileobj(self._stdin, kept)
+            kept.seek(0)
+            self._stdin = kept
+
+    def __enter__(self) -> ScoredFiles:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._kept.close()
 
     def rows(self) -> Iterator[SavedRow]:
         """All rows in order.
@@ -39,8 +47,6 @@ class ScoredFiles:
         stderr = Console(stderr=True)
         with Progress(*columns, console=stderr, transient=True, disable=self._quiet or not stderr.is_terminal) as bar:
             task = bar.add_task("", total=None)
-            if self._stdin is not None and self._stdin.seekable():
-                self._stdin.seek(0)
             for count, record in enumerate(read(self._inputs, self._stdin), 1):
                 if count % 100 == 0:
                     bar.update(task, completed=count, total=count / record.part if record.part else None)
