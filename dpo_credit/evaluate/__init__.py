@@ -1,1 +1,1 @@
-"""Measurements on what a pair has scored."""
+"""Whether the credit is right: labelled errors, baselines, agreement."""

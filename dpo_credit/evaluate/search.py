@@ -1,0 +1,264 @@
+"""The search: known conventions tried on one target, one at a time, then two, until its numbers and ours meet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Literal
+
+from dpo_credit.evaluate.conventions import PEERS, Convention, Way, beta_convention, is_arithmetic
+from dpo_credit.evaluate.rewards import ERRORS, SAMPLE_ROWS, Answers, Rewards
+
+_FLOOR = 1e-6  # below which no logged number says anything
+_OWN_ERROR = 0.7  # the share of its own error within which half-precision arithmetic must explain the numbers
+_CLOSER = 3  # times closer: then an arithmetic explains what agrees already
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Somebody's numbers for chosen and rejected, a row each (None where it gave none), or their means over all rows.
+
+    `who` stands before what they did in a sentence. `batch`: the means are those of batches of so many rows, averaged.
+    `loss`: theirs, where they logged it.
+    """
+
+    name: str
+    who: str
+    numbers: tuple[tuple[float, float] | None, ...]
+    quantity: Literal["reward", "reference_logp"] = "reward"
+    means: bool = False
+    batch: int | None = None
+    loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Ours and theirs for one row (or the means): (chosen, rejected) each, and by how much they may differ."""
+
+    row: int
+    ours: tuple[float, float] | None
+    theirs: tuple[float, float]
+    tolerance: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def difference(self) -> float:
+        """The larger of the two; infinite where we have no number."""
+        if self.ours is None:
+            return math.inf
+        return max(abs(a - b) for a, b in zip(self.ours, self.theirs, strict=True))
+
+    @property
+    def agrees(self) -> bool:
+        return self.ours is not None and all(
+            abs(a - b) <= most for a, b, most in zip(self.ours, self.theirs, self.tolerance, strict=True)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What some conventions (none: the options given) make of a target: how many of its `of` rows agree.
+
+    `largest` is the largest difference of those that can be compared; `rms` is in nats. `also` names what gives the
+    same numbers on these rows.
+    """
+
+    conventions: tuple[Convention, ...]
+    agreeing: int
+    of: int
+    largest: float | None
+    rms: float
+    meets: bool
+    also: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return ", ".join(one.name for one in self.conventions) or "the options given"
+
+    @property
+    def flags(self) -> str:
+        """Our flags that lead there; "" if there are none for some of it."""
+        return " ".join(one.flags for one in self.conventions) if all(one.flags for one in self.conventions) else ""
+
+
+class Search:
+    """The conventions that bring one target's numbers and ours together."""
+
+    def __init__(
+        self, rewards: Rewards, target: Target, known: Sequence[Convention], say: Callable[[str], None]
+    ) -> None:
+        self.rewards, self.target, self.known, self.say = rewards, target, known, say
+        self.given = [n for n, numbers in enumerate(target.numbers) if numbers is not None]
+        self.seen: dict[tuple[tuple[float, float] | None, ...], tuple[Convention, ...]] = {}
+        self.found: dict[tuple[str, ...], Finding] = {}
+        self.also: dict[tuple[str, ...], list[str]] = {}
+        self.ours = self._finding((), rewards.base)
+        self._try(())
+
+    def run(self) -> tuple[Finding, ...]:
+        """All that was tried, best first."""
+        singles = [
+            (one,) for one in self.known if not self.rewards.same(one.applied(self.rewards.base), self.rewards.base)
+        ]
+        if self.ours.meets:
+            half = self.rewards.error(self.rewards.base) > 0
+            singles = [(one,) for (one,) in singles if half and is_arithmetic(one)]
+        for single in singles:
+            self._try(single)
+        if not any(finding.meets for finding in self.found.values()):
+            for first, second in combinations([one for (one,) in singles if one not in PEERS], 2):
+                if not first.excludes(second) and self._may_meet((first, second)):
+                    self._try((first, second))
+        also = {key: tuple(names) for key, names in self.also.items()}
+        return tuple(
+            sorted(
+                (replace(one, also=also.get(_names(one.conventions), ())) for one in self.found.values()),
+                key=self._rank,
+            )
+        )
+
+    def _rank(self, finding: Finding) -> tuple[object, ...]:
+        explains = self.ours.meets and finding.meets and finding.rms * _CLOSER <= self.ours.rms
+        largest = math.inf if finding.largest is None else finding.largest
+        return (
+            not finding.meets,
+            not explains,
+            len(finding.conventions) if finding.meets else 0,
+            -finding.agreeing,
+            largest,
+        )
+
+    def compared(self, way: Way, rows: Sequence[int] | None = None, *, error: float | None = None) -> list[Compared]:
+        """Ours and theirs, row by row, or the means.
+
+        Args:
+            rows: indices of the rows; all that the target has numbers for, if not given.
+            error: the arithmetic's own error of a log-ratio, nats; as measured, if not given.
+        """
+        if error is None:
+            error = self.rewards.error(way)
+        if self.target.means:
+            return [self._means(self.rewards.answers(way), way, error)]
+        picked = self.given if rows is None else list(rows)
+        made = []
+        for n, one in zip(picked, self.rewards.answers(way, picked), strict=True):
+            theirs = self.target.numbers[n]
+            assert theirs is not None
+            ours = None if one is None else self.numbers(one, way)
+            made.append(Compared(n, ours, theirs, (0.0, 0.0) if one is None else self._tolerance(one, way, error)))
+        return made
+
+    def numbers(self, answers: Answers, way: Way) -> tuple[float, float]:
+        """What the target has for a row, as we compute it."""
+        if self.target.quantity == "reference_logp":
+            sides = [one.policy if way.reference == "swapped" else one.reference for one in answers]
+            chosen, rejected = (
+                side / (one.tokens if way.mean else 1) for side, one in zip(sides, answers, strict=True)
+            )
+            return chosen, rejected
+        return way.beta * answers[0].log_ratio(way), way.beta * answers[1].log_ratio(way)
+
+    def _tolerance(self, answers: Answers, way: Way, error: float) -> tuple[float, float]:
+        """By how much two programs may differ that do the same: float32's rounding, and the arithmetic's own error."""
+        beta = way.beta if self.target.quantity == "reward" else 1.0
+        chosen, rejected = (
+            max(_FLOOR, beta * (one.rounding(way) + ERRORS * error / (one.tokens if way.mean else 1)))
+            for one in answers
+        )
+        return chosen, rejected
+
+    def _means(self, answers: Sequence[Answers | None], way: Way, error: float) -> Compared:
+        (theirs,) = (numbers for numbers in self.target.numbers if numbers is not None)
+        whole = [one for one in answers if one is not None]
+        if len(whole) < len(answers):
+            return Compared(0, None, theirs)
+        error /= math.sqrt(len(whole))  # independent errors average out
+        size = self.target.batch or len(whole)
+        ours = mean_of_batches([self.numbers(one, way) for one in whole], size)
+        return Compared(0, ours, theirs, mean_of_batches([self._tolerance(one, way, error) for one in whole], size))
+
+    def _finding(self, conventions: tuple[Convention, ...], way: Way) -> Finding:
+        compared = self.compared(way)
+        differences = [one.difference for one in compared if one.ours is not None]
+        beta = way.beta if self.target.quantity == "reward" else 1.0
+        rms = math.sqrt(sum(x * x for x in differences) / len(differences)) / beta if differences else math.inf
+        error = self.rewards.error(way) / (math.sqrt(len(self.rewards.rows)) if self.target.means else 1)
+        if way.numerics != self.rewards.base.numerics and rms > _OWN_ERROR * error:
+            # what float32 made is within the error of half precision too: that alone tells nothing
+            compared = self.compared(way, error=0.0)
+        agreeing = sum(one.agrees for one in compared)
+        return Finding(
+            conventions=conventions,
+            agreeing=agreeing,
+            of=len(compared),
+            largest=max(differences, default=None),
+            rms=rms,
+            meets=agreeing == len(compared) > 0,
+        )
+
+    def _try(self, conventions: tuple[Convention, ...]) -> None:
+        """These conventions, and with them the beta that the numbers themselves suggest."""
+        way = self.way(conventions)
+        self.say(", ".join(one.name for one in conventions) or "the options given")
+        signature = tuple(one.ours for one in self.compared(way))
+        if all(numbers is None for numbers in signature):
+            return
+        if signature in self.seen:
+            first = self.seen[signature]
+            if len(first) == len(conventions):
+                self.also.setdefault(_names(first), []).append(", ".join(_names(conventions)))
+            return
+        self.seen[signature] = conventions
+        self.found[_names(conventions)] = self._finding(conventions, way)
+        beta = None if self.ours.meets else self._beta(self.compared(way), way)
+        if beta is not None:
+            more = (*conventions, beta_convention(beta))
+            finding = self._finding(more, replace(way, beta=beta))
+            if finding.meets:
+                self.found[_names(more)] = finding
+
+    def way(self, conventions: tuple[Convention, ...]) -> Way:
+        """The options given, with these conventions."""
+        way = self.rewards.base
+        for one in conventions:
+            way = one.applied(way)
+        return way
+
+    def _beta(self, compared: Sequence[Compared], way: Way) -> float | None:
+        """The beta of least squares, to three digits; None if there is none or it is the one used."""
+        if self.target.quantity != "reward":
+            return None
+        pairs = [
+            (a / way.beta, b)
+            for one in compared
+            if one.ours is not None
+            for a, b in zip(one.ours, one.theirs, strict=True)
+        ]
+        power = sum(a * a for a, _ in pairs)
+        beta = float(f"{sum(a * b for a, b in pairs) / power:.3g}") if power else 0.0
+        return beta if beta > 0 and beta != way.beta else None
+
+    def _may_meet(self, conventions: tuple[Convention, ...]) -> bool:
+        """Whether the first rows agree: what fails there need not be computed for all."""
+        if self.target.means:
+            return True
+        way = self.way(conventions)
+        rows = self.given[:SAMPLE_ROWS]
+        compared = self.compared(way, rows)
+        beta = self._beta(compared, way)
+        ways = [way] if beta is None else [way, replace(way, beta=beta)]
+        return any(all(one.agrees for one in self.compared(each, rows)) for each in ways)
+
+
+def _names(conventions: tuple[Convention, ...]) -> tuple[str, ...]:
+    return tuple(one.name for one in conventions)
+
+
+def mean_of_batches(values: Sequence[tuple[float, float]], batch: int) -> tuple[float, float]:
+    """The mean of the means of batches, as TRL logs it: a last batch that is smaller weighs as much as the others."""
+    parts = [values[n : n + batch] for n in range(0, len(values), batch)]
+    chosen, rejected = (
+        math.fsum(math.fsum(pair[side] for pair in part) / len(part) for part in parts) / len(parts) for side in (0, 1)
+    )
+    return chosen, rejected
