@@ -28,7 +28,6 @@ from dpo_credit.records import parse_row
 
 BETA = 0.3
 ROWS = [Preference(parse_row(row, str(n))) for n, row in enumerate(TEXT)]
-LORA = LoraConfig(r=4, target_modules=["query_key_value"], lora_alpha=16, task_type="CAUSAL_LM")
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -49,18 +48,22 @@ def loaded(policy: Path, reference: Path | None = None, dtype: Any = "float32") 
     return load_pair(policy, reference, beta=BETA, loading=Loading(device="cpu", dtype=dtype))
 
 
-@pytest.fixture(scope="module")
-def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def save_adapter(folder: Path) -> Path:
     """An adapter on a base, with the adapter named "ref" that TRL saves beside it."""
-    folder = tmp_path_factory.mktemp("adapter")
     base = save(language_model(seed=4), folder / "base", PLAIN)
-    model: Any = get_peft_model(_read(base), LORA)
-    model.add_adapter("ref", LORA)
+    lora = LoraConfig(r=4, target_modules=["query_key_value"], lora_alpha=16, task_type="CAUSAL_LM")
+    model: Any = get_peft_model(_read(base), lora)
+    model.add_adapter("ref", lora)
     randomise(model, seed=7, scale=0.1, only="default")
     randomise(model, seed=8, scale=0.1, only=".ref.")
     model.save_pretrained(folder / "adapter")
     PLAIN.save_pretrained(folder / "adapter")
     return folder / "adapter"
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_adapter(tmp_path_factory.mktemp("adapter"))
 
 
 def _read(directory: Path, dtype: torch.dtype = torch.float32) -> Any:

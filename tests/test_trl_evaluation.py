@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 from test_conventions import CHAT, IMPLICIT, TEXT
-from test_numerics import adapter, loaded  # noqa: F401  # a fixture
+from test_numerics import loaded, save_adapter
 from test_trl import CHAT as HARD_CHAT
 from test_trl import TEXT as HARD_TEXT
-from tiny import save
+from tiny import language_model, save
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from dpo_credit import Loading, load_pair
@@ -104,8 +105,6 @@ def test_one_text_that_begins_another_has_trls_odd_prefix(text_pair: ModelPair) 
 
 
 def test_trls_own_limit_is_recognised(tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    from tiny import language_model
-
     models = [
         save(
             language_model(seed=n, max_position_embeddings=2048, num_hidden_layers=1), tmp_path / str(n), tiny_tokenizer
@@ -126,15 +125,8 @@ def test_trls_own_limit_is_recognised(tmp_path: Path, tiny_tokenizer: PreTrained
 
 
 @pytest.mark.parametrize("with_ref", [True, False], ids=["adapter ref", "adapter off"])
-def test_an_adapter_agrees_with_trl_and_comes_back_as_it_was(
-    adapter: Path,  # noqa: F811
-    with_ref: bool,
-    tmp_path: Path,
-) -> None:
-    import shutil
-
-    here = tmp_path / "adapter"
-    shutil.copytree(adapter, here)
+def test_an_adapter_agrees_with_trl_and_comes_back_as_it_was(with_ref: bool, tmp_path: Path) -> None:
+    here = save_adapter(tmp_path)
     if not with_ref:
         shutil.rmtree(here / "ref")
     pair = loaded(here)

@@ -40,17 +40,23 @@ def encode_as(
     examples = _examples(preference, way)
     ours = way.encoding == "joint" and way.bos == "auto" and way.eos != "again" and not way.everywhere
     if ours and way.max_prompt is None and way.cut in ("error", "prompt-start"):
-        return encode_answers(tokenizer, examples, _conventions(way, way.max_length or limit))
+        encoded = encode_answers(tokenizer, examples, _conventions(way, way.max_length or limit))
+        _check(preference, [(one.prompt_ids, one.answer_ids) for one in encoded], limit)
+        return encoded
     if way.encoding == "joint" and not way.everywhere:
         prompts, answers = _jointly(tokenizer, examples, way)
     else:
         prompts, answers = _apart(tokenizer, [_text(tokenizer, example, way) for example in examples], way)
     cut = _cut(prompts, answers, way)
-    if any(not prompt or not answer for prompt, answer in cut):
-        raise CreditError(f"{preference.row.id}: that way nothing is left to score.")
-    if limit is not None and max(len(prompt) + len(answer) for prompt, answer in cut) > limit:
-        raise CreditError(f"{preference.row.id}: that way it is longer than the models' {limit} tokens.")
+    _check(preference, cut, limit)
     return [_tokens(prompt, answer) for prompt, answer in cut]
+
+
+def _check(preference: Preference, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], limit: int | None) -> None:
+    if not all(prompt and answer for prompt, answer in pairs):
+        raise CreditError(f"{preference.row.id}: that way nothing is left to score.")
+    if limit is not None and max(len(prompt) + len(answer) for prompt, answer in pairs) > limit:
+        raise CreditError(f"{preference.row.id}: that way it is longer than the models' {limit} tokens.")
 
 
 def common_prefix(chosen: str, rejected: str) -> int:

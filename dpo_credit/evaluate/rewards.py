@@ -71,6 +71,11 @@ class Rewards:
         """Whether the policy is an adapter on its base."""
         return is_adapter(self.policy)
 
+    @property
+    def _limit(self) -> int | None:
+        """The most tokens that the models take; --max-length may say that they take more."""
+        return self.pair.max_length and max(self.pair.max_length, self.base.max_length or 0)
+
     def encode(self, way: Way) -> list[list[Tokens] | CreditError]:
         """For each row its two answers' tokens, or why there are none that way."""
         key = tuple(ids(way).values())
@@ -80,7 +85,7 @@ class Rewards:
 
     def _one(self, row: Preference, way: Way) -> list[Tokens] | CreditError:
         try:
-            return encode_as(self.pair.tokenizer, row, way, self.pair.max_length)
+            return encode_as(self.pair.tokenizer, row, way, self._limit)
         except CreditError as error:
             return error
 

@@ -83,40 +83,58 @@ class Finding:
 
 
 class Search:
-    """The conventions that bring one target's numbers and ours together."""
+    """The conventions that bring one target's numbers and ours together.
+
+    All are tried on a few rows, those on which the options given fail among them; only what agrees there is computed
+    for all rows, and, where nothing does, what comes closest.
+    """
 
     def __init__(
         self, rewards: Rewards, target: Target, known: Sequence[Convention], say: Callable[[str], None]
     ) -> None:
         self.rewards, self.target, self.known, self.say = rewards, target, known, say
         self.given = [n for n, numbers in enumerate(target.numbers) if numbers is not None]
+        self.ours = self._finding((), None)
+        self.sample = None if self.ours.meets else self._sample()
         self.seen: dict[tuple[tuple[float, float] | None, ...], tuple[Convention, ...]] = {}
-        self.found: dict[tuple[str, ...], Finding] = {}
+        self.found: dict[tuple[str, ...], Finding] = {(): self.ours}
         self.also: dict[tuple[str, ...], list[str]] = {}
-        self.ours = self._finding((), rewards.base)
-        self._try(())
+
+    def _sample(self) -> list[int] | None:
+        """Indices of the rows to try on; None for all."""
+        if self.target.means or len(self.given) <= SAMPLE_ROWS:
+            return None
+        compared = self.compared(self.rewards.base)
+        differ = [one.row for one in compared if not one.agrees]
+        some = differ[:: math.ceil(len(differ) / (SAMPLE_ROWS * 3 // 4))]
+        rest = [n for n in self.given if n not in some]
+        return sorted(some + rest[: SAMPLE_ROWS - len(some)])
 
     def run(self) -> tuple[Finding, ...]:
-        """All that was tried, best first."""
-        singles = [
-            (one,) for one in self.known if not self.rewards.same(one.applied(self.rewards.base), self.rewards.base)
-        ]
+        """All that was tried, best first; of two conventions together, what meets, or comes closer than any one."""
+        base = self.rewards.base
+        singles = [one for one in self.known if not self.rewards.same(one.applied(base), base)]
+        for rows in (None, self.sample):
+            self.seen[self._numbers((), rows)] = ()
         if self.ours.meets:
-            half = self.rewards.error(self.rewards.base) > 0
-            singles = [(one,) for (one,) in singles if half and is_arithmetic(one)]
+            singles = [one for one in singles if is_arithmetic(one) and self.rewards.error(base) > 0]
+        else:
+            self._try(())
         for single in singles:
-            self._try(single)
-        if not any(finding.meets for finding in self.found.values()):
-            for first, second in combinations([one for (one,) in singles if one not in PEERS], 2):
-                if not first.excludes(second) and self._may_meet((first, second)):
+            self._try((single,))
+        if not self._met():
+            for first, second in combinations([one for one in singles if one not in PEERS], 2):
+                if not first.excludes(second):
                     self._try((first, second))
+        if not self._met():
+            closest = min(self.found.values(), key=self._rank)
+            self.found[_names(closest.conventions)] = self._finding(closest.conventions, None)
         also = {key: tuple(names) for key, names in self.also.items()}
-        return tuple(
-            sorted(
-                (replace(one, also=also.get(_names(one.conventions), ())) for one in self.found.values()),
-                key=self._rank,
-            )
-        )
+        findings = (replace(one, also=also.get(key, ())) for key, one in self.found.items())
+        return tuple(sorted(findings, key=self._rank))
+
+    def _met(self) -> bool:
+        return any(finding.meets for finding in self.found.values())
 
     def _rank(self, finding: Finding) -> tuple[object, ...]:
         explains = self.ours.meets and finding.meets and finding.rms * _CLOSER <= self.ours.rms
@@ -125,7 +143,7 @@ class Search:
             not finding.meets,
             not explains,
             len(finding.conventions) if finding.meets else 0,
-            -finding.agreeing,
+            -finding.agreeing / finding.of,
             largest,
         )
 
@@ -178,15 +196,16 @@ class Search:
         ours = mean_of_batches([self.numbers(one, way) for one in whole], size)
         return Compared(0, ours, theirs, mean_of_batches([self._tolerance(one, way, error) for one in whole], size))
 
-    def _finding(self, conventions: tuple[Convention, ...], way: Way) -> Finding:
-        compared = self.compared(way)
+    def _finding(self, conventions: tuple[Convention, ...], rows: Sequence[int] | None) -> Finding:
+        way = self.way(conventions)
+        compared = self.compared(way, rows)
         differences = [one.difference for one in compared if one.ours is not None]
         beta = way.beta if self.target.quantity == "reward" else 1.0
         rms = math.sqrt(sum(x * x for x in differences) / len(differences)) / beta if differences else math.inf
         error = self.rewards.error(way) / (math.sqrt(len(self.rewards.rows)) if self.target.means else 1)
         if way.numerics != self.rewards.base.numerics and rms > _OWN_ERROR * error:
             # what float32 made is within the error of half precision too: that alone tells nothing
-            compared = self.compared(way, error=0.0)
+            compared = self.compared(way, rows, error=0.0)
         agreeing = sum(one.agrees for one in compared)
         return Finding(
             conventions=conventions,
@@ -199,24 +218,40 @@ class Search:
 
     def _try(self, conventions: tuple[Convention, ...]) -> None:
         """These conventions, and with them the beta that the numbers themselves suggest."""
+        self.say(", ".join(_names(conventions)))
+        finding = self._best(conventions, self.sample)
+        if finding is None:
+            return
+        if finding.meets and self.sample is not None:
+            finding = self._best(conventions, None)
+            assert finding is not None
+        numbers = self._numbers(finding.conventions, None if finding.meets else self.sample)
+        known = self.seen.setdefault(numbers, finding.conventions)
+        if known != finding.conventions:
+            if len(known) == len(finding.conventions):
+                self.also.setdefault(_names(known), []).append(finding.name)
+            return
+        closer = len(conventions) <= 1 or self._rank(finding) < min(map(self._rank, self.found.values()))
+        if finding.conventions and (finding.meets or closer):
+            self.found[_names(finding.conventions)] = finding
+
+    def _best(self, conventions: tuple[Convention, ...], rows: Sequence[int] | None) -> Finding | None:
+        """With their own beta, or another where that meets; None where no row can go that way."""
         way = self.way(conventions)
-        self.say(", ".join(one.name for one in conventions) or "the options given")
-        signature = tuple(one.ours for one in self.compared(way))
-        if all(numbers is None for numbers in signature):
-            return
-        if signature in self.seen:
-            first = self.seen[signature]
-            if len(first) == len(conventions):
-                self.also.setdefault(_names(first), []).append(", ".join(_names(conventions)))
-            return
-        self.seen[signature] = conventions
-        self.found[_names(conventions)] = self._finding(conventions, way)
-        beta = None if self.ours.meets else self._beta(self.compared(way), way)
-        if beta is not None:
-            more = (*conventions, beta_convention(beta))
-            finding = self._finding(more, replace(way, beta=beta))
-            if finding.meets:
-                self.found[_names(more)] = finding
+        compared = self.compared(way, rows)
+        if all(one.ours is None for one in compared):
+            return None
+        finding = self._finding(conventions, rows)
+        beta = None if finding.meets or self.ours.meets else self._beta(compared, way)
+        if beta is None:
+            return finding
+        other = self._finding((*conventions, beta_convention(beta)), rows)
+        return other if other.meets else finding
+
+    def _numbers(
+        self, conventions: tuple[Convention, ...], rows: Sequence[int] | None
+    ) -> tuple[tuple[float, float] | None, ...]:
+        return tuple(one.ours for one in self.compared(self.way(conventions), rows))
 
     def way(self, conventions: tuple[Convention, ...]) -> Way:
         """The options given, with these conventions."""
@@ -238,17 +273,6 @@ class Search:
         power = sum(a * a for a, _ in pairs)
         beta = float(f"{sum(a * b for a, b in pairs) / power:.3g}") if power else 0.0
         return beta if beta > 0 and beta != way.beta else None
-
-    def _may_meet(self, conventions: tuple[Convention, ...]) -> bool:
-        """Whether the first rows agree: what fails there need not be computed for all."""
-        if self.target.means:
-            return True
-        way = self.way(conventions)
-        rows = self.given[:SAMPLE_ROWS]
-        compared = self.compared(way, rows)
-        beta = self._beta(compared, way)
-        ways = [way] if beta is None else [way, replace(way, beta=beta)]
-        return any(all(one.agrees for one in self.compared(each, rows)) for each in ways)
 
 
 def _names(conventions: tuple[Convention, ...]) -> tuple[str, ...]:

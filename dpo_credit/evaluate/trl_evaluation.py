@@ -55,6 +55,8 @@ def trl_rewards(
         raise CreditError(
             f"TRL {trl.__version__} cannot evaluate these rows: {said} (--no-trl leaves it out.)"
         ) from error
+    if not numbers:
+        raise CreditError("TRL drops all rows: their prompts fill its max_length. Give shorter ones, or --max-length.")
     dropped = len(rows) - len(numbers)
     name = f"TRL {trl.__version__}"
     notes = (f"{name} drops {dropped} of {len(rows)} rows whose prompt fills its max_length",) if dropped else ()
