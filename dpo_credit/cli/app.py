@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from dpo_credit import CreditError, __version__
-from dpo_credit.cli import batch, diff, render, report, score
+from dpo_credit.cli import batch, diff, render, report, score, verify
 
 BAD_INPUT = 2
 
@@ -27,6 +27,7 @@ app.command(no_args_is_help=True, epilog=diff.EXAMPLE)(diff.diff)
 app.command(no_args_is_help=True, epilog=batch.EXAMPLE)(batch.batch)
 app.command(no_args_is_help=True, epilog=render.EXAMPLE)(render.render)
 app.command(no_args_is_help=True, epilog=report.EXAMPLE)(report.report)
+app.command(no_args_is_help=True, epilog=verify.EXAMPLE)(verify.verify)
 
 
 def _version(asked: bool) -> None:

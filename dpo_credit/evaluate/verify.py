@@ -23,6 +23,7 @@ class Comparison:
     findings: tuple[Finding, ...]
     agrees: bool
     notes: tuple[str, ...] = ()
+    half: str = ""  # the half-precision dtype within whose own error the numbers were compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +55,15 @@ def verify(rewards: Rewards, targets: Sequence[Target], say: Callable[[str], Non
     if len(failed) == len(rewards.rows):
         raise failed[0]
     known = table(rewards.base, half=rewards.half, adapter=rewards.adapter, own_reference=rewards.own is not None)
+    half = rewards.policy.dtype if rewards.half else ""
     comparisons = []
     for target in targets:
         search = Search(rewards, target, known, say)
         findings = search.run()
         rows = tuple(search.compared(rewards.base))
-        comparisons.append(Comparison(target, rows, findings, search.ours.meets, _loss_notes(search, findings[0])))
+        comparisons.append(
+            Comparison(target, rows, findings, search.ours.meets, _loss_notes(search, findings[0]), half)
+        )
     say("the peers' conventions")
     notes = tuple(
         f"{len(failed)} of {len(rewards.rows)} rows cannot be scored under the options given: {error}"
