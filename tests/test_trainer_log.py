@@ -46,13 +46,19 @@ def test_the_last_evaluation_is_taken_and_named() -> None:
             True,
         )
         assert (target.loss, notes) == (0.4, ())
-        assert target.batch == 4  # 2 s at 1.5 steps a second are 3 batches: 4, 4 and 2 of 10 rows
+        assert target.batches == (4,)  # 2 s at 1.5 steps a second are 3 batches: 4, 4 and 2 of 10 rows
 
 
 def test_an_evaluation_of_a_named_set_is_one_too() -> None:
     named = {key.replace("eval_", "eval_held_out_"): value for key, value in EVALUATED.items()}
     target, _ = logged_rewards(log(named), "s", 10)
-    assert (target.name, target.loss, target.batch) == ("s (last evaluation of held_out, step 20)", 0.4, 4)
+    assert (target.name, target.loss, target.batches) == ("s (last evaluation of held_out, step 20)", 0.4, (4,))
+
+
+def test_every_size_of_a_batch_that_makes_as_many_steps_is_taken_into_account() -> None:
+    # 20 rows in 3 batches: of 7 (7, 7, 6), 8 (8, 8, 4) or 9 (9, 9, 2)
+    logged = {**EVALUATED, "eval_runtime": 2.0, "eval_samples_per_second": 10.0, "eval_steps_per_second": 1.5}
+    assert logged_rewards(log(logged), "s", 20)[0].batches == (7, 8, 9)
 
 
 def test_without_an_evaluation_the_last_training_entry_is_taken_and_its_limits_are_said() -> None:

@@ -193,11 +193,11 @@ def test_the_means_that_trl_logs_are_recognised_with_batches_of_unequal_size(
     trainer.evaluate(rows)
     trainer.state.save_to_json(str(tmp_path / "trainer_state.json"))
     target, notes = logged_rewards((tmp_path / "trainer_state.json").read_bytes(), "trainer_state.json", 5)
-    assert (target.batch, notes) == (2, ())
+    assert (target.batches, notes) == ((2,), ())
     rewards = Rewards(text_pair, read(HARD_TEXT[:5]), Way(beta=BETA))
     report = verify(rewards, [target])
     assert report.agrees and report.comparisons[0].notes == ()  # its loss is DPO's too
-    plain = verify(rewards, [replace(target, batch=None)])
+    plain = verify(rewards, [replace(target, batches=())])
     assert not plain.agrees  # the plain mean of five rows is another number
     found = verify(Rewards(text_pair, read(HARD_TEXT[:5]), Way(beta=0.1)), [target]).comparisons[0].findings[0]
     assert (found.meets, found.flags) == (True, "--beta 0.37")

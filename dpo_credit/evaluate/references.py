@@ -48,7 +48,7 @@ def logged_rewards(data: bytes, name: str, rows: int) -> tuple[Target, tuple[str
         who=f"the trainer of {name}",
         numbers=((chosen, rejected),),
         means=True,
-        batch=_batch(entry, prefix, rows) if evaluated else None,
+        batches=_batches(entry, prefix, rows) if evaluated else (),
         loss=_finite(entry.get(f"{prefix}loss")),
     )
     return target, _notes(entry, prefix, rows, name)
@@ -156,10 +156,10 @@ def _counted(entry: dict[str, Any], prefix: str, what: str) -> int | None:
     return None if runtime is None or rate is None else round(runtime * rate)
 
 
-def _batch(entry: dict[str, Any], prefix: str, rows: int) -> int | None:
-    """The rows of a batch: a Trainer's mean is one of batches' means."""
+def _batches(entry: dict[str, Any], prefix: str, rows: int) -> tuple[int, ...]:
+    """The sizes of a batch with which so many rows make so many steps: a Trainer's mean is one of batches' means."""
     steps = _counted(entry, prefix, "steps")
-    return math.ceil(rows / steps) if steps else None
+    return tuple(size for size in range(1, rows + 1) if math.ceil(rows / size) == steps)
 
 
 def _notes(entry: dict[str, Any], prefix: str, rows: int, name: str) -> tuple[str, ...]:

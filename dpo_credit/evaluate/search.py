@@ -20,7 +20,8 @@ _CLOSER = 3  # times closer: then an arithmetic explains what agrees already
 class Target:
     """Somebody's numbers for chosen and rejected, a row each (None where it gave none), or their means over all rows.
 
-    `who` stands before what they did in a sentence. `batch`: the means are those of batches of so many rows, averaged.
+    `who` stands before what they did in a sentence. `batches`: the means are those of batches, averaged, of
+    one of these sizes (the one that fits best); without any, of all rows.
     `loss`: theirs, where they logged it.
     """
 
@@ -29,7 +30,7 @@ class Target:
     numbers: tuple[tuple[float, float] | None, ...]
     quantity: Literal["reward", "reference_logp"] = "reward"
     means: bool = False
-    batch: int | None = None
+    batches: tuple[int, ...] = ()
     loss: float | None = None
 
 
@@ -124,7 +125,8 @@ class Search:
             self._try((single,))
         if not self._met():
             for first, second in combinations([one for one in singles if one not in PEERS], 2):
-                if not first.excludes(second):
+                # two means are few: an arithmetic's wide error and a second convention would explain any two
+                if not first.excludes(second) and not (self.target.means and (_wide(first) or _wide(second))):
                     self._try((first, second))
         if not self._met():
             closest = min(self.found.values(), key=self._rank)
@@ -192,9 +194,13 @@ class Search:
         if len(whole) < len(answers):
             return Compared(0, None, theirs)
         error /= math.sqrt(len(whole))  # independent errors average out
-        size = self.target.batch or len(whole)
-        ours = mean_of_batches([self.numbers(one, way) for one in whole], size)
-        return Compared(0, ours, theirs, mean_of_batches([self._tolerance(one, way, error) for one in whole], size))
+        numbers, tolerances = (
+            [self.numbers(one, way) for one in whole],
+            [self._tolerance(one, way, error) for one in whole],
+        )
+        sizes = self.target.batches or (len(whole),)
+        found = [Compared(0, mean_of_batches(numbers, n), theirs, mean_of_batches(tolerances, n)) for n in sizes]
+        return min(found, key=lambda one: one.difference)
 
     def _finding(self, conventions: tuple[Convention, ...], rows: Sequence[int] | None) -> Finding:
         way = self.way(conventions)
@@ -203,7 +209,8 @@ class Search:
         beta = way.beta if self.target.quantity == "reward" else 1.0
         rms = math.sqrt(sum(x * x for x in differences) / len(differences)) / beta if differences else math.inf
         error = self.rewards.error(way) / (math.sqrt(len(self.rewards.rows)) if self.target.means else 1)
-        if way.numerics != self.rewards.base.numerics and rms > _OWN_ERROR * error:
+        own = self.ours.rms if self.target.means and conventions else math.inf
+        if way.numerics != self.rewards.base.numerics and (rms > _OWN_ERROR * error or rms * _CLOSER > own):
             # what float32 made is within the error of half precision too: that alone tells nothing
             compared = self.compared(way, rows, error=0.0)
         agreeing = sum(one.agrees for one in compared)
@@ -243,6 +250,8 @@ class Search:
             return None
         finding = self._finding(conventions, rows)
         beta = None if finding.meets or self.ours.meets else self._beta(compared, way)
+        if self.target.means and any(map(_wide, conventions)):
+            beta = None
         if beta is None:
             return finding
         other = self._finding((*conventions, beta_convention(beta)), rows)
@@ -261,7 +270,7 @@ class Search:
         return way
 
     def _beta(self, compared: Sequence[Compared], way: Way) -> float | None:
-        """The beta of least squares, to three digits; None if there is none or it is the one used."""
+        """The beta of least squares, to three digits (of means, two); None if there is none or it is the one used."""
         if self.target.quantity != "reward":
             return None
         pairs = [
@@ -271,8 +280,13 @@ class Search:
             for a, b in zip(one.ours, one.theirs, strict=True)
         ]
         power = sum(a * a for a, _ in pairs)
-        beta = float(f"{sum(a * b for a, b in pairs) / power:.3g}") if power else 0.0
+        digits = 2 if self.target.means else 3
+        beta = float(f"{sum(a * b for a, b in pairs) / power:.{digits}g}") if power else 0.0
         return beta if beta > 0 and beta != way.beta else None
+
+
+def _wide(convention: Convention) -> bool:
+    return "numerics" in convention.changes
 
 
 def _names(conventions: tuple[Convention, ...]) -> tuple[str, ...]:
