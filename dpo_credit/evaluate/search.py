@@ -208,7 +208,7 @@ class Search:
         differences = [one.difference for one in compared if one.ours is not None]
         beta = way.beta if self.target.quantity == "reward" else 1.0
         rms = math.sqrt(sum(x * x for x in differences) / len(differences)) / beta if differences else math.inf
-        error = self.rewards.error(way) / (math.sqrt(len(self.rewards.rows)) if self.target.means else 1)
+        error = self.error(way)
         own = self.ours.rms if self.target.means and conventions else math.inf
         if way.numerics != self.rewards.base.numerics and (rms > _OWN_ERROR * error or rms * _CLOSER > own):
             # what float32 made is within the error of half precision too: that alone tells nothing
@@ -222,6 +222,10 @@ class Search:
             rms=rms,
             meets=agreeing == len(compared) > 0,
         )
+
+    def error(self, way: Way) -> float:
+        """The arithmetic's own error of what the target has, nats; in means, independent errors average out."""
+        return self.rewards.error(way) / (math.sqrt(len(self.rewards.rows)) if self.target.means else 1)
 
     def _try(self, conventions: tuple[Convention, ...]) -> None:
         """These conventions, and with them the beta that the numbers themselves suggest."""

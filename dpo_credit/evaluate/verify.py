@@ -11,6 +11,8 @@ from dpo_credit.evaluate.conventions import PEERS, Convention, Way, table
 from dpo_credit.evaluate.rewards import Answers, Rewards
 from dpo_credit.evaluate.search import Compared, Finding, Search, Target
 
+_AUTOCAST = Way(numerics="bfloat16 autocast")
+_ERRORS = 2  # standard errors within which bfloat16 may be why
 _LOSS_DIGITS = 1e-3  # the relative difference from which on a loss is another
 
 
@@ -24,6 +26,7 @@ class Comparison:
     agrees: bool
     notes: tuple[str, ...] = ()
     half: str = ""  # the half-precision dtype within whose own error the numbers were compared
+    within_bfloat16: bool = False  # float32's numbers are off by no more than bfloat16's error, which may be why
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,9 @@ def verify(rewards: Rewards, targets: Sequence[Target], say: Callable[[str], Non
         search = Search(rewards, target, known, say)
         findings = search.run()
         rows = tuple(search.compared(rewards.base))
+        within = not half and not findings[0].meets and search.ours.rms <= _ERRORS * search.error(_AUTOCAST)
         comparisons.append(
-            Comparison(target, rows, findings, search.ours.meets, _loss_notes(search, findings[0]), half)
+            Comparison(target, rows, findings, search.ours.meets, _loss_notes(search, findings[0]), half, within)
         )
     say("the peers' conventions")
     notes = tuple(
