@@ -29,6 +29,7 @@ wheel: $(VENV)/installed
 
 schema: $(VENV)/installed-dev
 	$(BIN)/python -m dpo_credit.schema
+	$(BIN)/python -m dpo_credit.evaluate.schema
 
 pictures: $(VENV)/installed
 	examples/pictures.sh "$(BIN)"

@@ -49,6 +49,7 @@ def streamed_logps(hidden: Tensor, weight: Tensor, bias: Tensor | None, at: Tens
     dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
     hidden = hidden.to(weight.device, dtype)
     shift, total = hidden.new_zeros(len(hidden)), hidden.new_zeros(len(hidden))
+    running = _is_ahead(hidden)
     words = CUDA_BLOCK_WORDS if hidden.is_cuda else BLOCK_WORDS
     block = hidden.new_empty(min(BLOCK_ROWS, len(hidden)) * min(words, len(weight)))
     for first in range(0, len(weight), words):
@@ -59,16 +60,25 @@ def streamed_logps(hidden: Tensor, weight: Tensor, bias: Tensor | None, at: Tens
             torch.mm(hidden[rows], part.T, out=logits)
             if bias is not None:
                 logits += bias[first : first + words].to(dtype)
-            if first == 0:  # any shift near the largest logit will do
+            if first == 0:  # on a CPU any shift near the largest logit does
                 shift[rows] = logits.amax(1)
+            elif running:
+                peak = torch.maximum(shift[rows], logits.amax(1))
+                total[rows] *= (shift[rows] - peak).exp()
+                shift[rows] = peak
             total[rows] += logits.sub_(shift[rows, None]).exp_().sum(1)
-    if torch.isinf(total).any():  # a later logit is far above the first block's
+    if not running and torch.isinf(total).any():  # a later logit is far above the first block's
         return _whole_logps(hidden, weight, bias, at, labels)
     normaliser = shift + total.log()
     picked = (hidden[at] * weight[labels].to(dtype)).sum(1)
     if bias is not None:
         picked += bias[labels].to(dtype)
     return picked - normaliser[at]
+
+
+def _is_ahead(hidden: Tensor) -> bool:
+    """Whether the device runs ahead of Python, which must not wait to ask whether a sum overflowed."""
+    return hidden.is_cuda
 
 
 def _whole_logps(hidden: Tensor, weight: Tensor, bias: Tensor | None, at: Tensor, labels: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 from transformers.utils import logging
 
@@ -35,7 +35,7 @@ from dpo_credit.checkpoints import (
 from dpo_credit.credit import CreditError, Tokens
 from dpo_credit.logprobs import LanguageModel, Scored, causal_lm, in_float32, score_tokens
 from dpo_credit.packing import Pack
-from dpo_credit.sharing import NotSharedError, SharedPrompts, share_prompts
+from dpo_credit.sharing import NotSharedError, SharedPrompts, share_prompts, split
 from dpo_credit.weights import notes_if_equal
 
 DEFAULT_BETA = 0.1
@@ -72,12 +72,15 @@ class Model:
         if self.shared is None or top_k:
             return score_tokens(self.logits, batch, self.device, top_k, budget)
         scored: dict[int, Scored] = {}
+        ahead: list[tuple[Pack, Tensor]] = []  # what a GPU computes while the next pack is on its way to it
         for pack in prepared:
             try:
-                results = self.shared.score(pack)
+                ahead.append((pack, self.shared.logps(pack)))
             except NotSharedError:
                 results = score_tokens(self.logits, [batch[i] for i in pack.answers], self.device, budget=budget)
-            scored.update(zip(pack.answers, results, strict=True))
+                scored.update(zip(pack.answers, results, strict=True))
+        for pack, logps in ahead:
+            scored.update(zip(pack.answers, split(pack, logps), strict=True))
         return [scored[index] for index in range(len(batch))]
 
     def in_float32(self) -> AbstractContextManager[None]:

@@ -65,7 +65,12 @@ class SharedPrompts:
     window: int | None = None
 
     def score(self, pack: Pack) -> list[Scored]:
-        """Log-probabilities of every answer of a pack, in the order of its `answers`.
+        """Log-probabilities of every answer of a pack, in the order of its `answers`: `logps`, brought to Python."""
+        return split(pack, self.logps(pack))
+
+    @torch.inference_mode()
+    def logps(self, pack: Pack) -> Tensor:
+        """(T,) nats, for all answer tokens of a pack; still on the device, which need not be done computing them.
 
         Equals `score_tokens` but for float32's rounding.
 
@@ -75,13 +80,6 @@ class SharedPrompts:
         """
         if self.window is not None and int(pack.positions.max()) >= self.window:
             raise NotSharedError(f"a sequence is longer than the window of {self.window}")
-        logps = self._logps(pack).tolist()
-        ends = list(accumulate(pack.lengths))
-        return [Scored(tuple(logps[end - length : end])) for end, length in zip(ends, pack.lengths, strict=True)]
-
-    @torch.inference_mode()
-    def _logps(self, pack: Pack) -> Tensor:
-        """(T,) nats, for all answer tokens of a pack."""
         layers = self.model.config.get_text_config().num_hidden_layers
         device = embeddings(self.model).device
         check_vocabulary(self.model, pack.ids)
@@ -99,6 +97,12 @@ class SharedPrompts:
                 return self.head(rows, pack.at.to(rows.device), pack.labels.to(rows.device))
         finally:
             _run.reset(token)
+
+
+def split(pack: Pack, logps: Tensor) -> list[Scored]:
+    """(T,) nats of a pack, answer by answer."""
+    values, ends = logps.tolist(), list(accumulate(pack.lengths))
+    return [Scored(tuple(values[end - length : end])) for end, length in zip(ends, pack.lengths, strict=True)]
 
 
 def share_prompts(

@@ -45,8 +45,10 @@ def test_streaming_equals_a_whole_log_softmax(
     )
 
 
-def test_a_later_block_may_be_far_above_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("on_a_gpu", [False, True])
+def test_a_later_block_may_be_far_above_the_first(monkeypatch: pytest.MonkeyPatch, on_a_gpu: bool) -> None:
     monkeypatch.setattr(lm_head, "BLOCK_WORDS", 10)
+    monkeypatch.setattr(lm_head, "_is_ahead", lambda hidden: on_a_gpu)
     hidden, weight, _, at, labels = drawn()
     weight[40:] *= 100  # exp overflows float32 at 89 above the first block's largest
     hidden = hidden.abs() * 3
