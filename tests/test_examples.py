@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,7 +27,26 @@ def test_every_example_scores(path: Path):
 
 def test_every_example_is_named_in_the_readme_and_the_readme_names_no_other():
     named = set(re.findall(r"\]\(examples/([\w.]+)\)", README))
-    assert named == {path.name for path in ROWS}
+    assert named == {path.name for path in (*ROWS, *EXAMPLES.glob("*.jsonl"), EXAMPLES / "batch.sh")}
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq")
+def test_the_shell_script_scores_a_file_and_filters_it(tmp_path: Path):
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    posts = tmp_path / "posts.jsonl"
+    posts.write_bytes((EXAMPLES / "posts.jsonl").read_bytes() + b'{"prompt": "no answer"}\n')
+    ended = subprocess.run(
+        [EXAMPLES / "batch.sh", posts, tmp_path / "scored.jsonl", "--device", "cpu", "--beta", "0.2"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "line 13: posts:13: a prompt but no answer" in ended.stderr
+    rows = [json.loads(line) for line in (tmp_path / "scored.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == 12 and rows[0]["chosen"]["beta"] == 0.2
+    shown = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert [row["margin"] for row in shown] == sorted(row["margin"] for row in rows if row["margin"] < 0)
 
 
 def test_the_first_example_blames_the_two_wrong_words():
