@@ -100,7 +100,9 @@ class Credit:
 
     Causes are stored, in nats: `policy_logps` (T,) and `reference_logps` (T,). Effects are derived, so another beta
     is `dataclasses.replace(credit, beta=...)`. `policy_top` and `reference_top` (T, k) hold what each model preferred
-    at each position, where that was asked for; they are () otherwise.
+    at each position, where that was asked for; they are () otherwise. `length_normalised` says that the policy was
+    trained with length-normalised DPO (Tulu 3's `dpo_norm`, TRL's `sigmoid_norm`): an answer's reward is then the mean
+    over its T tokens, the end token among them, and each token holds a T-th of it.
 
     Raises:
         CreditError: lengths differ, a log-probability is not finite, or beta is not a positive number.
@@ -114,6 +116,7 @@ class Credit:
     id: str = ""
     policy_top: tuple[tuple[Alternative, ...], ...] = ()
     reference_top: tuple[tuple[Alternative, ...], ...] = ()
+    length_normalised: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.beta) and self.beta > 0):
@@ -132,10 +135,16 @@ class Credit:
                 )
 
     @property
+    def weight(self) -> float:
+        """The reward of one nat: beta; or beta / T with `length_normalised` (Lambert et al. 2024, "Tulu 3")."""
+        return self.beta / len(self.policy_logps) if self.length_normalised else self.beta
+
+    @property
     def rewards(self) -> tuple[float, ...]:
-        """(T,) r(s_t, a_t) = beta * (log pi(a_t|s_t) - log pi_ref(a_t|s_t)) (Eq. 11)."""
+        """(T,) r(s_t, a_t) = weight * (log pi(a_t|s_t) - log pi_ref(a_t|s_t)) (Eq. 11)."""
+        weight = self.weight
         return tuple(
-            self.beta * (policy - reference)
+            weight * (policy - reference)
             for policy, reference in zip(self.policy_logps, self.reference_logps, strict=True)
         )
 
@@ -157,7 +166,7 @@ class Credit:
     @property
     def noise(self) -> float:
         """Rewards nearer to zero than this are within the measured numerical error of the models' dtype."""
-        return self.beta * self.source.noise
+        return self.weight * self.source.noise
 
     @property
     def segments(self) -> tuple[Segment, ...]:
@@ -206,7 +215,8 @@ def margin(chosen: Credit, rejected: Credit) -> float:
     """DPO's logit: the difference of the two answers' rewards.
 
     Raises:
-        CreditError: the prompts, the betas or the models differ, so the two sums do not compare.
+        CreditError: the prompts, the betas or the models differ, or one reward is length-normalised and the other not,
+            so the two sums do not compare.
     """
     if chosen.tokens.prompt_ids != rejected.tokens.prompt_ids:
         raise CreditError(
@@ -214,6 +224,12 @@ def margin(chosen: Credit, rejected: Credit) -> float:
             "prompt, so their totals do not compare. Give both answers the same prompt."
         )
     ours, theirs = (replace(one.source, noise=0.0) for one in (chosen, rejected))  # noise is measured call by call
+    if chosen.length_normalised != rejected.length_normalised:
+        normalised, summed = (chosen, rejected) if chosen.length_normalised else (rejected, chosen)
+        raise CreditError(
+            f"{normalised.id} has a length-normalised reward and {summed.id} a summed one, so they do not compare: "
+            "score both with --length-normalised, or both without."
+        )
     if (chosen.beta, ours) != (rejected.beta, theirs):
         raise CreditError(
             f"{chosen.id} and {rejected.id} were scored with different models or betas; score them together."

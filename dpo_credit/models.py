@@ -94,6 +94,7 @@ class ModelPair:
 
     A side may be a function that loads its model: scoring then holds one model at a time. `max_length` is the most
     tokens both models take; `notes` hold what the user should be told about the pair.
+    `length_normalised`: see `Credit`.
     """
 
     policy: Model | Callable[[], Model]
@@ -102,6 +103,7 @@ class ModelPair:
     beta: float = DEFAULT_BETA
     max_length: int | None = None
     notes: tuple[str, ...] = ()
+    length_normalised: bool = False
 
 
 def load_pair(
@@ -109,6 +111,7 @@ def load_pair(
     reference: str | Path | None = None,
     *,
     beta: float = DEFAULT_BETA,
+    length_normalised: bool = False,
     loading: Loading = Loading(),
 ) -> ModelPair:
     """Load a policy and its reference; the embedded pair where neither is named.
@@ -118,6 +121,7 @@ def load_pair(
         reference: likewise. With an adapter as the policy it defaults to the adapter named "ref" that TRL saves beside
             it, else to the same base with the adapter off; either way there is one base in memory.
         beta: the one the policy was trained with.
+        length_normalised: whether it was trained with length-normalised DPO; see `Credit`.
         loading: see `Loading`.
 
     Raises:
@@ -140,15 +144,16 @@ def load_pair(
         notes: tuple[str, ...] = (
             ("--sequential frees nothing here: policy and reference share one base",) if loading.sequential else ()
         )
-        return ModelPair(*sides, tokenizer, beta, max_length(chosen, loading), notes + notes_if_equal(*sides))
+        limit, notes = max_length(chosen, loading), notes + notes_if_equal(*sides)
+        return ModelPair(*sides, tokenizer, beta, limit, notes, length_normalised)
     base = find(reference, "reference", loading)
     notes = compare_tokenizers(tokenizer, load_tokenizer(base, loading, default=tokenizer))
     limit = min((n for n in (max_length(chosen, loading), max_length(base, loading)) if n), default=None)
     loaders = [partial(_load, found, device, loading) for found, device in zip((chosen, base), devices, strict=True)]
     if loading.sequential:
-        return ModelPair(loaders[0], loaders[1], tokenizer, beta, limit, notes)
+        return ModelPair(loaders[0], loaders[1], tokenizer, beta, limit, notes, length_normalised)
     sides = loaders[0](), loaders[1]()
-    return ModelPair(*sides, tokenizer, beta, limit, notes + notes_if_equal(*sides))
+    return ModelPair(*sides, tokenizer, beta, limit, notes + notes_if_equal(*sides), length_normalised)
 
 
 def free() -> None:

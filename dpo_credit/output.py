@@ -29,9 +29,9 @@ class AlternativeRecord:
 class CreditRecord:
     """One scored answer. Log-probabilities are in nats; every list but `notes` has one entry a token.
 
-    `spans` are [start, end) characters of `answer`; `rewards` = beta * (policy_logps - reference_logps) (Eq. 11) and
-    `reward` is their sum; `noise` is the reward below which numerical error decides (0 for float32); `eos` says where
-    the end token came from.
+    `spans` are [start, end) characters of `answer`; `rewards` = beta * (policy_logps - reference_logps) (Eq. 11),
+    divided by the number of tokens if `length_normalised`, and `reward` is their sum; `noise` is the reward below which
+    numerical error decides (0 for float32); `eos` says where the end token came from.
     """
 
     schema: Literal["dpo-credit/credit@1"]
@@ -53,6 +53,7 @@ class CreditRecord:
     reference_logp: float
     prompt_tokens: int
     noise: float
+    length_normalised: bool
     notes: list[str]
     policy_top: list[list[AlternativeRecord]] | None = None
     reference_top: list[list[AlternativeRecord]] | None = None
@@ -139,6 +140,7 @@ def credit_record(credit: Credit) -> CreditRecord:
         reference_logp=credit.reference_logp,
         prompt_tokens=len(tokens.prompt_ids),
         noise=credit.noise,
+        length_normalised=credit.length_normalised,
         notes=list(tokens.notes),
         policy_top=_top(credit.policy_top),
         reference_top=_top(credit.reference_top),

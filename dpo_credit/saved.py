@@ -112,17 +112,19 @@ def _credit(record: Any, name: str) -> Credit:
         )
         if not len(tokens.answer_ids) == len(tokens.pieces) == len(spans):
             raise CreditError(f"{name}: token_ids, tokens and spans differ in length. The file was changed.")
-        beta = float(record["beta"])
-        return Credit(
+        credit = Credit(
             tokens=tokens,
             policy_logps=tuple(map(float, record["policy_logps"])),
             reference_logps=tuple(map(float, record["reference_logps"])),
-            beta=beta,
-            source=Source(record["policy"], record["reference"], record["dtype"], record.get("noise", 0.0) / beta),
+            beta=float(record["beta"]),
+            source=Source(record["policy"], record["reference"], record["dtype"]),
             id=record["id"],
             policy_top=_top(record.get("policy_top")),
             reference_top=_top(record.get("reference_top")),
+            length_normalised=bool(record.get("length_normalised", False)),
         )
+        noise = record.get("noise", 0.0) / credit.weight  # saved as a reward, kept in nats
+        return replace(credit, source=replace(credit.source, noise=noise))
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise CreditError(
             f"{name} is no whole record: {type(error).__name__} {error}. Score the answer again."

@@ -232,6 +232,7 @@ def _credit(pair: ModelPair, example: Example, tokens: Tokens, sides: tuple[Scor
         id=example.id,
         policy_top=_alternatives(pair, policy),
         reference_top=_alternatives(pair, reference),
+        length_normalised=pair.length_normalised,
     )
 
 

@@ -76,7 +76,7 @@ function sumOver(answer, unit) {
       cell.text += answer.text[n];
       token += answer.sizes ? answer.sizes[n] : 1;
     }
-    cell.reward = answer.beta * cell.ratio;
+    cell.reward = answer.weight * cell.ratio;
     cell.cumulative = cumulative += cell.reward;
     cell.last = token; // tokens `token + 1` to `last`, counted from 1
     cells.push(cell);

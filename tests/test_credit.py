@@ -75,6 +75,46 @@ def test_the_noise_floor_scales_with_beta() -> None:
     assert scored.noise == 0.125
 
 
+def test_a_length_normalised_reward_is_the_mean_over_the_tokens_and_each_holds_its_share() -> None:
+    summed = credit([-1.0, -2.0, -0.5, -4.0], [-3.0, -1.0, -0.5, -2.0], beta=5.0)
+    normalised = dataclasses.replace(summed, length_normalised=True)
+    assert summed.weight == 5.0
+    assert normalised.weight == 5.0 / 4  # four tokens
+    assert normalised.rewards == (1.25 * 2.0, 1.25 * -1.0, 0.0, 1.25 * -2.0)
+    assert normalised.reward == 5.0 * (2.0 - 1.0 + 0.0 - 2.0) / 4 == summed.reward / 4
+    assert (normalised.policy_logp, normalised.reference_logp) == (summed.policy_logp, summed.reference_logp)
+
+
+def test_the_end_token_counts_to_the_length(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    tokens = encode(tiny_tokenizer, Example("Hm.", "x"))
+    assert len(tokens.answer_ids) == 2  # the letter and the end
+    assert Credit(tokens, (-1.0, -1.0), (-2.0, -4.0), 1.0, SOURCE, length_normalised=True).rewards == (0.5, 1.5)
+
+
+def test_the_noise_floor_is_normalised_with_the_rewards() -> None:
+    scored = dataclasses.replace(
+        credit([-1.0, -1.0], [-2.0, -2.0], beta=0.5), source=dataclasses.replace(SOURCE, noise=0.25)
+    )
+    assert dataclasses.replace(scored, length_normalised=True).noise == 0.5 * 0.25 / 2
+
+
+def test_a_summed_and_a_length_normalised_reward_are_never_subtracted() -> None:
+    summed = credit([-1.0], [-2.0])
+    normalised = dataclasses.replace(summed, length_normalised=True, id="b")
+    for pair in ((summed, normalised), (normalised, summed)):
+        with pytest.raises(CreditError, match=r"^b has a length-normalised reward and a a summed one.*or both without"):
+            margin(*pair)
+
+
+def test_margins_of_length_normalised_answers_weigh_each_by_its_own_length() -> None:
+    chosen, rejected = (
+        dataclasses.replace(one, length_normalised=True)
+        for one in (credit([-1.0, -1.0], [-2.0, -4.0], beta=3.0), credit([-1.0], [-3.0], beta=3.0))
+    )
+    # Lambert et al. 2024: beta / |y_c| * log ratio of y_c - beta / |y_r| * log ratio of y_r
+    assert margin(chosen, rejected) == 3.0 / 2 * (1.0 + 3.0) - 3.0 / 1 * 2.0
+
+
 def test_margin_is_the_logit_of_the_dpo_loss() -> None:
     beta = 0.3
     logps = {

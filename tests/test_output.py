@@ -77,7 +77,7 @@ def test_one_answer_has_the_fields_of_the_contract_with_their_types(tiny_pair: M
         values, expected = (record[name], kind[0]) if isinstance(kind, list) else ([record[name]], kind)
         assert {type(value) for value in values} == {expected}, name
     assert list(record)[: len(FIELDS)] == list(FIELDS)
-    assert set(record) - set(FIELDS) == {"noise", "notes"}
+    assert set(record) - set(FIELDS) == {"noise", "length_normalised", "notes"}
 
 
 def test_every_list_has_one_entry_a_token(tiny_pair: ModelPair) -> None:
@@ -112,6 +112,7 @@ def test_numbers_are_the_credits_own_unrounded() -> None:
         "reference_logp": math.fsum([-0.30000000000000004, -1e-300, -745.1332191019411]),
         "prompt_tokens": 3,
         "noise": 0.1 * 0.0123,
+        "length_normalised": False,
         "notes": ["said"],
     }
     assert record["reward"] == math.fsum(record["rewards"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -49,6 +50,26 @@ def test_another_beta_needs_no_model():
     assert [c.reward for c in credits] == pytest.approx([4 * c.reward for c in CREDITS])
 
 
+def test_length_normalisation_and_its_noise_survive_and_another_beta_keeps_them():
+    one = replace(credit("ab", (-0.5, -2.0), noise=0.25), length_normalised=True)
+    saved = to_json(credit_record(one)).encode()
+    record = json.loads(saved)
+    assert record["length_normalised"] is True
+    assert record["rewards"] == pytest.approx([0.1 / 2 * 0.5, 0.1 / 2 * -1.0])
+    assert record["noise"] == pytest.approx(0.1 / 2 * 0.25)
+    ((_, (again,)),) = read_saved(saved, "scored.json")
+    assert again == replace(one, source=again.source)
+    assert again.source.noise == pytest.approx(0.25, rel=1e-15)
+    ((_, (other,)),) = read_saved(saved, "scored.json", beta=0.4)
+    assert other.rewards == pytest.approx([0.4 / 2 * 0.5, 0.4 / 2 * -1.0])
+
+
+def test_a_record_from_before_length_normalisation_is_a_summed_one():
+    record = json.loads(to_json(credit_record(CREDITS[0])))
+    del record["length_normalised"]
+    assert read_saved(json.dumps(record).encode(), "scored.json")[0][1] == (CREDITS[0],)
+
+
 def test_each_line_of_a_file_is_a_row():
     line = to_json(row_record(ROW, CREDITS))
     assert len(read_saved(f"{line}\n\n{line}\n".encode(), "scored.jsonl")) == 2
@@ -81,7 +102,7 @@ def test_what_is_no_saved_score_is_refused(content: str, said: str):
         ({"tokens": ["a"]}, "differ in length"),
         ({"policy_logps": [-0.5]}, "1 policy log-probabilities for 2 answer tokens"),
         ({"policy_logps": [-0.5, None]}, "is no whole record"),
-        ({"beta": 0}, "ZeroDivisionError"),
+        ({"beta": 0}, "beta is 0.0; it must be a positive number"),
         ({"reference_logps": [-0.5, -math.inf]}, "log-probability -inf"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +64,20 @@ CHAT = [
 
 
 def trainer(
-    folder: Path, model: Any, reference: Any, tokenizer: PreTrainedTokenizerFast, rows: list, peft: Any = None
+    folder: Path,
+    model: Any,
+    reference: Any,
+    tokenizer: PreTrainedTokenizerFast,
+    rows: list,
+    *,
+    peft: Any = None,
+    loss: str = "sigmoid",
 ) -> Any:
     """A DPOTrainer that takes three large steps on the rows if it is told to train."""
     config = trl.DPOConfig(
         output_dir=str(folder / "trl"),
         beta=BETA,
+        loss_type=[loss],
         per_device_train_batch_size=2,
         per_device_eval_batch_size=1,
         max_steps=3,
@@ -129,6 +139,25 @@ def test_rewards_of_chats_are_those_of_trl(
     assert_equal_to_trl(load_pair(*directories, beta=BETA, loading=CPU), CHAT, logged)
 
 
+def test_length_normalised_margins_are_the_logits_of_the_loss_that_trl_calls_sigmoid_norm(
+    tmp_path: Path, tiny_pair_dirs: tuple[Path, Path], tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    models = [AutoModelForCausalLM.from_pretrained(directory) for directory in tiny_pair_dirs]
+    logged = evaluations(trainer(tmp_path, *models, tiny_tokenizer, TEXT, loss="sigmoid_norm"), TEXT)
+    pair = load_pair(*tiny_pair_dirs, beta=BETA, length_normalised=True, loading=CPU)
+    for n, (row, theirs) in enumerate(zip(TEXT, logged, strict=True)):
+        chosen, rejected = score(pair, [example(row["prompt"], row[side]) for side in ("chosen", "rejected")])
+        # TRL logs the loss only, -log sigmoid(logit); its rewards are the summed ones whatever the loss
+        assert math.log1p(math.exp(-margin(chosen, rejected))) == pytest.approx(theirs[f"eval_{n}_loss"], abs=CLOSE), (
+            row
+        )
+        assert chosen.reward * len(chosen.rewards) == pytest.approx(theirs["eval_rewards/chosen"], abs=CLOSE), row
+    summed = list(
+        score(load_pair(*tiny_pair_dirs, beta=BETA, loading=CPU), [Example("x", "yes, by us"), Example("x", "z")])
+    )
+    assert abs(margin(*summed) - margin(*(replace(one, length_normalised=True) for one in summed))) > 1e-2  # it matters
+
+
 @pytest.mark.parametrize("reference", ["adapter off", "adapter ref"])
 def test_rewards_of_an_adapter_that_trl_trained_and_saved_are_those_of_trl(
     tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast, reference: str
@@ -139,7 +168,7 @@ def test_rewards_of_an_adapter_that_trl_trained_and_saved_are_those_of_trl(
     if reference == "adapter ref":  # an adapter that SFT trained: TRL keeps a copy of it as the reference
         model = randomise(get_peft_model(model, lora), seed=7, scale=0.1, only="lora_")
     peft = None if reference == "adapter ref" else lora
-    trained = trainer(tmp_path, model, None, tiny_tokenizer, TEXT, peft)
+    trained = trainer(tmp_path, model, None, tiny_tokenizer, TEXT, peft=peft)
     trained.train()
     logged = evaluations(trained, TEXT)
     trained.save_model(str(tmp_path / "saved"))

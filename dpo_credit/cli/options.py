@@ -42,6 +42,13 @@ class PairOptions:
         ),
     ] = None
     beta: Annotated[float, _option("--beta", help="The beta the policy was trained with.")] = 0.1
+    length_normalised: Annotated[
+        bool,
+        _flag(
+            *("--length-normalised", "--length-normalized"),
+            help="The policy was trained with length-normalised DPO: rewards are beta / T, T tokens in the answer.",
+        ),
+    ] = False
     device: Annotated[
         str,
         _option("--device", help="auto, cpu, cuda, cuda:N or mps; two with a comma: the policy's, the reference's."),
@@ -112,18 +119,26 @@ class PairOptions:
 
     def load_pair(self) -> ModelPair:
         """The two models."""
-        from dpo_credit.models import load_pair
-
-        return load_pair(self.policy, self.reference, beta=self.beta, loading=self.loading())
+        return self._loader()()
 
     def scorer(self, tokens_per_batch: int | None, cache: Path | None) -> Callable[[], Scorer]:
         """What loads the two models and scores with them, here or wherever it is sent."""
-        from dpo_credit.models import load_pair
         from dpo_credit.scoring import Scorer
 
-        pair = partial(load_pair, self.policy, self.reference, beta=self.beta, loading=self.loading())
-        conventions = self.conventions()
+        pair, conventions = self._loader(), self.conventions()
         return lambda: Scorer(pair(), conventions=conventions, tokens_per_batch=tokens_per_batch, cache=cache)
+
+    def _loader(self) -> Callable[[], ModelPair]:
+        from dpo_credit.models import load_pair
+
+        return partial(
+            load_pair,
+            self.policy,
+            self.reference,
+            beta=self.beta,
+            length_normalised=self.length_normalised,
+            loading=self.loading(),
+        )
 
     def loading(self) -> Loading:
         """How they are loaded."""

@@ -195,7 +195,10 @@ def _draw_bar(sheet: Sheet, answers: Sequence[Answer], name: str = "") -> None:
     beyond = (min(rewards) < -scale.limit, max(rewards) > scale.limit)
     font = sheet.fonts.properties(MIN_SIZE_PT)
     betas = ", ".join(f"{beta:g}" for beta in sorted({answer.credit.beta for answer in answers}))
-    unit = f"{name}{': ' if name else ''}reward = β · (log π − log π_ref), in nats × β; β = {betas}"
+    weight, tokens = ("β/T", ", T tokens") if answers[0].credit.length_normalised else ("β", "")
+    unit = (
+        f"{name}{': ' if name else ''}reward = {weight} · (log π − log π_ref), in nats × {weight}; β = {betas}{tokens}"
+    )
     room = sheet.inner - sheet.fonts.width(unit, sheet.small) - 2 * _BAR_ENDS_PT - 6
     beside = room > _BAR_MIN_PT
     right = sheet.inner - room - _BAR_ENDS_PT if beside else _BAR_ENDS_PT

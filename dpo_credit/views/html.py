@@ -153,10 +153,14 @@ def _source(credits: Sequence[Credit]) -> list[tuple[str, str]]:
     return [
         ("policy", listed([credit.source.policy for credit in credits])),
         ("reference", listed([credit.source.reference for credit in credits])),
-        ("beta", listed([f"{credit.beta:g}" for credit in credits])),
+        ("beta", listed([_beta(credit) for credit in credits])),
         ("end of sequence", listed([_ENDS.get(credit.tokens.end, credit.tokens.end) for credit in credits])),
         ("dtype", listed([credit.source.dtype for credit in credits])),
     ]
+
+
+def _beta(credit: Credit) -> str:
+    return f"{credit.beta:g}" + " / T, length-normalised: T is the answer's tokens" * credit.length_normalised
 
 
 def _entry(entry: Entry, shading: Shading, anchor: str, whole: bool) -> dict[str, Any]:
@@ -197,7 +201,7 @@ def _answer(
     rewards = credit.rewards
     data: dict[str, Any] = {
         "label": visible(label),
-        "beta": credit.beta,
+        "weight": credit.weight,
         "noise": scales["token"].noise,
         "limits": {unit: scales[unit].limit for unit in UNITS},
         "text": [visible(segment.text or segment.piece) for segment in segments],

@@ -175,7 +175,8 @@ def legend(scale: Scale, credit: Credit, look: Look) -> Text:
                 "  " if look.colours == "basic" else " ",
                 _style(position, 3 if abs(position) > 0.7 else 2, look, scale.palette),
             )
-    text.append(look.plain(f" {signed(scale.limit, look)}  reward, beta × nats"))
+    unit = "beta / T × nats, T tokens" if credit.length_normalised else "beta × nats"
+    text.append(look.plain(f" {signed(scale.limit, look)}  reward, {unit}"))
     if look.colours != "none":
         text.append("; underlined below 0")
     if scale.noise:
