@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from dpo_credit.batch import Counts, Engine, Job, Local, Sink, Stream, run
 from dpo_credit.cli.files import stdin
-from dpo_credit.cli.run import EMBEDDED_NOTE
+from dpo_credit.cli.run import notes_on_choice
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import CreditError
 from dpo_credit.formats import format_of
@@ -87,8 +87,7 @@ def _engine(
             "devices: --device cuda:0,cuda:1."
         )
     make = options.scorer(asked.budget, asked.cache)
-    if options.policy is None:
-        talk.notes([EMBEDDED_NOTE])
+    talk.notes(notes_on_choice(options))
     if asked.engine == "ray":
         from dpo_credit.ray_engine import Ray
 

@@ -13,6 +13,7 @@ from typing import Any, get_type_hints
 import typer
 
 from dpo_credit.credit import CreditError
+from dpo_credit.published import named
 
 
 def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -69,8 +70,18 @@ def from_config(context: typer.Context, path: Path | None) -> Path | None:
                 parameter.process_value(context, value)
             except typer.BadParameter as error:
                 raise CreditError(f"--config {path}: {key} is {value!r}: {error.message}") from error
-        context.default_map = {names[key]: value for key, value in values.items()}
+        context.default_map = {**(context.default_map or {}), **{names[key]: value for key, value in values.items()}}
     return path
+
+
+def from_published(context: typer.Context, name: str | None) -> str | None:
+    """Let a public pair set what neither a flag nor --config sets."""
+    if name is not None:
+        pair = named(name)
+        fields = ("policy", "reference", "beta", "length_normalised", "revision")
+        says = {field: value for field in fields if (value := getattr(pair, field)) is not None}
+        context.default_map = {**says, **(context.default_map or {})}
+    return name
 
 
 def _load_config(path: Path) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from dpo_credit.cli.flags import flag, from_config, option
+from dpo_credit.cli.flags import flag, from_config, from_published, option
 from dpo_credit.credit import CreditError
+from dpo_credit.published import published
 
 if TYPE_CHECKING:
     from dpo_credit.checkpoints import Loading
@@ -25,6 +26,17 @@ _option, _flag = partial(option, panel="Models"), partial(flag, panel="Models")
 class PairOptions:
     """Which models score, how they are loaded, and how text becomes tokens."""
 
+    pair: Annotated[
+        str | None,
+        _option(
+            "--pair",
+            help="A public pair, with its beta and loss; dpo-credit pairs lists them. Flags win.",
+            show_default="embedded",
+            callback=from_published,
+            is_eager=True,
+            autocompletion=lambda: [pair.name for pair in published()],
+        ),
+    ] = None
     policy: Annotated[
         str | None,
         _option(
@@ -45,7 +57,7 @@ class PairOptions:
     length_normalised: Annotated[
         bool,
         _flag(
-            *("--length-normalised", "--length-normalized"),
+            *("--length-normalised/--no-length-normalised", "--length-normalized/--no-length-normalized"),
             help="The policy was trained with length-normalised DPO: rewards are beta / T, T tokens in the answer.",
         ),
     ] = False

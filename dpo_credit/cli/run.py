@@ -6,9 +6,10 @@ from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.present import Scored
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import Example
+from dpo_credit.published import named
 from dpo_credit.records import Row
 
-EMBEDDED_NOTE = (
+_EMBEDDED = (
     "scored with the embedded pair, which knows its own small world only; name yours with --policy and --reference"
 )
 
@@ -19,14 +20,25 @@ def score_row(row: Row, options: PairOptions, *, quiet: bool, top_k: int = 0, co
     with talk.working("Loading the models"):
         pair = options.load_pair()
     talk.notes(pair.notes)
-    if options.policy is None:
-        talk.notes([EMBEDDED_NOTE])
+    talk.notes(notes_on_choice(options))
     with talk.working("Scoring"):
         from dpo_credit.scoring import score
 
         credits = tuple(score(pair, row.examples, conventions=options.conventions(), top_k=top_k))
     talk.notes(note for credit in credits for note in credit.tokens.notes)
     return Scored(row.id, credits, row.labels, prompt_text(row.examples[0]), compare)
+
+
+def notes_on_choice(options: PairOptions) -> list[str]:
+    """What to know of models that nobody named one by one."""
+    if options.policy is None:
+        return [_EMBEDDED]
+    if options.pair is None or (pair := named(options.pair)).policy is None:
+        return []
+    return [
+        f"{pair.name} was trained with beta {pair.beta:g}, according to {pair.source}",
+        f"{pair.name}: {pair.note}",
+    ][: 1 + bool(pair.note)]
 
 
 def prompt_text(example: Example) -> str:
