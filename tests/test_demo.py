@@ -9,9 +9,9 @@ import pytest
 
 from dpo_credit.demo.corpus import PLAIN_SHARE, WRONG_SHARE, draw_pairs, sft_rows
 from dpo_credit.demo.errors import Edit, parse_value, wrong_value
-from dpo_credit.demo.grading import Graded, errors_of, sum_over, word_spans
 from dpo_credit.demo.wording import load
 from dpo_credit.demo.world import BUCKETS, bucket, draw_posts, summarise, topics
+from dpo_credit.evaluate.grading import Graded, errors_of, sum_over, word_spans
 
 DEMO = Path(__file__).parent.parent / "dpo_credit" / "demo"
 
@@ -159,7 +159,7 @@ def test_words_own_the_tokens_that_end_in_them():
     words = word_spans(text)
     assert words == [(1, 2), (3, 5), (6, 9)]
     assert sum_over(words, tokens, [1, 2, 4, 8, 16, 32]).tolist() == [1, 2, 4 + 8 + 16]
-    assert errors_of(words, [Edit("me", "24", "27", 6, 8)]).tolist() == [-1, -1, 0]
+    assert errors_of(words, [Edit("me", "24", "27", 6, 8).wrong_characters]).tolist() == [-1, -1, 0]
 
 
 def test_both_errors_must_be_among_the_lowest_three_words():

@@ -13,20 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from dpo_credit import Credit, Example, load_pair, score
+from dpo_credit.evaluate.grading import Graded, auroc, errors_of, sum_over, word_spans
+from dpo_credit.evaluate.statistics import interval, mcnemar_p, resamples, sign_flip_p
 
 from .corpus import draw_pairs
 from .errors import Pair
-from .grading import (
-    Graded,
-    auroc,
-    errors_of,
-    interval,
-    mcnemar_p,
-    resamples,
-    sign_flip_p,
-    sum_over,
-    word_spans,
-)
 from .wording import Split
 
 HERE = Path(__file__).parent
@@ -80,7 +71,7 @@ def grade(scored: Sequence[Scored], unit: str, values: Callable[[Credit], Sequen
             sums = np.array([_over(span, tokens, values(credit)) for span in units])
         else:
             sums = sum_over(units, tokens, values(credit))
-        graded.append(Graded(sums, errors_of(units, one.pair.edits)))
+        graded.append(Graded(sums, errors_of(units, [edit.wrong_characters for edit in one.pair.edits])))
     return graded
 
 

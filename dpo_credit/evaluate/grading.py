@@ -1,8 +1,9 @@
-"""How well a score of the pieces of answers finds the wrong ones: AUROC, lowest words, and tests paired by answer.
+"""How well a score of the pieces of answers finds the wrong ones: units, which of them are wrong, and hits.
 
-A score is high where something looks wrong: -reward, or a baseline's surprise, -log p. AUROC and exact tests need
-scikit-learn (the `train` extra).
+A score is high where something looks wrong: -reward, or a baseline's surprise, -log p.
 """
+
+from __future__ import annotations
 
 import re
 from collections.abc import Sequence
@@ -10,23 +11,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .errors import Edit
-
 Spans = Sequence[tuple[int, int]]
-RESAMPLES = 1000
-PERMUTATIONS = 10_000
 
 
 @dataclass(frozen=True)
 class Graded:
     """One wrong answer cut into units: words, tokens or the spans of its values.
 
-    `scores` (U,) is high where a unit looks wrong; `errors` (U,) names the edit whose wrong characters the unit
-    holds, -1 for a right one.
+    `scores` (U,) is high where a unit looks wrong; `errors` (U,) names the error whose wrong characters the unit
+    holds, -1 for a right one. A unit that holds two errors names the later; ties in the scores go to the earlier unit.
     """
 
     scores: np.ndarray
     errors: np.ndarray
+
+    @property
+    def wrong(self) -> np.ndarray:
+        """(U,) whether a unit holds an error."""
+        return self.errors >= 0
+
+    @property
+    def names(self) -> list[int]:
+        """The errors that units hold, in the order of the text."""
+        return list(dict.fromkeys(self.errors[self.wrong].tolist()))
 
     @property
     def lowest_is_wrong(self) -> bool:
@@ -36,8 +43,11 @@ class Graded:
     @property
     def all_in_lowest_three(self) -> bool:
         """Whether each error has a unit among the three most suspicious."""
-        found = set(self.errors[np.argsort(-self.scores, kind="stable")[:3]]) - {-1}
-        return found == set(self.errors) - {-1}
+        return self.found(3) == set(self.names)
+
+    def found(self, count: int) -> set[int]:
+        """The errors that have a unit among the `count` most suspicious."""
+        return set(self.errors[np.argsort(-self.scores, kind="stable")[:count]].tolist()) - {-1}
 
     @property
     def auroc(self) -> float:
@@ -73,11 +83,10 @@ def sum_over(units: Spans, token_spans: Spans, values: Sequence[float]) -> np.nd
     return sums
 
 
-def errors_of(units: Spans, edits: Sequence[Edit]) -> np.ndarray:
-    """(U,) index of the edit whose wrong characters a unit holds, -1 where it holds none."""
+def errors_of(units: Spans, wrong: Spans) -> np.ndarray:
+    """(U,) index of the error whose wrong characters [start, end) a unit holds, -1 where it holds none."""
     found = np.full(len(units), -1)
-    for index, edit in enumerate(edits):
-        low, high = edit.wrong_characters
+    for index, (low, high) in enumerate(wrong):
         for unit, (start, end) in enumerate(units):
             if start < high and low < end:
                 found[unit] = index
@@ -88,33 +97,7 @@ def auroc(graded: Sequence[Graded], counts: np.ndarray | None = None) -> float:
     """AUROC over the pooled units, each answer counted `counts` (N,) times."""
     from sklearn.metrics import roc_auc_score
 
-    labels = np.concatenate([one.errors >= 0 for one in graded])
+    labels = np.concatenate([one.wrong for one in graded])
     scores = np.concatenate([one.scores for one in graded])
     weights = None if counts is None else np.repeat(counts, [len(one.scores) for one in graded])
     return float(roc_auc_score(labels, scores, sample_weight=weights))
-
-
-def resamples(count: int, rng: np.random.Generator, times: int = RESAMPLES) -> np.ndarray:
-    """(times, count) how often each answer is drawn in each bootstrap resample."""
-    return rng.multinomial(count, np.full(count, 1 / count), size=times)
-
-
-def interval(values: np.ndarray) -> tuple[float, float]:
-    """The 95 % percentile interval of bootstrap values."""
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def sign_flip_p(differences: np.ndarray, rng: np.random.Generator) -> float:
-    """Two-sided p of a paired permutation test that the mean of (N,) per-answer differences is zero."""
-    flips = rng.choice([-1.0, 1.0], size=(PERMUTATIONS, len(differences)))
-    extreme = np.abs(flips @ differences) >= abs(differences.sum()) - 1e-12
-    return float((1 + extreme.sum()) / (1 + PERMUTATIONS))
-
-
-def mcnemar_p(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Two-sided exact p that (N,) two yes/no results on the same answers are equally often yes (McNemar)."""
-    from scipy.stats import binomtest
-
-    better, worse = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
-    return float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
