@@ -5,35 +5,23 @@ The page is whole without JavaScript; page.js redraws the cells from each entry'
 
 from __future__ import annotations
 
-import hashlib
-import unicodedata
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import mode
 from typing import Any, get_args
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from dpo_credit.align import Diff, diff
 from dpo_credit.credit import Credit, CreditError
-from dpo_credit.views.html_cells import STEPS, Span, cell_groups, cut_at_edits
+from dpo_credit.views.html_cells import Span, cell_groups, cut_at_edits
 from dpo_credit.views.html_chart import chart
-from dpo_credit.views.html_text import minus, signed, spoken, trimmed, visible
-from dpo_credit.views.scale import Palette, Scale, Shading, Unit, shade
+from dpo_credit.views.html_frame import block_hash, direction, environment, shades, source, verbatim
+from dpo_credit.views.html_text import visible
+from dpo_credit.views.scale import Scale, Shading, Unit
 
-_PACKAGE = Path(__file__).parents[1]
-_FOLDERS = (_PACKAGE / "templates", _PACKAGE.parent / "templates")  # in a wheel; in a source tree
 UNITS: tuple[Unit, ...] = get_args(Unit)
 _WHOLE = 20  # up to so many entries are whole without JavaScript; beyond, cells and tables of tokens need it
-_ENDS = {
-    "appended": "end token appended",
-    "template": "closed by the chat template",
-    "in-text": "end token in the text",
-    "none": "no end token",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +42,8 @@ def render(entries: Sequence[Entry], shading: Shading = Shading(), title: str = 
     """
     if not entries or not all(entry.credits for entry in entries):
         raise CreditError("No answers to show. Give at least one scored answer.")
-    source = _source([credit for entry in entries for credit in entry.credits])
-    return page("page.html", entries, {"many": len(entries) > 1, "source": source}, title=title, shading=shading)
+    about = source([credit for entry in entries for credit in entry.credits])
+    return page("page.html", entries, {"many": len(entries) > 1, "source": about}, title=title, shading=shading)
 
 
 def page(
@@ -71,12 +59,12 @@ def page(
 
     Of those, `many` says whether the entries stand in an index, and `source` what they rest on.
     """
-    environment = _environment()
+    templates = environment()
     whole = len(entries) <= _WHOLE
     views = [_entry(entry, shading, f"e{n}" if figures["many"] else "", whole) for n, entry in enumerate(entries, 1)]
-    style = Markup("".join(_verbatim(environment, name) for name in styles) + _shades(shading.palette))
-    script = Markup(_verbatim(environment, "page.js"))
-    return environment.get_template(template).render(
+    style = Markup("".join(verbatim(templates, name) for name in styles) + shades(shading.palette))
+    script = Markup(verbatim(templates, "page.js"))
+    return templates.get_template(template).render(
         title=visible(title),
         entries=views,
         decimals=mode(view["decimals"] for view in views) if views else 2,
@@ -84,8 +72,8 @@ def page(
         units=UNITS,
         style=style,
         script=script,
-        style_hash=_hash(style),
-        script_hash=_hash(script),
+        style_hash=block_hash(style),
+        script_hash=block_hash(script),
         **figures,
     )
 
@@ -99,68 +87,7 @@ def fragment(credit: Credit) -> str:
         below = segment.reward < 0 and scale.strength(segment.reward) > 0
         segment = segment._replace(text=visible(segment.text), piece=visible(segment.piece))
         cells.append({"segment": segment, "background": f"rgb{background}", "text": f"rgb{text}", "below": below})
-    return _environment().get_template("credit.html").render(credit=credit, cells=cells, scale=scale)
-
-
-def _environment() -> Environment:
-    # autoescape for every name: Jinja's select_autoescape goes by the file's extension
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDERS),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(signed=signed, minus=minus, spoken=spoken, trimmed=trimmed, visible=visible)
-    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
-    return environment
-
-
-def _verbatim(environment: Environment, name: str) -> str:
-    """A file of the templates as it is: CSS and JavaScript have braces of their own."""
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
-
-
-def _hash(text: str) -> str:
-    """What the page's Content-Security-Policy knows an inline block by."""
-    return "sha256-" + b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _shades(palette: Palette) -> str:
-    """A class for each shade; what is clearly below zero is underlined, and the strongest are bold."""
-    rules = []
-    stops = []
-    for step in range(STEPS):
-        position = 2 * step / (STEPS - 1) - 1
-        (light, on_light), (dark, on_dark) = shade(position, "light", palette), shade(position, "dark", palette)
-        rule = f"background:light-dark(rgb{light},rgb{dark});color:light-dark(rgb{on_light},rgb{on_dark})"
-        rule += ";text-decoration-line:underline" if position < -0.12 else ""
-        rule += ";font-weight:650" if abs(position) >= 0.75 else ""
-        rules.append(f".s{step}{{{rule}}}")
-        stops.append(f"light-dark(rgb{light},rgb{dark})")
-    # the shades run straight from each end to the middle, so a gradient through these three shows them all
-    ends = ",".join((stops[0], stops[STEPS // 2], stops[-1]))
-    return "\n".join((*rules, f".bar{{background:linear-gradient(to right,{ends})}}")) + "\n"
-
-
-def _source(credits: Sequence[Credit]) -> list[tuple[str, str]]:
-    """What all rewards on the page rest on; values that differ between answers are listed."""
-
-    def listed(values: list[str]) -> str:
-        return visible(", ".join(dict.fromkeys(values)))
-
-    return [
-        ("policy", listed([credit.source.policy for credit in credits])),
-        ("reference", listed([credit.source.reference for credit in credits])),
-        ("beta", listed([_beta(credit) for credit in credits])),
-        ("end of sequence", listed([_ENDS.get(credit.tokens.end, credit.tokens.end) for credit in credits])),
-        ("dtype", listed([credit.source.dtype for credit in credits])),
-    ]
-
-
-def _beta(credit: Credit) -> str:
-    return f"{credit.beta:g}" + " / T, length-normalised: T is the answer's tokens" * credit.length_normalised
+    return environment().get_template("credit.html").render(credit=credit, cells=cells, scale=scale)
 
 
 def _entry(entry: Entry, shading: Shading, anchor: str, whole: bool) -> dict[str, Any]:
@@ -225,17 +152,11 @@ def _answer(
         "segments": segments if static else (),
         "groups": cell_groups(segments, bounds[static], edits, static, scales[static]) if static else (),
         "parts": cut_at_edits(segments, (0, len(segments)), edits),
-        "direction": _direction(credit.tokens.answer),
+        "direction": direction(credit.tokens.answer),
         "scale": scales[static or "token"],
         "rose": [reward for reward in rewards if reward > 0],
         "fell": [reward for reward in rewards if reward < 0],
     }
-
-
-def _direction(text: str) -> str:
-    """Where the text's first letter with a direction would have it run."""
-    strong = next((kind for kind in map(unicodedata.bidirectional, text) if kind in ("L", "R", "AL")), "L")
-    return "ltr" if strong == "L" else "rtl"
 
 
 def _gist(answers: list[dict[str, Any]], aligned: Diff | None) -> list[tuple[str, str]]:
