@@ -78,14 +78,14 @@ def score_tokens(
         CreditError: a token lies outside the model's vocabulary.
     """
     scored: list[Scored | None] = [None] * len(batch)
-    for picked in _passes(batch, budget or BATCH_TOKENS):
+    for picked in passes(batch, budget or BATCH_TOKENS):
         for index, result in zip(picked, _forward(model, [batch[i] for i in picked], device, top_k), strict=True):
             scored[index] = result
     return [result for result in scored if result is not None]
 
 
-def _passes(batch: Sequence[Tokens], budget: int) -> Iterator[list[int]]:
-    """Indices of the answers that share a forward pass, longest first."""
+def passes(batch: Sequence[Tokens], budget: int) -> Iterator[list[int]]:
+    """Indices of the answers that share a forward pass of `budget` padded tokens, longest first."""
     lengths = [len(tokens.prompt_ids) + len(tokens.answer_ids) for tokens in batch]
     current: list[int] = []
     for index in sorted(range(len(batch)), key=lambda i: (-lengths[i], i)):
@@ -97,8 +97,8 @@ def _passes(batch: Sequence[Tokens], budget: int) -> Iterator[list[int]]:
         yield current
 
 
-@torch.no_grad()
-def _forward(model: LanguageModel, batch: Sequence[Tokens], device: torch.device, top_k: int) -> list[Scored]:
+def inputs(batch: Sequence[Tokens]) -> tuple[Tensor, Tensor, Tensor]:
+    """Answers after their prompts as what a `LanguageModel` takes: ids, mask and rows, each (B, L)."""
     # ids     p0 p1 p2 a0 a1 a2        the prompt, the answer (and padding)
     # rows     .  .  x  x  x  .        row t predicts ids[t + 1]: one before the first answer token onwards
     starts = torch.tensor([len(tokens.prompt_ids) for tokens in batch])[:, None]
@@ -108,6 +108,12 @@ def _forward(model: LanguageModel, batch: Sequence[Tokens], device: torch.device
     rows = (starts - 1 <= positions) & (positions < ends - 1)
     ids = torch.zeros(mask.shape, dtype=torch.long)
     ids[mask] = torch.tensor([i for tokens in batch for i in (*tokens.prompt_ids, *tokens.answer_ids)])
+    return ids, mask, rows
+
+
+@torch.no_grad()
+def _forward(model: LanguageModel, batch: Sequence[Tokens], device: torch.device, top_k: int) -> list[Scored]:
+    ids, mask, rows = inputs(batch)
     logits = model(ids.to(device), mask.to(device), rows.to(device))
     labels = torch.tensor([token_id for tokens in batch for token_id in tokens.answer_ids], device=logits.device)
     picked, top = [], []

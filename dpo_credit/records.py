@@ -141,7 +141,7 @@ def parse_row(
     row_id = str(row_id)
     try:
         prompt, used = prompt_of(row, prompt_key)
-        kind, keys = _answer_keys(row, answer_key)
+        kind, keys = answer_keys(row, answer_key)
         values = row[keys[0]] if kind == "list" else [row[key] for key in keys]
         if not isinstance(values, list) or not values:
             raise CreditError(f"{keys[0]} is a {_type(values)}; it must be a list with at least one answer.")
@@ -203,7 +203,12 @@ def prompt_of(row: dict[str, Any], prompt_key: str | None = None) -> tuple[Promp
     return prompt, (("info",) if info is not row else tuple(fields))
 
 
-def _answer_keys(row: dict[str, Any], answer_key: str | None) -> tuple[Kind, list[str]]:
+def answer_keys(row: dict[str, Any], answer_key: str | None = None) -> tuple[Kind, list[str]]:
+    """What kind of row it is, and the fields that hold its answers.
+
+    Raises:
+        CreditError: there is none, or it is not clear which.
+    """
     if answer_key is not None:
         if answer_key not in row:
             raise CreditError(f"no field {answer_key!r} (--answer-key); the row has {_listed(row)}.")

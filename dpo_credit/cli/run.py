@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.present import Scored
 from dpo_credit.cli.talk import Talk
@@ -9,18 +11,27 @@ from dpo_credit.credit import Example
 from dpo_credit.published import named
 from dpo_credit.records import Row
 
+if TYPE_CHECKING:
+    from dpo_credit.models import ModelPair
+
 _EMBEDDED = (
     "scored with the embedded pair, which knows its own small world only; name yours with --policy and --reference"
 )
 
 
-def score_row(row: Row, options: PairOptions, *, quiet: bool, top_k: int = 0, compare: bool = False) -> Scored:
-    """A row's answers, scored; notes and progress go to stderr."""
-    talk = Talk(quiet)
+def load(options: PairOptions, talk: Talk) -> ModelPair:
+    """The pair, with what there is to say about it."""
     with talk.working("Loading the models"):
         pair = options.load_pair()
     talk.notes(pair.notes)
     talk.notes(notes_on_choice(options))
+    return pair
+
+
+def score_row(row: Row, options: PairOptions, *, quiet: bool, top_k: int = 0, compare: bool = False) -> Scored:
+    """A row's answers, scored; notes and progress go to stderr."""
+    talk = Talk(quiet)
+    pair = load(options, talk)
     with talk.working("Scoring"):
         from dpo_credit.scoring import score
 

@@ -1,0 +1,52 @@
+"""Generated posts with labelled wrong summaries, as rows for `dpo-credit localise`.
+
+python -m dpo_credit.demo.rows --posts 500 > held_out.jsonl
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from .corpus import draw_pairs
+from .errors import Edit, Pair
+from .evaluate import POSTS, SEEDS
+
+
+def labelled_row(pair: Pair, row_id: str) -> dict[str, Any]:
+    """A pair as a row: `labels` mark only the characters that differ, which is what counts as wrong."""
+    return {
+        "id": row_id,
+        "prompt": pair.post.prompt,
+        "chosen": pair.chosen.text,
+        "rejected": pair.rejected.text,
+        "labels": [_label(pair, edit) for edit in pair.edits],
+    }
+
+
+def _label(pair: Pair, edit: Edit) -> dict[str, Any]:
+    start, end = edit.wrong_characters
+    kind = pair.post.fact(edit.slot).type
+    return {
+        "start": start,
+        "end": end,
+        "text": pair.rejected.text[start:end],
+        "kind": "decision" if "/" in kind else kind,
+        "original": edit.right,  # the whole value; the label marks the characters of it that differ
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print rows, one a line; the default ones are those that the model card's results are measured on."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--posts", type=int, default=POSTS)
+    parser.add_argument("--split", choices=["held_out", "validation"], default="held_out")
+    parser.add_argument("--seed", type=int, default=None, help="default: the split's own")
+    options = parser.parse_args(arguments)
+    seed = SEEDS[options.split] if options.seed is None else options.seed
+    for n, pair in enumerate(draw_pairs(seed, options.posts, options.split), 1):
+        print(json.dumps(labelled_row(pair, f"{options.split}:{n}"), ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()
