@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from dpo_credit.credit import Example
 from dpo_credit.evaluate.labels import Case, Error
 from dpo_credit.evaluate.localise import Options, measure
-from dpo_credit.evaluate.report import Report
+from dpo_credit.evaluate.localised import Report
 from dpo_credit.evaluate.scores import Beyond
 from dpo_credit.evaluate.statistics import Ranking
 

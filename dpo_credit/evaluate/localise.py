@@ -14,9 +14,9 @@ from dpo_credit.credit import Credit, CreditError
 from dpo_credit.encode import Conventions
 from dpo_credit.evaluate.breakdown import groups
 from dpo_credit.evaluate.labels import Case
+from dpo_credit.evaluate.localised import Answer, Report, Unit
 from dpo_credit.evaluate.measures import Measured, compare, sentence
 from dpo_credit.evaluate.preference import preference
-from dpo_credit.evaluate.localised import Answer, Report, Unit
 from dpo_credit.evaluate.scores import ALIGNED, REWARD, SURE, UNSURE, Beyond, Units, token_values, units_of
 from dpo_credit.evaluate.statistics import RESAMPLES, resamples
 from dpo_credit.models import Model, ModelPair
