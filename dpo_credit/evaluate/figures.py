@@ -16,12 +16,13 @@ Side = Literal["chosen", "rejected", "answer"]
 
 @dataclass(frozen=True, slots=True)
 class SourceFigures:
-    """A pair of models that scored `rows` of the rows, with beta and dtype."""
+    """A pair of models that scored `rows` of the rows, with beta (over an answer's length, if normalised) and dtype."""
 
     policy: str
     reference: str
     beta: float
     dtype: str
+    length_normalised: bool
     rows: int
 
 

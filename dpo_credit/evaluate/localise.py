@@ -104,6 +104,7 @@ def measure(
         policy=wrong[0].source.policy,
         reference=wrong[0].source.reference,
         beta=wrong[0].beta,
+        length_normalised=wrong[0].length_normalised,
         dtype=wrong[0].source.dtype,
         unit=options.unit,
         top_k=options.top_k,

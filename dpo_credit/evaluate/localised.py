@@ -113,6 +113,7 @@ class Report:
     policy: str
     reference: str
     beta: float
+    length_normalised: bool
     dtype: str
     unit: Unit
     top_k: int

@@ -140,7 +140,7 @@ class _DataSet:
     def __init__(self, shown: int) -> None:
         self._files: dict[str, None] = {}
         self._rows = self._answers = self._tokens = self._right = 0
-        self._sources: Counter[tuple[str, str, float, str]] = Counter()
+        self._sources: Counter[tuple[str, str, float, str, bool]] = Counter()
         self._sides: dict[Side, _Side] = {}
         self._class_tokens = np.zeros(len(CLASSES), dtype=np.int64)
         self._margins, self._sample = RatioSums(1 + len(CLASSES)), Reservoir(_SAMPLE, 1)
@@ -160,7 +160,7 @@ class _DataSet:
         self._tokens += sum(length for length, _ in lengths)
         for answer in scored:
             self._class_tokens += np.bincount(answer.classes, minlength=len(CLASSES))
-        for source in {(c.source.policy, c.source.reference, c.beta, c.source.dtype) for c in row.credits}:
+        for source in _sources(row.credits):
             self._sources[source] += 1
         if preference:
             self._add_pair(scored, self._margin(row), place)
@@ -232,6 +232,10 @@ class _DataSet:
             for n, name in enumerate(CLASSES)
             if self._class_tokens[n]
         ]
+
+
+def _sources(credits: Sequence[Credit]) -> set[tuple[str, str, float, str, bool]]:
+    return {(c.source.policy, c.source.reference, c.beta, c.source.dtype, c.length_normalised) for c in credits}
 
 
 def histogram(values: Floats) -> Histogram:

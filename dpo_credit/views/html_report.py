@@ -13,7 +13,7 @@ from dpo_credit.saved import SavedRow
 from dpo_credit.views.html import Entry, page
 from dpo_credit.views.html_chart import ticks
 from dpo_credit.views.html_text import visible
-from dpo_credit.views.terminal_report import decimals_of, place_name, words_said
+from dpo_credit.views.terminal_report import beta_of, decimals_of, place_name, words_said
 
 _CONTEXT = 42  # characters shown before and after a word
 _ROOM = 0.06  # of a chart's height, above and below what it shows
@@ -92,7 +92,7 @@ def _source(report: Report) -> list[tuple[str, str]]:
     found = [
         (
             "scored by" + f" ({source.rows:,} rows)" * several,
-            visible(f"{source.policy} against {source.reference}, beta {source.beta:g}, {source.dtype}"),
+            visible(f"{source.policy} against {source.reference}, {beta_of(source)}, {source.dtype}"),
         )
         for source in report.sources
     ]

@@ -9,7 +9,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from dpo_credit.evaluate.figures import PairFigures, Report, RowFigures
+from dpo_credit.evaluate.figures import PairFigures, Report, RowFigures, SourceFigures
 from dpo_credit.evaluate.intervals import Mean
 from dpo_credit.evaluate.words import Place, Word, WordFigures
 from dpo_credit.views.scale import Scale
@@ -34,6 +34,11 @@ def render(report: Report, look: Look) -> RenderableType:
     return Group(*parts[:-1])
 
 
+def beta_of(source: SourceFigures) -> str:
+    """What a nat is multiplied with."""
+    return f"beta {source.beta:g}" + " / T (length-normalised)" * source.length_normalised
+
+
 def decimals_of(means: Iterable[Mean | None]) -> int:
     """Decimals that give the largest of some means three significant digits."""
     return Scale(max((abs(one.mean) for one in means if one is not None), default=0.0)).decimals
@@ -54,7 +59,7 @@ def _head(report: Report, look: Look) -> Text:
     what = f"{report.rows:,} rows, {report.answers:,} answers, {report.tokens:,} tokens"
     text = Text.assemble((files, "bold"), f": {what}")
     for source in report.sources:
-        models = f"\n{source.policy} against {source.reference}, beta {source.beta:g}, {source.dtype}"
+        models = f"\n{source.policy} against {source.reference}, {beta_of(source)}, {source.dtype}"
         text.append(visible(models, look) + (f": {source.rows:,} rows" if len(report.sources) > 1 else ""), "dim")
     text.append("\nintervals hold with 95 % confidence, between rows", "dim")
     return text
