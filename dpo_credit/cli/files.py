@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -48,20 +50,31 @@ def write(name: str, content: str | bytes) -> None:
     Raises:
         CreditError: it cannot be written; nothing is left behind.
     """
-    data = content.encode() if isinstance(content, str) else content
+    with writing(name) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def writing(name: str) -> Iterator[BinaryIO]:
+    """A file to write to piece by piece, or stdout for `-`; what was there stays until the new file is whole.
+
+    Raises:
+        CreditError: it cannot be written; nothing is left behind, as after any other error.
+    """
     if name == "-":
-        sys.stdout.buffer.write(data)
+        yield sys.stdout.buffer
         sys.stdout.flush()
         return
     target = Path(name)
     try:
         if target.exists() and not target.is_file():  # a device or a named pipe has no half-written state
-            target.write_bytes(data)
+            with target.open("wb") as file:
+                yield file
             return
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                yield file
             os.chmod(temporary, 0o666 & ~_umask())
             os.replace(temporary, target)
         except BaseException:

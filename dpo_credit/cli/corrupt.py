@@ -1,0 +1,42 @@
+"""`dpo-credit corrupt`: right answers made wrong, with the wrong spans labelled, as JSONL."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+EXAMPLE = "Example: dpo-credit corrupt examples/summaries.jsonl --errors 1-2 --seed 0"
+
+
+def corrupt(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="JSONL (also .gz, .zst) or Parquet; - is stdin.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="The JSONL file to write; - is stdout.")] = "-",
+    errors: Annotated[str, typer.Option("--errors", help="How many wrong spans an answer gets: 2, or 1-2.")] = "1-2",
+    kinds: Annotated[
+        str, typer.Option("--kinds", help="Which kinds of error, with commas between them.")
+    ] = "number,entity,negation,relation,role",
+    seed: Annotated[int, typer.Option("--seed", help="Another seed makes other errors; the same one, the same.")] = 0,
+    prompt_key: Annotated[str | None, typer.Option("--prompt-key", help="The field that holds the prompt.")] = None,
+    answer_key: Annotated[str | None, typer.Option("--answer-key", help="The field that holds the answer.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes on stderr.", show_default=False)] = False,
+) -> None:
+    """Make right answers minimally wrong: rows with prompt, chosen, rejected, and labels that say which characters are.
+
+    A row's chosen answer is the right one, or its only answer. An answer that offers too little to change is left out
+    and counted. English only; how often the errors are wrong and fluent has been read and counted: see the README.
+    """
+    from dpo_credit.cli.files import check_writable, stdin, writing
+    from dpo_credit.cli.talk import Talk
+    from dpo_credit.evaluate.corrupt import Tally, corrupted_rows, plan, summary
+    from dpo_credit.output import json_line
+    from dpo_credit.sources import expand, read
+
+    talk, tally, wanted = Talk(quiet), Tally(), plan(errors, kinds, seed)
+    check_writable(output)
+    records = read(expand([file]), stdin() if file == "-" else None)
+    rows = (record.row(prompt_key, answer_key) for record in records)
+    with talk.working("making errors"), writing(output) as out:
+        for fields in corrupted_rows(rows, wanted, tally):
+            out.write(json_line(fields).encode() + b"\n")
+    talk.notes(summary(tally))
