@@ -115,6 +115,29 @@ def find(name: str | Path, role: Literal["policy", "reference"], loading: Loadin
     )
 
 
+def find_pair(
+    policy: str | Path | None, reference: str | Path | None, loading: Loading
+) -> tuple[Checkpoint, Checkpoint | None]:
+    """The policy and its reference; the embedded pair where neither is named, None for an adapter's own base.
+
+    Raises:
+        CreditError: one of them is not named and has to be, or cannot be found.
+    """
+    if policy is None and reference is None:
+        policy, reference = EMBEDDED / "policy", EMBEDDED / "reference"
+    if policy is None:
+        raise CreditError(f"reference {reference} without a policy. Name the DPO-trained model with --policy.")
+    chosen = find(policy, "policy", loading)
+    if reference is not None:
+        return chosen, find(reference, "reference", loading)
+    if chosen.adapter is None:
+        raise CreditError(
+            f"policy {policy} is a whole model, so its reference is another: name the SFT model it was trained from "
+            "with --reference. (Only an adapter brings its own reference: its base.)"
+        )
+    return chosen, None
+
+
 def _locate(name: str, role: str, revision: str | None) -> Place:
     path = Path(name).expanduser()
     if path.is_dir():

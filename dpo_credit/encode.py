@@ -84,7 +84,7 @@ def _encode(tokenizer: PreTrainedTokenizerBase, example: Example, conventions: C
         raise CreditError(
             f"{example.id}: the text holds {half[0]!r}, half of a surrogate pair, which no tokenizer takes. Remove it."
         )
-    ids, spans = _tokenise(tokenizer, rendered)
+    ids, spans = tokenise(tokenizer, rendered)
     notes = list(rendered.notes)
     cut = next((t for t, (start, end) in enumerate(spans) if start < end and end > rendered.cut), len(ids))
     if cut < len(ids) and spans[cut][0] < rendered.cut:
@@ -116,8 +116,12 @@ def _encode(tokenizer: PreTrainedTokenizerBase, example: Example, conventions: C
     return tokens
 
 
-def _tokenise(tokenizer: PreTrainedTokenizerBase, rendered: Rendered) -> tuple[list[int], list[tuple[int, int]]]:
-    """Ids and the [start, end) characters of each in the text: no gaps, and ends never decrease."""
+def tokenise(tokenizer: PreTrainedTokenizerBase, rendered: Rendered) -> tuple[list[int], list[tuple[int, int]]]:
+    """Ids and the [start, end) characters of each in the text: no gaps, and ends never decrease.
+
+    Raises:
+        CreditError: the tokenizer cannot say which characters its tokens cover.
+    """
     if not tokenizer.is_fast:
         raise CreditError(
             f"the tokenizer {type(tokenizer).__name__} cannot say which characters its tokens cover. "

@@ -20,13 +20,12 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from dpo_credit.checkpoints import (
-    EMBEDDED,
     Checkpoint,
     Loading,
     Place,
     cannot_load,
     compare_tokenizers,
-    find,
+    find_pair,
     load_config,
     load_tokenizer,
     max_length,
@@ -56,6 +55,7 @@ class Model:
     module: nn.Module | None = field(default=None, repr=False)
     inactive: tuple[str, ...] = ()
     shared: SharedPrompts | None = field(default=None, repr=False)
+    weights: str | None = None
 
     def score(self, batch: Sequence[Tokens], prepared: Sequence[Pack], budget: int, top_k: int = 0) -> list[Scored]:
         """Log-probabilities of every answer of a batch, in its order.
@@ -127,29 +127,19 @@ def load_pair(
     Raises:
         CreditError: a model cannot be loaded safely, or the two tokenizers differ.
     """
-    if policy is None and reference is None:
-        policy, reference = EMBEDDED / "policy", EMBEDDED / "reference"
-    if policy is None:
-        raise CreditError(f"reference {reference} without a policy. Name the DPO-trained model with --policy.")
-    devices = _devices(loading.device)
-    chosen = find(policy, "policy", loading)
-    if reference is None and chosen.adapter is None:
-        raise CreditError(
-            f"policy {policy} is a whole model, so its reference is another: name the SFT model it was trained from "
-            "with --reference. (Only an adapter brings its own reference: its base.)"
-        )
+    each = devices(loading.device)
+    chosen, base = find_pair(policy, reference, loading)
     tokenizer = load_tokenizer(chosen, loading)
-    if reference is None:
-        sides = _load_adapter_pair(chosen, devices[0], loading)
+    if base is None:
+        sides = _load_adapter_pair(chosen, each[0], loading)
         notes: tuple[str, ...] = (
             ("--sequential frees nothing here: policy and reference share one base",) if loading.sequential else ()
         )
         limit, notes = max_length(chosen, loading), notes + notes_if_equal(*sides)
         return ModelPair(*sides, tokenizer, beta, limit, notes, length_normalised)
-    base = find(reference, "reference", loading)
     notes = compare_tokenizers(tokenizer, load_tokenizer(base, loading, default=tokenizer))
     limit = min((n for n in (max_length(chosen, loading), max_length(base, loading)) if n), default=None)
-    loaders = [partial(_load, found, device, loading) for found, device in zip((chosen, base), devices, strict=True)]
+    loaders = [partial(_load, found, device, loading) for found, device in zip((chosen, base), each, strict=True)]
     if loading.sequential:
         return ModelPair(loaders[0], loaders[1], tokenizer, beta, limit, notes, length_normalised)
     sides = loaders[0](), loaders[1]()
@@ -285,14 +275,19 @@ def dtype_for(dtype: str, device: torch.device) -> torch.dtype:
     return getattr(torch, dtype)
 
 
-def _devices(asked: str) -> tuple[torch.device, torch.device]:
+def devices(asked: str) -> tuple[torch.device, torch.device]:
+    """The policy's device and the reference's, of `Loading.device`.
+
+    Raises:
+        CreditError: it names none, or one that torch does not see here.
+    """
     names = asked.split(",")
     if len(names) > 2:
         raise CreditError(
             f"--device {asked} names {len(names)} devices; give one, or the policy's and the reference's."
         )
-    devices = [_device(name.strip()) for name in names]
-    return devices[0], devices[-1]
+    found = [_device(name.strip()) for name in names]
+    return found[0], found[-1]
 
 
 def _device(name: str) -> torch.device:

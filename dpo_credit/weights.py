@@ -24,10 +24,12 @@ def fingerprint(model: Model) -> str:
         CreditError: the model is a function without weights.
     """
     if model.module is None:
+        if model.weights is not None:
+            return model.weights
         raise CreditError(f"{model.name} is no torch module, so nothing tells it from another model.")
     digest = hashlib.blake2b(digest_size=16)
     weights = {
-        _plain_name(name): weight
+        plain_name(name): weight
         for name, weight in model.module.state_dict().items()
         if isinstance(weight, torch.Tensor) and not set(name.split(".")) & set(model.inactive)
     }
@@ -37,7 +39,8 @@ def fingerprint(model: Model) -> str:
     return digest.hexdigest()
 
 
-def _plain_name(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A weight's name without what PEFT puts into it: that of the model it wraps."""
     for wrapper in _WRAPPERS:
         name = name.replace(wrapper, "")
     return name

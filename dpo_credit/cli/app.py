@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from dpo_credit import CreditError, __version__
-from dpo_credit.cli import batch, corrupt, diff, localise, pairs, render, report, score, verify
+from dpo_credit.cli import batch, corrupt, diff, inspect, localise, pairs, render, report, score, verify
 
 BAD_INPUT = 2
 
@@ -28,6 +28,7 @@ app.command(no_args_is_help=True, epilog=batch.EXAMPLE)(batch.batch)
 app.command(no_args_is_help=True, epilog=render.EXAMPLE)(render.render)
 app.command(no_args_is_help=True, epilog=report.EXAMPLE)(report.report)
 app.command(no_args_is_help=True, epilog=verify.EXAMPLE)(verify.verify)
+app.command(epilog=inspect.EXAMPLE)(inspect.inspect)
 app.command(epilog=pairs.EXAMPLE)(pairs.pairs)
 app.command(no_args_is_help=True, epilog=localise.EXAMPLE)(localise.localise)
 app.command(no_args_is_help=True, epilog=corrupt.EXAMPLE)(corrupt.corrupt)
