@@ -19,7 +19,7 @@ from dpo_credit.records import Row
 from dpo_credit.sources import Input, Record, read
 
 if TYPE_CHECKING:
-    from dpo_credit.credit import Tokens
+    from dpo_credit.credit import Example, Tokens
     from dpo_credit.scoring import Scorer
 
 CHUNK_ROWS = 256
@@ -129,7 +129,7 @@ class Local:
 
     def _next(self, rest: Iterator[Chunk]) -> tuple[Chunk, list[list[Tokens] | CreditError]] | None:
         chunk = next(rest, None)
-        return None if chunk is None else (chunk, self.scorer.encode(_examples(chunk)))
+        return None if chunk is None else (chunk, self.scorer.encode(examples_of(chunk)))
 
 
 class Stream:
@@ -221,7 +221,7 @@ def score_chunk(
     scorer: Scorer, chunk: Chunk, encoded: Sequence[list[Tokens] | CreditError] | None = None
 ) -> ScoredChunk:
     """A chunk's rows under one pair; `encoded` are the tokens of its good rows, where they are known."""
-    examples = _examples(chunk)
+    examples = examples_of(chunk)
     scored = iter(scorer.score(examples, scorer.encode(examples) if encoded is None else encoded))
     results = [row if isinstance(row, CreditError) else next(scored) for row in chunk.rows]
     return ScoredChunk(chunk, results, {"noise": scorer.noise, "tokens_per_batch": scorer.tokens_per_batch})
@@ -237,7 +237,8 @@ def _after(seen: str, record: Record) -> str:
     return hashlib.blake2b(seen.encode() + record.data, digest_size=16).hexdigest()
 
 
-def _examples(chunk: Chunk) -> list[tuple[Any, ...]]:
+def examples_of(chunk: Chunk) -> list[tuple[Example, ...]]:
+    """The answers of a chunk's good rows."""
     return [row.examples for row in chunk.rows if isinstance(row, Row)]
 
 

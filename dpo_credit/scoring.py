@@ -52,6 +52,7 @@ class Scorer:
         self.conventions = _limited(conventions, pair)
         self.top_k = top_k
         self.noise = noise
+        self.exact: list[Scored] | None = None  # the policy's sample in float32, where the policy is not here to ask
         self.tokens_per_batch = tokens_per_batch or _default_budget(pair)
         self.notes: list[str] = []
 
@@ -96,13 +97,14 @@ class Scorer:
         if self.caches is None:
             sides = self._run(self.models, batch)
         else:
-            sides = [self._cached(*one, batch) for one in zip(self.models, self.caches, strict=True)]
+            sides = [self.run_cached(*one, batch) for one in zip(self.models, self.caches, strict=True)]
         if self.noise is None:
-            exact = [_exact(model, batch) for model in self.models]
-            self.noise = _noise(batch, sides, exact)
+            policy = self.exact if self.exact is not None else exact(self.models[0], batch)
+            self.noise = _noise(batch, sides, [policy, exact(self.models[1], batch)])
         return sides
 
-    def _cached(self, model: Model, cache: Cache, batch: Sequence[Tokens]) -> list[Scored]:
+    def run_cached(self, model: Model, cache: Cache, batch: Sequence[Tokens]) -> list[Scored]:
+        """What one model gives, of which the cache knows some and keeps the rest."""
         known = cache.get(batch)
         missing = [tokens for tokens, one in zip(batch, known, strict=True) if one is None]
         if not missing:
@@ -200,24 +202,29 @@ def _score_one_model_at_a_time(
         [tokens for answers in window for tokens in encode_answers(pair.tokenizer, answers, conventions)]
         for window in windows
     ]
-    freed: list[Model] = []
-    scored, exact = [], []
+    done: list[Model] = []
+    scored, samples = [], []
     for side in (pair.policy, pair.reference):
         model = side() if callable(side) else side
         budget = CUDA_BATCH_TOKENS if model.device.type == "cuda" else BATCH_TOKENS
         scored.append([model.score(batch, list(packs(batch, budget)), budget, top_k) for batch in batches])
-        exact.append(_exact(model, batches[0]) if batches else None)
-        freed.append(replace(model, logits=_freed, module=None, shared=None))
+        samples.append(exact(model, batches[0]) if batches else None)
+        done.append(freed(model))
         del model
         free()
     for n, (window, batch) in enumerate(zip(windows, batches, strict=True)):
         if n == 0:
-            source = _source(freed[0], freed[1], _noise(batch, [side[0] for side in scored], exact))
+            source = _source(done[0], done[1], _noise(batch, [side[0] for side in scored], samples))
         for example, tokens, *sides in zip(chain(*window), batch, *(side[n] for side in scored), strict=True):
             yield _credit(pair, example, tokens, (sides[0], sides[1]), source)
 
 
-def _freed(*_: Tensor) -> Tensor:
+def freed(model: Model) -> Model:
+    """What stands for a model whose memory is given back: its name and its dtype."""
+    return replace(model, logits=_gone, module=None, shared=None)
+
+
+def _gone(*_: Tensor) -> Tensor:
     raise RuntimeError("this model was freed after scoring")
 
 
@@ -260,7 +267,7 @@ def _sample(batch: Sequence[Tokens]) -> list[int]:
     return picked
 
 
-def _exact(model: Model, batch: Sequence[Tokens]) -> list[Scored] | None:
+def exact(model: Model, batch: Sequence[Tokens]) -> list[Scored] | None:
     """The sample once more with a half-precision body in float32; None for any other."""
     if model.dtype not in ("bfloat16", "float16"):
         return None

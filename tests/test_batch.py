@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tiny import language_model
+from torch import nn
 
 from dpo_credit import CreditError, ModelPair, Scorer
 from dpo_credit.batch import CHUNK_BYTES, Chunk, Counts, Job, Local, Progress, Stream, chunks, run
 from dpo_credit.journal import Commit, Journal
+from dpo_credit.logprobs import causal_lm
+from dpo_credit.models import Model
 from dpo_credit.output import row_record, to_json
 from dpo_credit.provenance import settings
 from dpo_credit.records import Row
+from dpo_credit.sequential import OneAtATime
 from dpo_credit.sources import Input
 
 LINES = [
@@ -232,3 +239,22 @@ def test_a_pipe_is_read_no_further_than_needed(tiny_pair: ModelPair) -> None:
     scored = Local(Scorer(tiny_pair), pipe).score(Job((Input("-"),), chunk_rows=2), Commit())  # type: ignore[arg-type]
     assert isinstance(next(scored).chunk, Chunk)
     assert pipe.given == 2
+
+
+def test_one_model_at_a_time_is_freed_before_the_other_is_loaded(tiny_pair: ModelPair, posts: Path) -> None:
+    loaded: list[weakref.ref[nn.Module]] = []
+    alive: list[int] = []
+
+    def load() -> Model:
+        gc.collect()
+        alive.append(sum(one() is not None for one in loaded))
+        module = language_model(seed=len(loaded) % 2)
+        loaded.append(weakref.ref(module))
+        return Model("a model", causal_lm(module), module=module)
+
+    engine = OneAtATime(
+        replace(tiny_pair, policy=load, reference=load), lambda pair, cache: Scorer(pair, cache=cache), None, print
+    )
+    assert engine.settings(job(posts))["policy"] == "a model"
+    assert len(list(engine.score(job(posts), Commit()))) == 3
+    assert alive == [0, 0, 0, 0]

@@ -109,6 +109,18 @@ def test_a_cache_serves_another_beta(folder: Path, pair: tuple[str, ...], monkey
     assert two["margin"] == pytest.approx(2 * one["margin"])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_one_model_at_a_time_gives_the_same_file(folder: Path, pair: tuple[str, ...], dtype: str) -> None:
+    flags = (*pair, "--dtype", dtype, "-q")
+    Path("mixed.jsonl").write_bytes(LINES + b'{"prompt": "p"}\n' + LINES)
+    run("batch", "mixed.jsonl", "-o", "both.jsonl", *flags)
+    assert run("batch", "mixed.jsonl", "-o", "turns.jsonl", "--sequential", *flags).code == 3
+    assert Path("turns.jsonl").read_bytes() == Path("both.jsonl").read_bytes()
+    assert Path("turns.jsonl.journal").read_text() == Path("both.jsonl.journal").read_text()
+    noise = json.loads(Path("both.jsonl").read_text().splitlines()[0])["chosen"]["noise"]
+    assert (noise > 0) == (dtype == "bfloat16")
+
+
 def test_bad_rows_are_set_aside_and_the_exit_code_says_so(folder: Path, pair: tuple[str, ...]) -> None:
     Path("mixed.jsonl").write_bytes(LINES + b'{"prompt": "p"}\n' + LINES)
     ended = run("batch", "mixed.jsonl", "-o", "scored.jsonl", *pair)
@@ -150,8 +162,9 @@ def test_a_resumed_run_needs_the_same_settings(folder: Path, pair: tuple[str, ..
         (("posts.jsonl", "--tokens-per-batch", "0"), "--tokens-per-batch 0 is neither auto nor a number from 1 on."),
         (
             ("-", "--engine", "ray"),
-            "--engine ray reads files that its workers see, not stdin. Name files or --dataset.",
+            "--engine ray loads pairs and reads files on its workers: stdin is here alone. Leave one of them out.",
         ),
+        (("-", "--sequential"), "--sequential reads its input twice, which stdin does not allow. Name a file."),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_nothing_is_written(

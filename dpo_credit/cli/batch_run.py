@@ -81,26 +81,32 @@ def _engine(
     asked: BatchOptions, options: PairOptions, talk: Talk, piped: Any
 ) -> tuple[Engine, Callable[[Job], dict[str, Any]]]:
     """What scores, and what says under which settings."""
-    if options.sequential:
-        raise CreditError(
-            "--sequential: batch keeps both models loaded. Smaller: --load-in-8bit, --dtype, --device-map auto; or two "
-            "devices: --device cuda:0,cuda:1."
-        )
-    make = options.scorer(asked.budget, asked.cache)
+    load, scorer = options.loader(), options.scorer(asked.budget)
     talk.notes(notes_on_choice(options))
     if asked.engine == "ray":
         from dpo_credit.ray_engine import Ray
 
-        if piped is not None:
-            raise CreditError("--engine ray reads files that its workers see, not stdin. Name files or --dataset.")
-        ray = Ray(make, asked.workers, asked.gpus_per_worker)
+        if piped is not None or options.sequential:
+            what = "--sequential keeps one machine's memory small" if options.sequential else "stdin is here alone"
+            raise CreditError(
+                f"--engine ray loads pairs and reads files on its workers: {what}. Leave one of them out."
+            )
+        ray = Ray(lambda: scorer(load(), asked.cache), asked.workers, asked.gpus_per_worker)
         return ray, ray.settings
+    with talk.working("Loading the models"):
+        pair = load()
+    talk.notes(pair.notes)
+    if callable(pair.policy):
+        from dpo_credit.sequential import OneAtATime
+
+        if piped is not None:
+            raise CreditError("--sequential reads its input twice, which stdin does not allow. Name a file.")
+        in_turn = OneAtATime(pair, scorer, asked.cache, lambda line: talk.notes([line]))
+        return in_turn, in_turn.settings
     from dpo_credit.provenance import settings
 
-    with talk.working("Loading the models"):
-        scorer = make()
-    talk.notes(scorer.pair.notes)
-    return Local(scorer, piped), lambda job: settings(job, scorer)
+    local = scorer(pair, asked.cache)
+    return Local(local, piped), lambda job: settings(job, local)
 
 
 @contextmanager

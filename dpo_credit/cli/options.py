@@ -131,16 +131,10 @@ class PairOptions:
 
     def load_pair(self) -> ModelPair:
         """The two models."""
-        return self._loader()()
+        return self.loader()()
 
-    def scorer(self, tokens_per_batch: int | None, cache: Path | None) -> Callable[[], Scorer]:
-        """What loads the two models and scores with them, here or wherever it is sent."""
-        from dpo_credit.scoring import Scorer
-
-        pair, conventions = self._loader(), self.conventions()
-        return lambda: Scorer(pair(), conventions=conventions, tokens_per_batch=tokens_per_batch, cache=cache)
-
-    def _loader(self) -> Callable[[], ModelPair]:
+    def loader(self) -> Callable[[], ModelPair]:
+        """What loads the two models, here or wherever it is sent."""
         from dpo_credit.models import load_pair
 
         return partial(
@@ -151,6 +145,13 @@ class PairOptions:
             length_normalised=self.length_normalised,
             loading=self.loading(),
         )
+
+    def scorer(self, tokens_per_batch: int | None) -> Callable[[ModelPair, Path | None], Scorer]:
+        """What scores with a pair, and a cache if there is one."""
+        from dpo_credit.scoring import Scorer
+
+        conventions = self.conventions()
+        return lambda pair, cache: Scorer(pair, conventions=conventions, tokens_per_batch=tokens_per_batch, cache=cache)
 
     def loading(self) -> Loading:
         """How they are loaded."""
