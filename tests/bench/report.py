@@ -91,13 +91,13 @@ def joined(reports: Sequence[dict[str, Any]]) -> str:
     names.sort(key=lambda name: name == OURS)
     header = ["contender"]
     for report in reports:
-        header += [report["title"], "limit", "one prompt at a time", "limit", "peak MB"]
+        header += [report["title"], "one prompt at a time", "limit", "peak MB"]
     rows = []
     for name in names:
         row = [name]
         for report in reports:
             peer = next((peer for peer in report["contenders"] if peer["name"] == name), None)
-            row += _cells(peer) if peer else ["–"] * 5
+            row += _cells(peer) if peer else ["–"] * 4
         rows.append(row)
     return _markdown(header, rows)
 
@@ -105,9 +105,8 @@ def joined(reports: Sequence[dict[str, Any]]) -> str:
 def _cells(peer: dict[str, Any]) -> list[str]:
     return [
         _ratio(peer["times_ours"]),
-        _share(peer["limit_share"]),
         _ratio(peer["one_prompt_times_ours"]),
-        _share(peer["one_prompt_limit_share"]),
+        _share(peer["limit_share"]),
         _megabytes(peer["peak_megabytes"]),
     ]
 
