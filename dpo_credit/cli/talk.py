@@ -42,6 +42,7 @@ class Talk:
 def _silence_libraries() -> None:
     """Libraries warn and draw progress bars of their own on stderr; what matters of it, we say ourselves."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no network unless a model's name asks for it
