@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pages import credit
+from peft import LoraConfig, get_peft_model
 from program import run
 from sklearn.metrics import average_precision_score, roc_auc_score
+from tiny import CHATML, language_model, randomise, save, tokenizer
+from transformers import AutoModelForCausalLM
 
 from dpo_credit.credit import Example
 from dpo_credit.evaluate.labels import Case, Error
@@ -85,8 +89,7 @@ def test_labels_that_do_not_fit_are_refused_with_their_line(tmp_path: Path, labe
     file.write_text("\n".join(json.dumps(one) for one in (good, {**row, "labels": labels})))
     ended = run("localise", file, "--device", "cpu")
     assert (ended.code, ended.stdout) == (2, "")
-    with pytest.raises(RuntimeError, match=message):
-        raise RuntimeError(ended.stderr)
+    assert re.search(message, ended.stderr), ended.stderr
 
 
 def test_the_help_s_example_writes_a_page_and_json(tmp_path: Path):
@@ -97,3 +100,48 @@ def test_the_help_s_example_writes_a_page_and_json(tmp_path: Path):
     found = json.loads(ended.stdout)
     assert (found["schema"], found["answers"], found["errors"]) == ("dpo-credit/localise@1", 30, 45)
     assert "<script" not in page.read_text() and page.read_text().count("<article") == 20
+
+
+WRONG = " The rent fell by 120 dollars in Lisbon."
+LABELS = [{"start": 10, "end": 14, "text": "fell"}, {"start": 33, "end": 39, "text": "Lisbon"}]
+
+
+@pytest.fixture(scope="module")
+def sides(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, ...]]:
+    """Flags that name a whole pair with a chat template, the same one model at a time, and an adapter on its base."""
+    folder = tmp_path_factory.mktemp("sides")
+    chat = tokenizer(chat_template=CHATML)
+    for seed, side in enumerate(("policy", "reference"), 1):
+        save(language_model(seed=seed), folder / side, chat)
+    config = LoraConfig(r=2, target_modules=["query_key_value"], task_type="CAUSAL_LM")
+    adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(folder / "reference"), config)
+    randomise(adapted, seed=7, scale=0.2, only="lora_")
+    adapted.save_pretrained(folder / "adapter")
+    whole = ("--policy", str(folder / "policy"), "--reference", str(folder / "reference"))
+    return {"whole": whole, "in turn": (*whole, "--sequential"), "adapter": ("--policy", str(folder / "adapter"))}
+
+
+@pytest.mark.parametrize("chat", [False, True])
+@pytest.mark.parametrize("kind", ["whole", "in turn", "adapter"])
+def test_the_area_is_that_of_the_scored_tokens(
+    sides: dict[str, tuple[str, ...]], tmp_path: Path, kind: str, chat: bool
+) -> None:
+    prompt: object = "My landlord wrote.\n\nTL;DR:"
+    wrong: object = WRONG
+    if chat:
+        prompt = [{"role": "user", "content": "What did my landlord write?"}]
+        wrong = [{"role": "assistant", "content": WRONG}]
+    file = tmp_path / "rows.jsonl"
+    row = {"id": "x", "prompt": prompt, "completion": wrong}
+    file.write_text(json.dumps({**row, "labels": LABELS}) + "\n")
+    flags = (*sides[kind], "--device", "cpu", "-q", "--json", "-")
+    found = json.loads(run("localise", file, *flags).stdout)
+    scored = json.loads(run("score", "-", *flags, stdin=json.dumps(row).encode()).stdout)
+    shown = [
+        (span, -reward) for span, reward in zip(scored["spans"], scored["rewards"], strict=True) if span[0] < span[1]
+    ]
+    inside = [any(start < one["end"] and one["start"] < end for one in LABELS) for (start, end), _ in shown]
+    # a token that brings only the space before a label holds none of its characters
+    expected = roc_auc_score(inside, [suspicion for _, suspicion in shown])
+    (reward,) = [one for one in found["findings"] if one["name"] == "-reward"]
+    assert reward["auroc"]["value"] == pytest.approx(expected, abs=1e-9)
