@@ -140,6 +140,15 @@ def test_a_doubled_bos_a_missing_eos_and_a_straddling_token(pair: tuple[Path, Pa
     assert kinds(look(pair, split)) == {"straddles"}
 
 
+def test_an_end_that_the_tokenizer_does_not_know(pair: tuple[Path, Path]) -> None:
+    unknown = CHATML.replace("im_end", "turn_over")  # no token of its own: its letters
+    found = look(pair, CHAT, chat_template=unknown)
+    assert "plain-end" in kinds(found)
+    assert len([cell for cell in found.texts[0].answer if cell.origin == "added"]) > 3
+    assert "plain-end" not in kinds(look(pair, CHAT, chat_template=CHATML))
+    assert "plain-end" not in kinds(look(pair, POST))
+
+
 def test_a_truncated_prompt_says_by_how_much(pair: tuple[Path, Path]) -> None:
     whole = look(pair, POST).texts[0]
     limit = whole.prompt_tokens + len(whole.answer) - 3

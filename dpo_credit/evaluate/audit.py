@@ -106,6 +106,7 @@ def audit(
         *rules.texts(
             texts,
             [doubled(tokens.prompt_ids, tokenizer.bos_token_id) for tokens in batch],
+            {*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()},
             chat_without_template=_is_transcript(tokenizer, examples, conventions),
         ),
         *rules.room(needed, shared=base is None, sequential=loading.sequential),

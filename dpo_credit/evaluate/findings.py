@@ -6,7 +6,7 @@ Rules look at facts that others gathered and load nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
@@ -187,12 +187,15 @@ def templates(policy: str | None, reference: str | None, used: str, same: bool |
         )
 
 
-def texts(read: Sequence[ScoredText], bos: Sequence[bool], *, chat_without_template: bool) -> Iterator[Finding]:
+def texts(
+    read: Sequence[ScoredText], bos: Sequence[bool], special: Set[int], *, chat_without_template: bool
+) -> Iterator[Finding]:
     """What the tokens of the answers show.
 
     Args:
         read: the answers.
         bos: whether each one's prompt begins with the beginning-of-sequence token twice.
+        special: ids of the tokens that the tokenizer sets apart from text.
         chat_without_template: they are turns of a chat, and no template writes them.
     """
 
@@ -215,6 +218,15 @@ def texts(read: Sequence[ScoredText], bos: Sequence[bool], *, chat_without_templ
             "TRL and the original DPO code train with one.",
             "Use --eos always, unless the policy was trained without.",
         )
+    plain_ends = [one.end == "template" and special.isdisjoint(_added(one)) for one in read]
+    if any(plain_ends):
+        yield Finding(
+            "plain-end",
+            "warning",
+            f"what the template closes {which(plain_ends)} with is no special token of the tokenizer but ordinary text: "
+            "the models may never have seen it as an end.",
+            "Give the template the policy was trained with (--chat-template FILE), or the tokenizer with its tokens.",
+        )
     if any(straddling := [any(cell.straddles for cell in one.answer) for one in read]):
         yield Finding(
             "straddles",
@@ -236,6 +248,11 @@ def texts(read: Sequence[ScoredText], bos: Sequence[bool], *, chat_without_templ
             "the chat is scored as a plain Human/Assistant transcript: no template writes it.",
             "Give the template that the policy was trained with: --chat-template FILE.",
         )
+
+
+def _added(read: ScoredText) -> list[int]:
+    """Ids of the answer's tokens that are not its text."""
+    return [cell.token_id for cell in read.answer if cell.origin != "text"]
 
 
 def amount(size: int) -> str:
