@@ -223,7 +223,7 @@ def texts(
         yield Finding(
             "plain-end",
             "warning",
-            f"what the template closes {which(plain_ends)} with is no special token of the tokenizer but ordinary text: "
+            f"what the template closes {which(plain_ends)} with is ordinary text to the tokenizer, no special token: "
             "the models may never have seen it as an end.",
             "Give the template the policy was trained with (--chat-template FILE), or the tokenizer with its tokens.",
         )
