@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from dpo_credit.evaluate import token_class as token_classes
 from dpo_credit.evaluate.labels import Case
 from dpo_credit.evaluate.localised import Group
 from dpo_credit.evaluate.scores import REWARD, Units
@@ -14,18 +15,15 @@ from dpo_credit.evaluate.statistics import UNDEFINED, Estimate, Ranking, estimat
 
 LEAST_ANSWERS = 5  # with errors in a part, below which resampling them tells nothing
 THIRDS = ("first third", "middle third", "last third")
-CLASSES = ("digits", "capitalised", "other words", "punctuation", "white space")
+CLASSES = ("digits", "capitalised", "other words", "punctuation", "white space", "other")
 
 
 def token_class(text: str) -> str:
-    """What a unit's text is: one of CLASSES. A letter or digit decides before punctuation."""
-    if not text.strip():
-        return "white space"
-    if any(char.isdigit() for char in text):
-        return "digits"
-    first = next((char for char in text if char.isalpha()), None)
-    if first is None:
-        return "punctuation"
+    """What a unit's text is: one of CLASSES. The report's classes, with words parted by their first letter."""
+    name = token_classes.CLASSES[token_classes.plain_class(text)]
+    if name != "words":
+        return name
+    first = next(char for char in text if char.isalpha())
     return "capitalised" if first.isupper() else "other words"
 
 
