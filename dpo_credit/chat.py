@@ -39,31 +39,16 @@ def render(tokenizer: PreTrainedTokenizerBase, example: Example, template: str) 
             joint = text[max(0, cut - 8) : cut + 8]
             notes = (f"no space between prompt and answer: they run together as {joint!r}",)
         return Rendered(text, cut, cut, len(text), templated=False, notes=notes)
-    if template == "none" or (template == "auto" and not tokenizer.chat_template):
-        notes = ()
-        if template == "auto":
-            notes = (
-                "the tokenizer has no chat template: the chat is scored as a plain Human/Assistant transcript "
-                "(--chat-template FILE sets a template)",
-            )
+    if _untemplated(tokenizer, template):
+        notes = _no_template(template)
         prompt = _transcript(example.prompt)
         text = f"{prompt} {example.answer}"
         return Rendered(text, len(prompt), len(prompt) + 1, len(text), templated=False, notes=notes)
 
-    def apply(*turns: Message, open_turn: bool = False) -> str:
-        rendered = tokenizer.apply_chat_template(
-            [turn._asdict() for turn in turns],
-            chat_template=None if template == "auto" else template,
-            tokenize=False,
-            add_generation_prompt=open_turn,
-        )
-        assert isinstance(rendered, str)
-        return rendered
-
     try:
-        prompt = apply(*example.prompt, open_turn=True) if example.prompt else ""
-        text = apply(*example.prompt, Message("assistant", example.answer))
-        around = apply(*example.prompt, Message("assistant", _PROBE)).split(_PROBE)
+        prompt = _apply(tokenizer, template, example.prompt, open_turn=True) if example.prompt else ""
+        text = _apply(tokenizer, template, (*example.prompt, Message("assistant", example.answer)))
+        around = _apply(tokenizer, template, (*example.prompt, Message("assistant", _PROBE))).split(_PROBE)
     except Exception as error:  # the template is the model's own program: whatever it raises is about this chat
         raise CreditError(f"{example.id}: the chat template rejects this chat: {error}") from error
     cut = len(prompt)
@@ -81,6 +66,53 @@ def render(tokenizer: PreTrainedTokenizerBase, example: Example, template: str) 
     if not example.prompt and around:
         cut = start  # what the template writes before a chat's first turn is the prompt
     return Rendered(text, min(cut, start), start, stop, templated=True, notes=notes)
+
+
+def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str | tuple[Message, ...], template: str) -> Rendered:
+    """A prompt by itself, as the text that an answer would continue.
+
+    Raises:
+        CreditError: the template rejects the chat.
+    """
+    notes: tuple[str, ...] = ()
+    templated = False
+    if isinstance(prompt, str):
+        text = prompt
+    elif _untemplated(tokenizer, template):
+        text, notes = _transcript(prompt), _no_template(template)
+    else:
+        templated = True
+        try:
+            text = _apply(tokenizer, template, prompt, open_turn=True) if prompt else ""
+        except Exception as error:  # see `render`
+            raise CreditError(f"the chat template rejects this chat: {error}") from error
+    return Rendered(text, len(text), len(text), len(text), templated, notes)
+
+
+def _apply(
+    tokenizer: PreTrainedTokenizerBase, template: str, turns: tuple[Message, ...], *, open_turn: bool = False
+) -> str:
+    rendered = tokenizer.apply_chat_template(
+        [turn._asdict() for turn in turns],
+        chat_template=None if template == "auto" else template,
+        tokenize=False,
+        add_generation_prompt=open_turn,
+    )
+    assert isinstance(rendered, str)
+    return rendered
+
+
+def _untemplated(tokenizer: PreTrainedTokenizerBase, template: str) -> bool:
+    return template == "none" or (template == "auto" and not tokenizer.chat_template)
+
+
+def _no_template(template: str) -> tuple[str, ...]:
+    if template == "none":
+        return ()
+    return (
+        "the tokenizer has no chat template: the chat is scored as a plain Human/Assistant transcript "
+        "(--chat-template FILE sets a template)",
+    )
 
 
 def _transcript(messages: tuple[Message, ...]) -> str:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
-from dpo_credit.chat import Rendered, render
-from dpo_credit.credit import CreditError, Example, Tokens
+from dpo_credit.chat import Rendered, render, render_prompt
+from dpo_credit.credit import CreditError, Example, Message, Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -60,6 +60,26 @@ def encode_answers(
     return [_truncate(tokens, over, conventions, tokenizer.bos_token_id) for tokens in encoded] if over else encoded
 
 
+def encode_prompt(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str | tuple[Message, ...],
+    conventions: Conventions = Conventions(),
+    *,
+    name: str = "the prompt",
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """The ids (P,) that a generated answer continues, and what the user should be told about them.
+
+    An empty prompt is the beginning-of-sequence token alone.
+
+    Raises:
+        CreditError: the text cannot be encoded, a template rejects the chat, or there is no token to start from.
+    """
+    rendered = render_prompt(tokenizer, prompt, conventions.chat_template)
+    _refuse_half_pairs(rendered, name)
+    ids, _ = tokenise(tokenizer, rendered)
+    return tuple(ids) or (_prefix_id(tokenizer, name),), rendered.notes
+
+
 def _cut_earlier(tokenizer: PreTrainedTokenizerBase, tokens: Tokens, cut: int) -> Tokens:
     moved = tokens.prompt_ids[cut:]
     if not moved:
@@ -80,10 +100,7 @@ def _encode(tokenizer: PreTrainedTokenizerBase, example: Example, conventions: C
     if not example.answer:
         raise CreditError(f"{example.id}: the answer is empty. There is no token to score.")
     rendered = render(tokenizer, example, conventions.chat_template)
-    if half := re.search("[\ud800-\udfff]", rendered.text):
-        raise CreditError(
-            f"{example.id}: the text holds {half[0]!r}, half of a surrogate pair, which no tokenizer takes. Remove it."
-        )
+    _refuse_half_pairs(rendered, example.id)
     ids, spans = tokenise(tokenizer, rendered)
     notes = list(rendered.notes)
     cut = next((t for t, (start, end) in enumerate(spans) if start < end and end > rendered.cut), len(ids))
@@ -95,7 +112,7 @@ def _encode(tokenizer: PreTrainedTokenizerBase, example: Example, conventions: C
     if not rendered.cut:
         notes.append("no prompt: the answer is scored from the beginning-of-sequence token alone")
     if not cut:
-        ids, spans, cut = [_prefix_id(tokenizer, example), *ids], [(0, 0), *spans], 1
+        ids, spans, cut = [_prefix_id(tokenizer, example.id), *ids], [(0, 0), *spans], 1
     shared = _shared(spans)
     pieces = tuple(
         rendered.text[slice(*spans[t])] if spans[t][0] < spans[t][1] and not shared[t] else _name(tokenizer, ids[t])
@@ -114,6 +131,13 @@ def _encode(tokenizer: PreTrainedTokenizerBase, example: Example, conventions: C
     if not shown:
         raise CreditError(f"{example.id}: the answer {example.answer!r} makes no token. There is nothing to score.")
     return tokens
+
+
+def _refuse_half_pairs(rendered: Rendered, name: str) -> None:
+    if half := re.search("[\ud800-\udfff]", rendered.text):
+        raise CreditError(
+            f"{name}: the text holds {half[0]!r}, half of a surrogate pair, which no tokenizer takes. Remove it."
+        )
 
 
 def tokenise(tokenizer: PreTrainedTokenizerBase, rendered: Rendered) -> tuple[list[int], list[tuple[int, int]]]:
@@ -176,13 +200,11 @@ def _name(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
     return name if isinstance(name, str) else f"<{token_id}>"
 
 
-def _prefix_id(tokenizer: PreTrainedTokenizerBase, example: Example) -> int:
+def _prefix_id(tokenizer: PreTrainedTokenizerBase, name: str) -> int:
     for token_id in (tokenizer.bos_token_id, tokenizer.eos_token_id):
         if token_id is not None:
             return token_id
-    raise CreditError(
-        f"{example.id}: no prompt, and the tokenizer has no BOS or EOS token to start from. Give a prompt."
-    )
+    raise CreditError(f"{name}: no prompt, and the tokenizer has no BOS or EOS token to start from. Give a prompt.")
 
 
 def _end(tokenizer: PreTrainedTokenizerBase, tokens: Tokens, rendered: Rendered, eos: str) -> Tokens:

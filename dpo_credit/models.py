@@ -32,6 +32,7 @@ from dpo_credit.checkpoints import (
     require_safe_weights,
 )
 from dpo_credit.credit import CreditError, Tokens
+from dpo_credit.devices import devices, dtype_for
 from dpo_credit.logprobs import LanguageModel, Scored, causal_lm, in_float32, score_tokens
 from dpo_credit.packing import Pack
 from dpo_credit.sharing import NotSharedError, SharedPrompts, share_prompts, split
@@ -139,7 +140,7 @@ def load_pair(
         return ModelPair(*sides, tokenizer, beta, limit, notes, length_normalised)
     notes = compare_tokenizers(tokenizer, load_tokenizer(base, loading, default=tokenizer))
     limit = min((n for n in (max_length(chosen, loading), max_length(base, loading)) if n), default=None)
-    loaders = [partial(_load, found, device, loading) for found, device in zip((chosen, base), each, strict=True)]
+    loaders = [partial(load_model, found, device, loading) for found, device in zip((chosen, base), each, strict=True)]
     if loading.sequential:
         return ModelPair(loaders[0], loaders[1], tokenizer, beta, limit, notes, length_normalised)
     sides = loaders[0](), loaders[1]()
@@ -153,7 +154,12 @@ def free() -> None:
         torch.cuda.empty_cache()
 
 
-def _load_module(found: Checkpoint, device: torch.device, loading: Loading) -> nn.Module:
+def load_module(found: Checkpoint, device: torch.device, loading: Loading) -> nn.Module:
+    """A checkpoint's causal LM, without its adapter, on a device, frozen and in evaluation mode.
+
+    Raises:
+        CreditError: it cannot be loaded, or not safely.
+    """
     if load_config(found, loading).is_encoder_decoder:
         raise CreditError(f"{found.role} {found.name} is an encoder-decoder; DPO credit needs a causal language model.")
     require_safe_weights(found.model, found, loading)
@@ -200,15 +206,20 @@ def _no_progress_bar() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _load(found: Checkpoint, device: torch.device, loading: Loading) -> Model:
-    module = _load_module(found, device, loading)
+def load_model(found: Checkpoint, device: torch.device, loading: Loading) -> Model:
+    """One model by itself, with its adapter on if it has one.
+
+    Raises:
+        CreditError: it cannot be loaded, or not safely.
+    """
+    module = load_module(found, device, loading)
     if found.adapter:
         module = _with_adapter(module, found, loading)
     return _model(module, found.name, loading)
 
 
 def _load_adapter_pair(found: Checkpoint, device: torch.device, loading: Loading) -> tuple[Model, Model]:
-    module: Any = _with_adapter(_load_module(found, device, loading), found, loading, with_ref=True)
+    module: Any = _with_adapter(load_module(found, device, loading), found, loading, with_ref=True)
     bias = getattr(module.peft_config["default"], "bias", "none")
     if bias != "none":
         raise CreditError(
@@ -266,45 +277,3 @@ def _model(module: nn.Module, name: str, loading: Loading) -> Model:
     wrapped: Any = module
     causal = wrapped.get_base_model() if hasattr(module, "get_base_model") else wrapped
     return Model(name, logits, parameter.device, dtype, module, shared=share_prompts(causal, module, logits))
-
-
-def dtype_for(dtype: str, device: torch.device) -> torch.dtype:
-    """bfloat16 on CUDA and float32 elsewhere for "auto", else the dtype of that name."""
-    if dtype == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return getattr(torch, dtype)
-
-
-def devices(asked: str) -> tuple[torch.device, torch.device]:
-    """The policy's device and the reference's, of `Loading.device`.
-
-    Raises:
-        CreditError: it names none, or one that torch does not see here.
-    """
-    names = asked.split(",")
-    if len(names) > 2:
-        raise CreditError(
-            f"--device {asked} names {len(names)} devices; give one, or the policy's and the reference's."
-        )
-    found = [_device(name.strip()) for name in names]
-    return found[0], found[-1]
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise CreditError(f"--device {name} is no device; use auto, cpu, cuda, cuda:N or mps.") from error
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise CreditError(f"--device {name} is not supported; use auto, cpu, cuda, cuda:N or mps.")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise CreditError(
-            f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices here. Use --device cpu."
-        )
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise CreditError("--device mps: torch sees no Apple GPU here. Use --device cpu.")
-    return device

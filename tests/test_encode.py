@@ -11,7 +11,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import PreTrainedTokenizerFast
 
 from dpo_credit.credit import Credit, CreditError, Example, Message, Source, Tokens
-from dpo_credit.encode import Conventions, encode, encode_answers
+from dpo_credit.encode import Conventions, encode, encode_answers, encode_prompt
 
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 ASTRONAUT, FLAG = "👩‍🚀", "🇦🇺"
@@ -280,3 +280,26 @@ def test_a_tokenizer_that_is_not_fast_is_refused() -> None:
     assert made.is_fast
     with pytest.raises(CreditError, match=r"SlowTokenizer cannot say which characters .*Save a fast"):
         encode(slow, LANDLORD)
+
+
+@pytest.mark.parametrize("prompt", ["My landlord", ASKED], ids=["text", "chat"])
+@pytest.mark.parametrize("template", ["auto", "none"])
+def test_a_prompt_by_itself_is_what_stands_before_an_answer(prompt: str | tuple[Message, ...], template: str) -> None:
+    made, conventions = tokenizer(chat_template=CHATML), Conventions(chat_template=template)
+    whole = encode(made, Example(prompt, " raised the rent."), conventions)
+    assert encode_prompt(made, prompt, conventions) == (whole.prompt_ids, ())
+
+
+def test_a_chat_without_a_template_is_said_to_be_a_transcript() -> None:
+    (note,) = encode_prompt(tokenizer(), ASKED)[1]
+    assert note.startswith("the tokenizer has no chat template")
+
+
+def test_an_empty_prompt_is_the_token_that_texts_start_from() -> None:
+    made = tokenizer()
+    assert encode_prompt(made, "")[0] == encode(made, Example("", "rent")).prompt_ids
+
+
+def test_half_a_surrogate_pair_in_a_prompt_is_named() -> None:
+    with pytest.raises(CreditError, match=r"^row 3: .*surrogate"):
+        encode_prompt(tokenizer(), "\ud800", name="row 3")

@@ -22,13 +22,14 @@ from dpo_credit.checkpoints import (
     max_length,
 )
 from dpo_credit.credit import Credit, CreditError, Example
+from dpo_credit.devices import devices
 from dpo_credit.encode import Conventions, encode_answers
 from dpo_credit.evaluate import findings as rules
 from dpo_credit.evaluate.findings import Finding, Surprise
 from dpo_credit.evaluate.footprint import Footprint, footprint, without_adapters
 from dpo_credit.evaluate.memory import Need, Size, needs, size_of
 from dpo_credit.evaluate.scored_text import ScoredText, doubled, read_answers
-from dpo_credit.models import Model, ModelPair, devices, load_pair
+from dpo_credit.models import Model, ModelPair, load_pair
 from dpo_credit.output import json_line
 from dpo_credit.scoring import score
 

@@ -20,9 +20,9 @@ from transformers.utils import cached_file
 
 from dpo_credit.checkpoints import Checkpoint, Loading, cannot_load, load_config
 from dpo_credit.credit import Tokens
+from dpo_credit.devices import dtype_for
 from dpo_credit.lm_head import BLOCK_ROWS, BLOCK_WORDS, CUDA_BLOCK_WORDS
 from dpo_credit.logprobs import BATCH_TOKENS, NOISE_TOKENS
-from dpo_credit.models import dtype_for
 from dpo_credit.scoring import CUDA_BATCH_TOKENS
 
 _BITS = {"4bit": 4, "8bit": 8}
