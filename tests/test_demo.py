@@ -100,19 +100,20 @@ def test_no_wrong_summary_equals_the_right_one():
             assert edit.right != edit.wrong
 
 
-def test_wrong_values_keep_their_type_and_are_mostly_facts_of_the_post():
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_wrong_values_keep_their_type_and_are_facts_of_the_post_as_often_as_asked(share):
     rng, swaps, count = Random(0), 0, 0
     for post, _ in draw_posts(9, 100):
         for fact in post.facts:
             if fact.type == "sex":
                 continue
-            value = wrong_value(rng, post, fact)
+            value = wrong_value(rng, post, fact, share)
             assert parse_value(fact.type, value, post.topic) == value
             siblings = [other.value for other in post.facts if other.type == fact.type and other != fact]
             count += bool(siblings)
             swaps += value in siblings
-    # 75 % are swaps by design, plus near values that hit a sibling; 3 sigma of ~1,000 draws are 4 points.
-    assert swaps / count > 0.70
+    # 3 sigma of ~1,000 draws are 5 points; near values hit a sibling now and then, too.
+    assert share - 0.05 < swaps / count < share + 0.15
 
 
 def test_a_third_of_the_writers_are_wrong():
@@ -182,6 +183,8 @@ def test_any_text_round_trips_through_the_tokenizer(tokenizer, text):
 def test_values_are_single_pieces(tokenizer):
     for number in range(10, 100):
         assert len(tokenizer.tokenize(str(number))) == 1
+    for number in range(1, 100):
+        assert len(tokenizer.tokenize(f" ${number}")) == len(tokenizer.tokenize(f"-${number}")) == 1
     words = [word for values in load("values").values() for value in values for word in value.split()]
     assert [word for word in words if len(tokenizer.tokenize(f" {word}")) > 1] == []
 
@@ -195,8 +198,8 @@ def test_the_pair_prefers_right_summaries_and_blames_the_wrong_words():
     pytest.importorskip("sklearn")
     from dpo_credit.demo.evaluate import SCORES, grade, score_pairs
 
-    # Validation posts: held-out ones are for the evaluation alone. The card's 0.91 and 0.84, less 3 sigma of
-    # 60 answers (0.11 and 0.14).
+    # Validation posts: held-out ones are for the evaluation alone. 0.93 and 0.85 on 500 of them, less 3 sigma
+    # of 60 answers (0.10 and 0.14).
     scored = score_pairs(list(draw_pairs(1, 60, "validation")))
     assert np.mean([one.chosen.reward > one.rejected.reward for one in scored]) > 0.80
     graded = grade(scored, "word", SCORES["-reward"])
@@ -217,6 +220,8 @@ def test_training_runs_and_publishes_a_pair_that_scores(tmp_path):
 
 def test_an_interrupted_publish_leaves_what_was_there(tmp_path, monkeypatch):
     pytest.importorskip("trl")
+    import torch
+
     from dpo_credit.demo import train
 
     target = tmp_path / "policy"
@@ -231,6 +236,6 @@ def test_an_interrupted_publish_leaves_what_was_there(tmp_path, monkeypatch):
 
     monkeypatch.setattr(train, "GPTNeoXForCausalLM", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        train.publish(Interrupted(), None, target)
+        train.publish(Interrupted(), None, target, torch.float32)
     assert [path.name for path in tmp_path.iterdir()] == ["policy"]
     assert (target / "old").read_text() == "kept"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from random import Random
 
-from .errors import Pair, corrupt
+from .errors import SWAP_PROBABILITY, Pair, corrupt
 from .wording import Split
 from .world import Post, draw_posts, summarise
 
@@ -11,7 +11,7 @@ from .world import Post, draw_posts, summarise
 WRONG_SHARE = 0.3
 TWO_ERRORS_SHARE = 0.2
 # Training starts with plain summaries (all facts, right, no asides): copying forms there several times sooner.
-PLAIN_SHARE = 0.85
+PLAIN_SHARE = 0.8
 # Preferences: as many with two changed facts as with one.
 TWO_CHANGES_SHARE = 0.5
 
@@ -22,23 +22,20 @@ def sft_rows(seed: int, count: int) -> Iterator[dict[str, str]]:
         plain = index < PLAIN_SHARE * count
         summary = summarise(rng, post, plain=plain)
         if not plain and rng.random() < WRONG_SHARE:
-            summary = corrupt(rng, post, summary, 2 if rng.random() < TWO_ERRORS_SHARE else 1, even=True).rejected
+            summary = corrupt(rng, post, summary, 2 if rng.random() < TWO_ERRORS_SHARE else 1).rejected
         yield {"prompt": post.prompt, "completion": summary.text}
 
 
-def draw_pairs(seed: int, count: int, split: Split, *, even: bool = False) -> Iterator[Pair]:
-    """Preferences of a split: a right summary over the same one with 1-2 same-type facts changed.
-
-    With `even`, names, relations and amounts are changed as often as other facts, else more rarely.
-    """
+def draw_pairs(seed: int, count: int, split: Split, *, swaps: float = SWAP_PROBABILITY) -> Iterator[Pair]:
+    """Preferences of a split: a right summary over the same one with 1-2 same-type facts changed."""
     for post, rng in draw_posts(seed, count, split):
-        yield draw_pair(post, rng, even=even)
+        yield draw_pair(post, rng, swaps)
 
 
-def draw_pair(post: Post, rng: Random, *, even: bool = False) -> Pair:
+def draw_pair(post: Post, rng: Random, swaps: float = SWAP_PROBABILITY) -> Pair:
     """One preference on a post; redraws summaries that have too few checkable values."""
     errors = 2 if rng.random() < TWO_CHANGES_SHARE else 1
     while True:
         summary = summarise(rng, post)
         if sum(span.checkable for span in summary.spans) >= errors:
-            return corrupt(rng, post, summary, errors, even=even)
+            return corrupt(rng, post, summary, errors, swaps=swaps)

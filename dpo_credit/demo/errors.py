@@ -7,9 +7,7 @@ from random import Random
 from .wording import load
 from .world import Fact, Post, Span, Summary, draw_value, topics
 
-SWAP_PROBABILITY = 0.75
-# Types whose roles a model of this size keeps apart less well are made wrong more rarely than others.
-HARD, HARD_WEIGHT = {"name", "relation", "amount"}, 0.15
+SWAP_PROBABILITY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,28 +47,21 @@ class Pair:
     edits: tuple[Edit, ...]
 
 
-def corrupt(rng: Random, post: Post, summary: Summary, count: int, *, even: bool = False) -> Pair:
-    """Change `count` checkable values of a summary, or all that it has; most become another fact of the post.
+def corrupt(rng: Random, post: Post, summary: Summary, count: int, *, swaps: float = SWAP_PROBABILITY) -> Pair:
+    """Change `count` checkable values of a summary, or all that it has.
 
     Args:
         rng: where the choices come from.
         post: the summary's post.
         summary: a right summary.
         count: how many values to change.
-        even: whether values of the HARD types are as likely as others.
+        swaps: how often a wrong value is another fact of the post, where it holds one of the type.
     """
     candidates = [span for span in summary.spans if span.checkable]
-    count = min(count, len(candidates))
-    if even:
-        changed = rng.sample(candidates, count)
-    else:
-        # Efraimidis and Spirakis 2006: the largest u^(1 / w) are a weighted sample without replacement.
-        keys = {
-            span: rng.random() ** (1 / (HARD_WEIGHT if post.fact(span.slot).type in HARD else 1)) for span in candidates
-        }
-        changed = sorted(candidates, key=lambda span: -keys[span])[:count]
-    changed.sort(key=lambda span: span.start)
-    return replace_values(post, summary, {span.slot: wrong_value(rng, post, post.fact(span.slot)) for span in changed})
+    changed = sorted(rng.sample(candidates, min(count, len(candidates))), key=lambda span: span.start)
+    return replace_values(
+        post, summary, {span.slot: wrong_value(rng, post, post.fact(span.slot), swaps) for span in changed}
+    )
 
 
 def replace_values(post: Post, summary: Summary, wrong: dict[str, str]) -> Pair:
@@ -91,10 +82,10 @@ def replace_values(post: Post, summary: Summary, wrong: dict[str, str]) -> Pair:
     return Pair(post, summary, Summary(text, tuple(spans)), tuple(edits))
 
 
-def wrong_value(rng: Random, post: Post, fact: Fact) -> str:
-    """A wrong value of the fact's type: mostly another fact of the post, else a near value or another of the type."""
+def wrong_value(rng: Random, post: Post, fact: Fact, swaps: float = SWAP_PROBABILITY) -> str:
+    """A wrong value of the fact's type: with probability `swaps` another fact of the post, else a near value or any."""
     others = [other.value for other in post.facts if other.type == fact.type and other.value != fact.value]
-    if others and rng.random() < SWAP_PROBABILITY:
+    if others and rng.random() < swaps:
         return rng.choice(others)
     value = fact.value
     while value == fact.value:

@@ -215,10 +215,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     seed = SEEDS[options.split]
     scored = score_pairs(list(draw_pairs(seed, options.posts, options.split)), options.pair)
-    even = score_pairs(list(draw_pairs(seed + 100, options.posts, options.split, even=True)), options.pair)
+    swapped = score_pairs(list(draw_pairs(seed + 100, options.posts, options.split, swaps=1.0)), options.pair)
     text = (
-        f"{report(scored)}\n\n{by_type(scored)}\n\nOn {len(even)} more posts, with every value of a summary equally"
-        f" likely to be changed: {summary_line(even)}.\n\n{by_type(even)}"
+        f"{report(scored)}\n\n{by_type(scored)}\n\nOn {len(swapped)} more posts, where every wrong value that can be is"
+        f" another fact of the post: {summary_line(swapped)}.\n\n{by_type(swapped)}"
     )
     print(text)
     if options.write:

@@ -9,9 +9,10 @@ VOCABULARY = 4096
 PIECE_WEIGHT = 500
 END, PAD = "<|endoftext|>", "<|padding|>"
 
-# Digits never join a space or each other beyond two, so that "24" is the same piece in "(24M)", " 24" and "$24K": a
-# model that copies facts then only has to copy pieces.
-WORDS = r"'(?:s|t|m|d|ll|ve|re)|\p{N}{1,2}| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+# Digits never join a space or each other beyond two, so that "24" is the same piece in "(24M)" and " 24": a model that
+# copies facts then only has to copy pieces. An amount's "$" and its first digits are one piece: no piece that looks the
+# same for all amounts then stands between the words that say which one is due and its digits.
+WORDS = r"'(?:s|t|m|d|ll|ve|re)|[ -]?\$\p{N}{1,2}|\p{N}{1,2}| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 
 def train_tokenizer(
@@ -19,7 +20,8 @@ def train_tokenizer(
 ) -> PreTrainedTokenizerFast:
     """Learn a byte-level BPE of at most `vocabulary` pieces; any Unicode text round-trips through its bytes.
 
-    Two-digit numbers and `words` (after a space) are made frequent enough to become pieces of their own.
+    Two-digit numbers, amounts' first digits, and `words` (after a space) are made frequent enough to become pieces of
+    their own.
     """
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
@@ -35,7 +37,9 @@ def train_tokenizer(
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    pieces = [f"{number:02d}" for number in range(100)] + [f" {word}" for word in words]
+    numbers = [f"{number:02d}" for number in range(100)]
+    amounts = [f"{before}${number}" for number in range(1, 100) for before in (" ", "-")]
+    pieces = numbers + amounts + [f" {word}" for word in words]
     bpe.train_from_iterator([*pieces * PIECE_WEIGHT, *texts], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe,

@@ -44,6 +44,8 @@ DPO_PAIRS, DPO_LR, BETA = 16, 3e-4, 0.1
 NLL_WEIGHT = 3.0
 # The post's pieces count a tenth, estimated on every fourth of them: most of the head's product is then saved.
 POST_WEIGHT, POST_SHARE = 0.1, 0.25
+# Pieces that values are made of count three times: copying facts is what is slow to learn.
+VALUE_WEIGHT = 3.0
 GROUP = 50  # batches sorted by length together
 TOKENIZER_ROWS = 10_000
 VALIDATION_SEED = 1
@@ -52,7 +54,9 @@ SAMPLED_SHARE = 0.3
 
 
 class WeightedSFTTrainer(SFTTrainer):
-    """SFT whose loss is the mean over answer tokens plus the post's tokens at POST_WEIGHT."""
+    """SFT whose loss is the mean over answer tokens (values at VALUE_WEIGHT) plus the post's tokens at POST_WEIGHT."""
+
+    values: torch.Tensor  # (V,) bool: pieces that values are made of
 
     def compute_loss(
         self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -63,7 +67,7 @@ class WeightedSFTTrainer(SFTTrainer):
         hidden, target = hidden[:, :-1], ids[:, 1:]
         answer = inputs["labels"][:, 1:] != -100
         post = (mask[:, 1:] == 1) & ~answer & (torch.rand(answer.shape) < POST_SHARE)
-        weight = answer.float() + post.float() * (POST_WEIGHT / POST_SHARE)
+        weight = answer * (1 + (VALUE_WEIGHT - 1) * self.values[target]) + post * (POST_WEIGHT / POST_SHARE)
         keep = answer | post
         losses = torch.nn.functional.cross_entropy(model.lm_head(hidden[keep]), target[keep], reduction="none")
         loss = (losses * weight[keep]).sum() / weight.sum()
@@ -125,6 +129,16 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> GPTNeoXForCausalLM:
     return GPTNeoXForCausalLM(config)
 
 
+def value_pieces(tokenizer: PreTrainedTokenizerFast, words: Sequence[str]) -> torch.Tensor:
+    """(V,) bool: the pieces of `words` after a space, and all with a digit."""
+    pieces = {tokenizer.tokenize(f" {word}")[0] for word in words}
+    marked = [
+        piece in pieces or any(map(str.isdigit, piece))
+        for piece in tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    ]
+    return torch.tensor(marked)
+
+
 def train_reference(
     seed: int, steps: int, *, validation: list[Pair], work: Path
 ) -> tuple[GPTNeoXForCausalLM, PreTrainedTokenizerFast]:
@@ -142,6 +156,7 @@ def train_reference(
         optimizers=(muon_adamw(model, MUON_LR, ADAMW_LR), None),
         callbacks=[Curve(tokenizer, validation, work / "sft_curve.json")],
     )
+    trainer.values = value_pieces(tokenizer, words)
     trainer.train()
     return model, tokenizer
 
@@ -186,15 +201,15 @@ def train_policy(
     return policy
 
 
-def publish(model: GPTNeoXForCausalLM, tokenizer: PreTrainedTokenizerFast, directory: Path) -> None:
-    """Write fp16 weights, configuration and tokenizer; the directory appears whole or stays as it was."""
+def publish(model: GPTNeoXForCausalLM, tokenizer: PreTrainedTokenizerFast, directory: Path, dtype: torch.dtype) -> None:
+    """Write weights in `dtype`, configuration and tokenizer; the directory appears whole or stays as it was."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
-        half = GPTNeoXForCausalLM(model.config)
-        half.load_state_dict(model.state_dict())
-        half.config.use_cache = True
-        half.half().save_pretrained(partial)
+        copy = GPTNeoXForCausalLM(model.config)
+        copy.load_state_dict(model.state_dict())
+        copy.config.use_cache = True
+        copy.to(dtype).save_pretrained(partial)  # type: ignore[arg-type]
         tokenizer.save_pretrained(partial)
         partial.chmod(0o755)
         for file in partial.iterdir():
@@ -238,8 +253,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="directory for reference/ and policy/")
     parser.add_argument("--work", type=Path, help="directory for curves and checkpoints (default: OUT/work)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--sft-steps", type=int, default=2450, help=f"batches of {SFT_BATCH} posts")
-    parser.add_argument("--dpo-steps", type=int, default=240, help=f"batches of {DPO_PAIRS} preferences")
+    parser.add_argument("--sft-steps", type=int, default=5000, help=f"batches of {SFT_BATCH} posts")
+    parser.add_argument("--dpo-steps", type=int, default=500, help=f"batches of {DPO_PAIRS} preferences")
     parser.add_argument("--validation", type=int, default=200, help="pairs that the curves are measured on")
     parser.add_argument("--reference", type=Path, help="an existing reference: only DPO is run")
     options = parser.parse_args(arguments)
@@ -252,11 +267,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(options.reference)
     else:
         reference, tokenizer = train_reference(options.seed, options.sft_steps, validation=validation, work=work)
-        publish(reference, tokenizer, options.out / "reference")
+        publish(reference, tokenizer, options.out / "reference", torch.float16)
+        reference = reference.half().float()  # the policy starts from the weights that are shipped
     policy = train_policy(
         reference, tokenizer, seed=options.seed, steps=options.dpo_steps, validation=validation, work=work
     )
-    publish(policy, tokenizer, options.out / "policy")
+    publish(policy, tokenizer, options.out / "policy", torch.float32)
 
 
 if __name__ == "__main__":
