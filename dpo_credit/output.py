@@ -10,10 +10,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from dataclasses import fields as dataclass_fields
+from itertools import zip_longest
 from typing import Any, Literal
 
 from dpo_credit.align import Diff
 from dpo_credit.credit import Alternative, Credit, margin, preference_probability
+from dpo_credit.optimal import OptimalValues
 from dpo_credit.records import Row
 
 
@@ -23,6 +25,18 @@ class AlternativeRecord:
 
     token: str
     logp: float
+
+
+@dataclass(frozen=True, slots=True)
+class OptimalValuesRecord:
+    """The policy as a Q-function: `q` = beta * logit, `v` = beta * logsumexp, `advantage` = their difference.
+
+    One entry a token; `q` and `v` up to a constant of each state, which the model's own logits fix (Eqs. 5, 6).
+    """
+
+    q: list[float]
+    v: list[float]
+    advantage: list[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +71,7 @@ class CreditRecord:
     notes: list[str]
     policy_top: list[list[AlternativeRecord]] | None = None
     reference_top: list[list[AlternativeRecord]] | None = None
+    optimal_values: OptimalValuesRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +132,7 @@ class DiffRecord:
 Record = CreditRecord | PreferenceRecord | ListRecord | DiffRecord
 
 
-def credit_record(credit: Credit) -> CreditRecord:
+def credit_record(credit: Credit, values: OptimalValues | None = None) -> CreditRecord:
     """One answer's record, numbers unrounded."""
     tokens, source = credit.tokens, credit.source
     return CreditRecord(
@@ -144,16 +159,19 @@ def credit_record(credit: Credit) -> CreditRecord:
         notes=list(tokens.notes),
         policy_top=_top(credit.policy_top),
         reference_top=_top(credit.reference_top),
+        optimal_values=_optimal(values) if values else None,
     )
 
 
-def row_record(row: Row, credits: Sequence[Credit]) -> CreditRecord | PreferenceRecord | ListRecord:
-    """A scored row's record.
+def row_record(
+    row: Row, credits: Sequence[Credit], values: Sequence[OptimalValues] = ()
+) -> CreditRecord | PreferenceRecord | ListRecord:
+    """A scored row's record, with the answers' optimal values where there are any.
 
     Raises:
         CreditError: the two answers of a preference do not compare.
     """
-    records = [credit_record(credit) for credit in credits]
+    records = [credit_record(credit, one) for credit, one in zip_longest(credits, values)]
     if row.kind == "single":
         return records[0]
     if row.kind == "list":
@@ -210,6 +228,10 @@ def json_line(fields: dict[str, Any]) -> str:
 
 def _without_unasked(items: list[tuple[str, Any]]) -> dict[str, Any]:
     return {key: value for key, value in items if value is not None}
+
+
+def _optimal(values: OptimalValues) -> OptimalValuesRecord:
+    return OptimalValuesRecord(list(values.q), list(values.v), list(values.advantage))
 
 
 def _top(top: tuple[tuple[Alternative, ...], ...]) -> list[list[AlternativeRecord]] | None:

@@ -15,6 +15,7 @@ from program import run
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 README = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+OTHERS = ("batch.sh", "reading_credit.md", "potential_shaping.py")
 ROWS = sorted([*EXAMPLES.glob("*.json"), *EXAMPLES.glob("*.txt")])
 
 
@@ -27,7 +28,7 @@ def test_every_example_scores(path: Path):
 
 def test_every_example_is_named_in_the_readme_and_the_readme_names_no_other():
     named = set(re.findall(r"\]\(examples/([\w.]+)\)", README))
-    assert named == {path.name for path in (*ROWS, *EXAMPLES.glob("*.jsonl"), EXAMPLES / "batch.sh")}
+    assert named == {path.name for path in (*ROWS, *EXAMPLES.glob("*.jsonl"), *(EXAMPLES / name for name in OTHERS))}
 
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 
 from dpo_credit.cli.files import check_writable, write
 from dpo_credit.cli.flags import flag, option
@@ -17,8 +17,10 @@ from dpo_credit.credit import Credit, CreditError
 from dpo_credit.views.scale import Palette, Shading, Unit
 
 if TYPE_CHECKING:
+    from dpo_credit.optimal import OptimalValues
     from dpo_credit.output import Record
     from dpo_credit.views.terminal import Look
+    from dpo_credit.views.terminal_values import Shown
 
 VIEW = "Views"
 
@@ -32,6 +34,8 @@ class Scored:
     labels: tuple[str, ...]
     prompt: str = ""
     compare: bool = False  # two answers, edit by edit
+    values: tuple[OptimalValues, ...] = ()  # of the policy as a Q-function, with which of them to show
+    show: tuple[Shown, ...] = ()
 
     def by_reward(self) -> Scored:
         """The same answers, the highest reward first."""
@@ -162,7 +166,15 @@ class ViewOptions:
             return terminal_diff.render(
                 diff(*scored.credits), look, labels=scored.labels, rows=self.rows, shading=self.shading
             )
-        return terminal.render(scored.credits, look, labels=scored.labels, rows=self.rows, shading=self.shading)
+        view = terminal.render(scored.credits, look, labels=scored.labels, rows=self.rows, shading=self.shading)
+        if not scored.values:
+            return view
+        from dpo_credit.views import terminal_values
+
+        labels, columns = scored.labels, scored.show
+        return Group(
+            view, "", terminal_values.render(scored.credits, scored.values, look, labels=labels, columns=columns)
+        )
 
 
 def look_of(console: Console, theme: Literal["auto", "dark", "light"]) -> Look:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.present import Scored
 from dpo_credit.cli.talk import Talk
-from dpo_credit.credit import Example
+from dpo_credit.credit import Credit, Example
 from dpo_credit.published import named
 from dpo_credit.records import Row
 
 if TYPE_CHECKING:
     from dpo_credit.models import ModelPair
+    from dpo_credit.optimal import OptimalValues
+    from dpo_credit.views.terminal_values import Shown
 
 _EMBEDDED = (
     "scored with the embedded pair, which knows its own small world only; name yours with --policy and --reference"
@@ -28,7 +30,15 @@ def load(options: PairOptions, talk: Talk) -> ModelPair:
     return pair
 
 
-def score_row(row: Row, options: PairOptions, *, quiet: bool, top_k: int = 0, compare: bool = False) -> Scored:
+def score_row(
+    row: Row,
+    options: PairOptions,
+    *,
+    quiet: bool,
+    top_k: int = 0,
+    compare: bool = False,
+    show: tuple[Shown, ...] = (),
+) -> Scored:
     """A row's answers, scored; notes and progress go to stderr."""
     talk = Talk(quiet)
     pair = load(options, talk)
@@ -36,8 +46,18 @@ def score_row(row: Row, options: PairOptions, *, quiet: bool, top_k: int = 0, co
         from dpo_credit.scoring import score
 
         credits = tuple(score(pair, row.examples, conventions=options.conventions(), top_k=top_k))
+        values = _values(pair, credits) if show else ()
     talk.notes(note for credit in credits for note in credit.tokens.notes)
-    return Scored(row.id, credits, row.labels, prompt_text(row.examples[0]), compare)
+    return Scored(row.id, credits, row.labels, prompt_text(row.examples[0]), compare, values, show)
+
+
+def _values(pair: ModelPair, credits: tuple[Credit, ...]) -> tuple[OptimalValues, ...]:
+    from dpo_credit.logits import answer_logits
+    from dpo_credit.optimal import optimal_values
+
+    policy = pair.policy() if callable(pair.policy) else pair.policy
+    found = answer_logits(policy, [credit.tokens for credit in credits])
+    return tuple(optimal_values(credit, *numbers) for credit, numbers in zip(credits, found, strict=True))
 
 
 def notes_on_choice(options: PairOptions) -> list[str]:

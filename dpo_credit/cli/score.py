@@ -17,6 +17,10 @@ EXAMPLE = "Example: dpo-credit score examples/vet.json --top-k 3"
 def score(
     file: Annotated[str, typer.Argument(metavar="FILE", help="JSON, or text with TL;DR: in it; - is stdin.")],
     top_k: Annotated[int, typer.Option("--top-k", min=0, help="Show what each model would rather have said.")] = 0,
+    show: Annotated[
+        str | None,
+        typer.Option("--show", metavar="q,v,advantage", help="Any of Q*, V* and Q* - V*, for every token (Eqs. 5-7)."),
+    ] = None,
     prompt_key: Annotated[str | None, typer.Option("--prompt-key", help="The field that holds the prompt.")] = None,
     answer_key: Annotated[str | None, typer.Option("--answer-key", help="The field that holds the answer.")] = None,
     *,
@@ -32,8 +36,10 @@ def score(
     from dpo_credit.cli.run import score_row
     from dpo_credit.output import row_record
     from dpo_credit.records import read_row
+    from dpo_credit.views.terminal_values import shown
 
     view.check()
+    columns = shown(show) if show is not None else ()
     row = read_row(read(file), "stdin" if file == "-" else file, prompt_key=prompt_key, answer_key=answer_key)
-    scored = score_row(row, options, quiet=view.quiet, top_k=top_k)
-    view.show(scored, row_record(row, scored.credits), row.columns)
+    scored = score_row(row, options, quiet=view.quiet, top_k=top_k, show=columns)
+    view.show(scored, row_record(row, scored.credits, scored.values), row.columns)
