@@ -21,7 +21,14 @@ LAZY = {"dpo_credit.credit": {"dpo_credit.views.html"}}  # a notebook's `_repr_h
 STDLIB_ONLY = {"dpo_credit.credit", "dpo_credit.align", "dpo_credit.records"}
 LOADERS = {"dpo_credit.models", "dpo_credit.checkpoints"}
 TRAINERS = ("dpo_credit.demo", "dpo_credit.train")  # recipes: they make models, and are no part of scoring
-PROGRAM = ("dpo_credit.cli", "dpo_credit.demo", "dpo_credit.evaluate", "dpo_credit.train", "dpo_credit.__main__")
+PROGRAM = (
+    "dpo_credit.cli",
+    "dpo_credit.decode",
+    "dpo_credit.demo",
+    "dpo_credit.evaluate",
+    "dpo_credit.train",
+    "dpo_credit.__main__",
+)
 
 
 @cache

@@ -1,0 +1,117 @@
+"""Running `steer`: the prompt, three models, the text while it grows, and what to show of it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from dpo_credit.cli.files import read, write
+from dpo_credit.cli.options import PairOptions
+from dpo_credit.cli.present import look_of
+from dpo_credit.cli.run import load
+from dpo_credit.cli.talk import Talk
+from dpo_credit.credit import Credit, CreditError, Message
+from dpo_credit.output import json_line
+from dpo_credit.records import TLDR, prompt_of
+from dpo_credit.records import load as load_row
+
+if TYPE_CHECKING:
+    from dpo_credit.decode.steer import Sampling
+
+Prompt = str | tuple[Message, ...]
+
+
+def prompt_in(file: str) -> Prompt:
+    """The prompt that a file holds; answers in it play no part.
+
+    Raises:
+        CreditError: there is none.
+    """
+    name = "stdin" if file == "-" else file
+    content = load_row(read(file), name)
+    if isinstance(content, str):
+        before, found, _ = content.rpartition(TLDR)
+        return before + found if found else content.rstrip("\n")
+    prompt, _ = prompt_of(content)
+    if prompt is None:
+        raise CreditError(f"{name}: no prompt to answer. Give a prompt field (text or messages), or a post.")
+    return prompt
+
+
+def steered(
+    prompt: Prompt, base: str | None, options: PairOptions, *, strength: float, sampling: Sampling, quiet: bool
+) -> list[Credit]:
+    """The answers, with the text on stderr while it grows.
+
+    Raises:
+        CreditError: a model cannot be loaded, or the three do not go together.
+    """
+    from transformers import TextStreamer
+
+    from dpo_credit.checkpoints import compare_tokenizers, find, load_tokenizer
+    from dpo_credit.decode.steer import steer
+    from dpo_credit.devices import devices
+    from dpo_credit.encode import encode_prompt
+    from dpo_credit.models import Model, load_model
+
+    class Growing(TextStreamer):
+        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+            sys.stderr.write(text + ("\n" if stream_end else ""))
+            sys.stderr.flush()
+
+    if sampling.count > 1 and not sampling.draw and sampling.count > sampling.num_beams:
+        raise CreditError(f"-n {sampling.count}: one greedy answer is all there is. Add --sample, or --num-beams.")
+    talk = Talk(quiet)
+    if options.sequential:
+        raise CreditError("--sequential holds one model at a time; steering runs three. Leave it out.")
+    pair = load(options, talk)
+    loading = options.loading()
+    assert isinstance(pair.reference, Model)
+    model = pair.reference
+    if base is None:
+        talk.notes(["no --base: the reference is steered, so strength 1 is the policy and 0 the reference"])
+    else:
+        found = replace(find(base, "reference", replace(loading, revision=None)), role="base")
+        talk.notes(compare_tokenizers(pair.tokenizer, load_tokenizer(found, loading)))
+        model = load_model(found, devices(loading.device)[0], loading)
+    ids, notes = encode_prompt(pair.tokenizer, prompt, options.conventions())
+    talk.notes(notes)
+    if pair.max_length and len(ids) + sampling.max_new_tokens > pair.max_length:
+        raise CreditError(
+            f"{len(ids)} prompt tokens and --max-new-tokens {sampling.max_new_tokens} are over the models' limit of "
+            f"{pair.max_length}. Shorten one of them."
+        )
+    grows = talk.stderr.is_terminal and not quiet and sampling.num_beams == sampling.count == 1
+    streamer = Growing(pair.tokenizer, skip_prompt=True) if grows else None
+    return steer(model, pair, ids, strength=strength, sampling=sampling, streamer=streamer)
+
+
+def show(answers: list[Credit], prompt: Prompt, json: str | None) -> None:
+    """Write the JSON lines that were asked for, and the view to stdout unless they go there."""
+    if json is not None:
+        write(json, "".join(json_line(_record(answer, prompt)) + "\n" for answer in answers))
+    if json == "-":
+        return
+    from dpo_credit.views import terminal_steer
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.print(terminal_steer.render(answers, look_of(console, "auto")))
+
+
+def _record(answer: Credit, prompt: Prompt) -> dict[str, object]:
+    """A row that `batch` takes: prompt and completion, with what steering did."""
+    tokens = answer.tokens
+    return {
+        "schema": "dpo-credit/steer@1",
+        "id": answer.id,
+        "prompt": prompt if isinstance(prompt, str) else [message._asdict() for message in prompt],
+        "completion": tokens.answer,
+        "base": answer.source.reference,
+        "steer_tokens": list(tokens.pieces),
+        "steered_logps": list(answer.policy_logps),
+        "base_logps": list(answer.reference_logps),
+        "base_would_say": [position[0].piece for position in answer.reference_top],
+    }
