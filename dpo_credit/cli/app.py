@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from dpo_credit import CreditError, __version__
-from dpo_credit.cli import batch, corrupt, diff, inspect, localise, pairs, render, report, score, steer, verify
+from dpo_credit.cli import batch, corrupt, diff, inspect, localise, pairs, render, report, score, search, steer, verify
 
 BAD_INPUT = 2
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 app.command(no_args_is_help=True, epilog=score.EXAMPLE)(score.score)
 app.command(no_args_is_help=True, epilog=diff.EXAMPLE)(diff.diff)
+app.command(no_args_is_help=True, epilog=search.EXAMPLE)(search.search)
 app.command(no_args_is_help=True, epilog=steer.EXAMPLE)(steer.steer)
 app.command(no_args_is_help=True, epilog=batch.EXAMPLE)(batch.batch)
 app.command(no_args_is_help=True, epilog=render.EXAMPLE)(render.render)

@@ -1,0 +1,63 @@
+"""Beam search over a DPO policy, which is search for the best sequence of its reward (Rafailov et al. 2024, Sec. 5.2).
+
+Eq. 12 (rewards and beta * log pi_ref so far, plus the value V* of where they lead) equals V* of the prompt plus Eq. 13
+(beta times the log-likelihood under the policy): both order the candidates of a prompt in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from dpo_credit.credit import Credit, CreditError, Example
+from dpo_credit.decode.steer import tokens_of
+from dpo_credit.models import Model, ModelPair
+from dpo_credit.scoring import Scorer
+
+
+def search(
+    pair: ModelPair,
+    example: Example,
+    prompt_ids: Sequence[int],
+    widths: Sequence[int],
+    *,
+    length_penalty: float = 0.0,
+    max_new_tokens: int = 128,
+) -> Iterator[Credit]:
+    """The likeliest answer that transformers' `generate` finds with each number of beams, scored token by token.
+
+    Args:
+        pair: the policy that is searched, and its reference.
+        example: whose prompt is answered; its own answer plays no part.
+        prompt_ids: (P,) the prompt's tokens.
+        widths: numbers of beams; 1 is greedy.
+        length_penalty: candidates stand by the sum of their log-probabilities over length^penalty: 0 is the sum of
+            Eq. 13, 1 the mean, which is transformers' default.
+        max_new_tokens: the longest answer.
+
+    Yields:
+        One Credit a width, in their order.
+
+    Raises:
+        CreditError: an answer is empty, or the numbers are not finite.
+    """
+    policy, tokenizer = pair.policy, pair.tokenizer
+    assert isinstance(policy, Model) and policy.module is not None, "a pair loaded one at a time"
+    scorer = Scorer(pair)
+    ids = torch.tensor([list(prompt_ids)], device=policy.device)
+    for width in widths:
+        written = policy.module.generate(  # type: ignore[operator]
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=False,
+            **({"num_beams": width, "length_penalty": length_penalty} if width > 1 else {}),
+            max_new_tokens=max_new_tokens,
+            pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+        tokens = tokens_of(tokenizer, prompt_ids, written[0, len(prompt_ids) :].tolist())
+        ((result),) = scorer.score([[Example(example.prompt, tokens.answer, example.id)]], [[tokens]])
+        if isinstance(result, CreditError):
+            raise result
+        yield result[0]
