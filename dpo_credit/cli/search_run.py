@@ -6,8 +6,8 @@ from rich.console import Console
 
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.present import Scored, ViewOptions, look_of
+from dpo_credit.cli.prompt import prompt_ids, prompt_in
 from dpo_credit.cli.run import load, prompt_text
-from dpo_credit.cli.steer_run import prompt_in
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import CreditError, Example
 from dpo_credit.output import ListRecord, credit_record
@@ -29,7 +29,6 @@ def run(
         CreditError: the prompt or a model is at fault, or the text would be longer than the models take.
     """
     from dpo_credit.decode.search import search
-    from dpo_credit.encode import encode_prompt
     from dpo_credit.views import terminal_search
 
     view.check()
@@ -38,13 +37,7 @@ def run(
     example = Example(prompt_in(file), "", stem("stdin" if file == "-" else file))
     talk = Talk(view.quiet)
     pair = load(options, talk)
-    ids, notes = encode_prompt(pair.tokenizer, example.prompt, options.conventions())
-    talk.notes(notes)
-    if pair.max_length and len(ids) + max_new_tokens > pair.max_length:
-        raise CreditError(
-            f"{len(ids)} prompt tokens and --max-new-tokens {max_new_tokens} are over the models' limit of "
-            f"{pair.max_length}. Shorten one of them."
-        )
+    ids = prompt_ids(pair, example.prompt, options, talk, max_new_tokens=max_new_tokens)
     found = search(pair, example, ids, widths, length_penalty=length_penalty, max_new_tokens=max_new_tokens)
     credits = []
     for width in widths:

@@ -34,7 +34,8 @@ def steer(
 
     Each token is coloured by log pi_steered - log pi_base; below stand those that the base would not have said.
     """
-    from dpo_credit.cli.steer_run import prompt_in, show, steered
+    from dpo_credit.cli.prompt import prompt_in
+    from dpo_credit.cli.steer_run import show, steered
     from dpo_credit.decode.steer import Sampling
 
     if json is not None:

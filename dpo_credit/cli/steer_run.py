@@ -8,37 +8,17 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from dpo_credit.cli.files import read, write
+from dpo_credit.cli.files import write
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.present import look_of
+from dpo_credit.cli.prompt import Prompt, prompt_ids
 from dpo_credit.cli.run import load
 from dpo_credit.cli.talk import Talk
-from dpo_credit.credit import Credit, CreditError, Message
+from dpo_credit.credit import Credit, CreditError
 from dpo_credit.output import json_line
-from dpo_credit.records import TLDR, prompt_of
-from dpo_credit.records import load as load_row
 
 if TYPE_CHECKING:
     from dpo_credit.decode.steer import Sampling
-
-Prompt = str | tuple[Message, ...]
-
-
-def prompt_in(file: str) -> Prompt:
-    """The prompt that a file holds; answers in it play no part.
-
-    Raises:
-        CreditError: there is none.
-    """
-    name = "stdin" if file == "-" else file
-    content = load_row(read(file), name)
-    if isinstance(content, str):
-        before, found, _ = content.rpartition(TLDR)
-        return before + found if found else content.rstrip("\n")
-    prompt, _ = prompt_of(content)
-    if prompt is None:
-        raise CreditError(f"{name}: no prompt to answer. Give a prompt field (text or messages), or a post.")
-    return prompt
 
 
 def steered(
@@ -54,7 +34,6 @@ def steered(
     from dpo_credit.checkpoints import compare_tokenizers, find, load_tokenizer
     from dpo_credit.decode.steer import steer
     from dpo_credit.devices import devices
-    from dpo_credit.encode import encode_prompt
     from dpo_credit.models import Model, load_model
 
     class Growing(TextStreamer):
@@ -77,13 +56,7 @@ def steered(
         found = replace(find(base, "reference", replace(loading, revision=None)), role="base")
         talk.notes(compare_tokenizers(pair.tokenizer, load_tokenizer(found, loading)))
         model = load_model(found, devices(loading.device)[0], loading)
-    ids, notes = encode_prompt(pair.tokenizer, prompt, options.conventions())
-    talk.notes(notes)
-    if pair.max_length and len(ids) + sampling.max_new_tokens > pair.max_length:
-        raise CreditError(
-            f"{len(ids)} prompt tokens and --max-new-tokens {sampling.max_new_tokens} are over the models' limit of "
-            f"{pair.max_length}. Shorten one of them."
-        )
+    ids = prompt_ids(pair, prompt, options, talk, max_new_tokens=sampling.max_new_tokens)
     grows = talk.stderr.is_terminal and not quiet and sampling.num_beams == sampling.count == 1
     streamer = Growing(pair.tokenizer, skip_prompt=True) if grows else None
     return steer(model, pair, ids, strength=strength, sampling=sampling, streamer=streamer)
