@@ -6,13 +6,14 @@ Reads names, configs and tokenizers, never weights. No network unless a name is 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from dpo_credit.credit import CreditError
+from dpo_credit.trained import NAME, Trained, parse, read
 
 EMBEDDED = Path(__file__).parent / "demo"
 _TOKENIZERS = ("tokenizer.json", "tokenizer_config.json")
@@ -86,11 +87,12 @@ class Checkpoint:
 
 
 def find(name: str | Path, role: Literal["policy", "reference"], loading: Loading) -> Checkpoint:
-    """What `name` stands for: a model, or an adapter and the base it sits on.
+    """What `name` stands for: a model, or an adapter and the base it sits on; "embedded" is the embedded pair's.
 
     Raises:
         CreditError: there is no such directory, it holds no model, or the hub does not give it.
     """
+    name = EMBEDDED / role if str(name) == "embedded" else name
     revisions = (loading.revision or "").split(",")
     place = _locate(str(name), role, revisions[0 if role == "policy" else -1].strip() or None)
     label = f"embedded {role}" if place.path == str(EMBEDDED / role) else str(name)
@@ -131,11 +133,30 @@ def find_pair(
     if reference is not None:
         return chosen, find(reference, "reference", loading)
     if chosen.adapter is None:
+        record = read_record(chosen)
+        if record is not None and record.reference is not None:
+            return chosen, find(record.reference, "reference", replace(loading, revision=None))
         raise CreditError(
             f"policy {policy} is a whole model, so its reference is another: name the SFT model it was trained from "
             "with --reference. (Only an adapter brings its own reference: its base.)"
         )
     return chosen, None
+
+
+def read_record(policy: Checkpoint) -> Trained | None:
+    """What a training left beside a policy's weights; None where there is none.
+
+    Raises:
+        CreditError: it cannot be read.
+    """
+    place = policy.adapter or policy.model
+    if place.local:
+        return read(Path(place.path))
+    if not place.has(NAME, policy.role):
+        return None
+    from transformers.utils import cached_file
+
+    return parse(Path(str(cached_file(place.path, NAME, revision=place.revision))))
 
 
 def _locate(name: str, role: str, revision: str | None) -> Place:

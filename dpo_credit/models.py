@@ -29,6 +29,7 @@ from dpo_credit.checkpoints import (
     load_config,
     load_tokenizer,
     max_length,
+    read_record,
     require_safe_weights,
 )
 from dpo_credit.credit import CreditError, Tokens
@@ -111,8 +112,8 @@ def load_pair(
     policy: str | Path | None = None,
     reference: str | Path | None = None,
     *,
-    beta: float = DEFAULT_BETA,
-    length_normalised: bool = False,
+    beta: float | None = None,
+    length_normalised: bool | None = None,
     loading: Loading = Loading(),
 ) -> ModelPair:
     """Load a policy and its reference; the embedded pair where neither is named.
@@ -120,9 +121,10 @@ def load_pair(
     Args:
         policy: a directory or a hub id of a causal LM, or of a PEFT adapter.
         reference: likewise. With an adapter as the policy it defaults to the adapter named "ref" that TRL saves beside
-            it, else to the same base with the adapter off; either way there is one base in memory.
-        beta: the one the policy was trained with.
-        length_normalised: whether it was trained with length-normalised DPO; see `Credit`.
+            it, else to the same base with the adapter off; either way there is one base in memory. With a policy of
+            `dpo-credit train` it defaults to what its record names.
+        beta: the one the policy was trained with; None is what its record says, else 0.1.
+        length_normalised: whether it was trained with length-normalised DPO (see `Credit`); None likewise, else no.
         loading: see `Loading`.
 
     Raises:
@@ -130,21 +132,34 @@ def load_pair(
     """
     each = devices(loading.device)
     chosen, base = find_pair(policy, reference, loading)
+    beta, length_normalised, said = _trained_with(chosen, beta, length_normalised)
     tokenizer = load_tokenizer(chosen, loading)
     if base is None:
         sides = _load_adapter_pair(chosen, each[0], loading)
         notes: tuple[str, ...] = (
             ("--sequential frees nothing here: policy and reference share one base",) if loading.sequential else ()
         )
-        limit, notes = max_length(chosen, loading), notes + notes_if_equal(*sides)
+        limit, notes = max_length(chosen, loading), said + notes + notes_if_equal(*sides)
         return ModelPair(*sides, tokenizer, beta, limit, notes, length_normalised)
-    notes = compare_tokenizers(tokenizer, load_tokenizer(base, loading, default=tokenizer))
+    notes = said + compare_tokenizers(tokenizer, load_tokenizer(base, loading, default=tokenizer))
     limit = min((n for n in (max_length(chosen, loading), max_length(base, loading)) if n), default=None)
     loaders = [partial(load_model, found, device, loading) for found, device in zip((chosen, base), each, strict=True)]
     if loading.sequential:
         return ModelPair(loaders[0], loaders[1], tokenizer, beta, limit, notes, length_normalised)
     sides = loaders[0](), loaders[1]()
     return ModelPair(*sides, tokenizer, beta, limit, notes + notes_if_equal(*sides), length_normalised)
+
+
+def _trained_with(
+    policy: Checkpoint, beta: float | None, length_normalised: bool | None
+) -> tuple[float, bool, tuple[str, ...]]:
+    record = read_record(policy)
+    if record is None or record.beta is None:
+        return DEFAULT_BETA if beta is None else beta, bool(length_normalised), ()
+    normalised = record.length_normalised if length_normalised is None else length_normalised
+    if beta is not None:
+        return beta, normalised, ()
+    return record.beta, normalised, (f"beta {record.beta:g}, as {policy.name} was trained with",)
 
 
 def free() -> None:

@@ -111,7 +111,7 @@ def test_a_config_file_may_name_the_pair(row: Path, tmp_path: Path) -> None:
 
 def test_without_a_pair_nothing_is_filled(row: Path) -> None:
     loads = asked(row)
-    assert (loads["policy"], loads["reference"], loads["beta"]) == (None, None, 0.1)
+    assert (loads["policy"], loads["reference"], loads["beta"]) == (None, None, None)
     assert asked(row, "--pair", "embedded") == loads
 
 

@@ -10,7 +10,21 @@ from typing import Annotated
 import typer
 
 from dpo_credit import CreditError, __version__
-from dpo_credit.cli import batch, corrupt, diff, inspect, localise, pairs, render, report, score, search, steer, verify
+from dpo_credit.cli import (
+    batch,
+    corrupt,
+    diff,
+    inspect,
+    localise,
+    pairs,
+    render,
+    report,
+    score,
+    search,
+    steer,
+    train,
+    verify,
+)
 
 BAD_INPUT = 2
 
@@ -33,6 +47,7 @@ app.command(no_args_is_help=True, epilog=verify.EXAMPLE)(verify.verify)
 app.command(epilog=inspect.EXAMPLE)(inspect.inspect)
 app.command(epilog=pairs.EXAMPLE)(pairs.pairs)
 app.command(no_args_is_help=True, epilog=localise.EXAMPLE)(localise.localise)
+app.command(no_args_is_help=True, epilog=train.EXAMPLE)(train.train)
 app.command(no_args_is_help=True, epilog=corrupt.EXAMPLE)(corrupt.corrupt)
 
 

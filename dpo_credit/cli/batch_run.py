@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -17,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from dpo_credit.batch import Counts, Engine, Job, Local, Sink, Stream, run
 from dpo_credit.cli.files import stdin
 from dpo_credit.cli.run import notes_on_choice
+from dpo_credit.cli.stopping import INTERRUPTED, stopping
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import CreditError
 from dpo_credit.formats import format_of
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from dpo_credit.cli.batch import BatchOptions
     from dpo_credit.cli.options import PairOptions
 
-INTERRUPTED = 128 + signal.SIGINT
 AGREES_NATS = 1e-2  # of an answer's log-probability: float32 sums of hundreds of tokens stay well below
 
 
@@ -44,7 +42,7 @@ def run_jobs(jobs: list[tuple[Job, str]], asked: BatchOptions, options: PairOpti
     engine, settings = _engine(asked, options, talk, piped)
     total = Counts()
     for (job, output), sink in zip(jobs, sinks, strict=True):
-        with _stopping(talk, output) as stopped, _begun(sink, settings, job), _bar(talk) as show:
+        with stopping(talk, "after this chunk of rows") as stopped, _begun(sink, settings, job), _bar(talk) as show:
             done = Counts()
             for progress in run(job, engine, sink, stop=stopped):
                 done = progress.counts
@@ -117,27 +115,6 @@ def _begun(sink: Sink, settings: Callable[[Job], dict[str, Any]], job: Job) -> I
     with sink:
         sink.begin(settings(job))
         yield
-
-
-@contextmanager
-def _stopping(talk: Talk, output: str) -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C lets the chunk that is being scored be the last; a second one ends at once."""
-    asked = False
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        talk.notes(["stopping after this chunk of rows; Ctrl-C again stops at once"])
-
-    before = signal.getsignal(signal.SIGINT)
-    if before != signal.SIG_IGN:  # a shell's background jobs are deaf to it
-        signal.signal(signal.SIGINT, stop)
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -53,14 +53,21 @@ class PairOptions:
             show_default="an adapter's own base",
         ),
     ] = None
-    beta: Annotated[float, _option("--beta", help="The beta the policy was trained with.")] = 0.1
+    beta: Annotated[
+        float | None,
+        _option(
+            "--beta",
+            help="The beta the policy was trained with.",
+            show_default="what dpo-credit train left beside it, else 0.1",
+        ),
+    ] = None
     length_normalised: Annotated[
-        bool,
+        bool | None,
         _flag(
             *("--length-normalised/--no-length-normalised", "--length-normalized/--no-length-normalized"),
             help="The policy was trained with length-normalised DPO: rewards are beta / T, T tokens in the answer.",
         ),
-    ] = False
+    ] = None
     device: Annotated[
         str,
         _option("--device", help="auto, cpu, cuda, cuda:N or mps; two with a comma: the policy's, the reference's."),

@@ -45,6 +45,8 @@ def _silence_libraries() -> None:
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no network unless a model's name asks for it
+    for silent in ("HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"):  # no network unless a model's name asks for it
+        os.environ.setdefault(silent, "1")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not sys.warnoptions:
         warnings.simplefilter("ignore")

@@ -11,12 +11,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from datasets import Dataset
 from transformers import (
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
@@ -27,7 +27,10 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from trl import SFTTrainer
+
+from dpo_credit.train.recipe import Recipe
+from dpo_credit.train.trainers import trainer
 
 from .corpus import draw_pairs, sft_rows
 from .errors import Pair
@@ -56,7 +59,9 @@ SAMPLED_SHARE = 0.3
 class WeightedSFTTrainer(SFTTrainer):
     """SFT whose loss is the mean over answer tokens (values at VALUE_WEIGHT) plus the post's tokens at POST_WEIGHT."""
 
-    values: torch.Tensor  # (V,) bool: pieces that values are made of
+    def __init__(self, *, values: torch.Tensor, **given: Any) -> None:
+        super().__init__(**given)
+        self.values = values  # (V,) bool: pieces that values are made of
 
     def compute_loss(
         self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -139,25 +144,30 @@ def value_pieces(tokenizer: PreTrainedTokenizerFast, words: Sequence[str]) -> to
     return torch.tensor(marked)
 
 
+def vocabulary() -> list[str]:
+    """The words that values are made of."""
+    return [word for values in load("values").values() for value in values for word in value.split()]
+
+
 def train_reference(
     seed: int, steps: int, *, validation: list[Pair], work: Path
 ) -> tuple[GPTNeoXForCausalLM, PreTrainedTokenizerFast]:
     """SFT on `steps` batches of fresh posts; curve and checkpoints go under `work`."""
     rows = list(sft_rows(seed, steps * SFT_BATCH))
-    words = [word for values in load("values").values() for value in values for word in value.split()]
+    words = vocabulary()
     texts = [row["prompt"] + row["completion"] for row in rows[:TOKENIZER_ROWS]]
     tokenizer = train_tokenizer(texts, words)
     model = new_model(tokenizer)
-    trainer = WeightedSFTTrainer(
-        model=model,
-        args=SFTConfig(**_arguments(work / "sft", steps, SFT_BATCH, seed), completion_only_loss=True, warmup_steps=50),
-        train_dataset=Dataset.from_list(grouped(rows, SFT_BATCH, Random(seed))),
-        processing_class=tokenizer,
-        optimizers=(muon_adamw(model, MUON_LR, ADAMW_LR), None),
+    made = trainer(
+        _recipe("sft", work / "sft", steps, seed),
+        model,
+        tokenizer,
+        grouped(rows, SFT_BATCH, Random(seed)),
         callbacks=[Curve(tokenizer, validation, work / "sft_curve.json")],
+        optimizers=(muon_adamw(model, MUON_LR, ADAMW_LR), None),
+        sft=partial(WeightedSFTTrainer, values=value_pieces(tokenizer, words)),
     )
-    trainer.values = value_pieces(tokenizer, words)
-    trainer.train()
+    made.train()
     return model, tokenizer
 
 
@@ -182,22 +192,16 @@ def train_policy(
     # Adam steps as far on the rows of rare pieces, whose gradients are tiny, as on others: asides would earn credit.
     policy.get_input_embeddings().requires_grad_(False)
     moving = [weight for weight in policy.parameters() if weight.requires_grad]
-    trainer = DPOTrainer(
-        model=policy,
-        ref_model=reference,
-        args=DPOConfig(
-            **_arguments(work / "dpo", steps, DPO_PAIRS, seed),
-            beta=BETA,
-            warmup_steps=20,
-            loss_type=["sigmoid", "sft"],
-            loss_weights=[1.0, NLL_WEIGHT],
-        ),
-        train_dataset=Dataset.from_list(grouped(rows, DPO_PAIRS, Random(seed))),
-        processing_class=tokenizer,
-        optimizers=(torch.optim.AdamW(moving, lr=DPO_LR, weight_decay=0.0), None),
+    made = trainer(
+        _recipe("dpo", work / "dpo", steps, seed),
+        policy,
+        tokenizer,
+        grouped(rows, DPO_PAIRS, Random(seed)),
+        reference=reference,
         callbacks=[Curve(tokenizer, validation, work / "dpo_curve.json")],
+        optimizers=(torch.optim.AdamW(moving, lr=DPO_LR, weight_decay=0.0), None),
     )
-    trainer.train()
+    made.train()
     return policy
 
 
@@ -225,26 +229,33 @@ def publish(model: GPTNeoXForCausalLM, tokenizer: PreTrainedTokenizerFast, direc
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _arguments(directory: Path, steps: int, batch: int, seed: int) -> dict[str, Any]:
-    return {
-        "output_dir": str(directory),
-        "max_steps": steps,
-        "per_device_train_batch_size": batch,
-        "train_sampling_strategy": "sequential",
-        "lr_scheduler_type": "linear",
-        "max_grad_norm": 1.0,
-        "max_length": CONTEXT,
-        "logging_steps": max(1, steps // 20),
-        "save_steps": 500,
-        "save_total_limit": 2,
-        "save_only_model": True,
-        "seed": seed,
-        "bf16": False,
-        "gradient_checkpointing": False,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "use_cpu": True,
-    }
+def _recipe(method: Literal["sft", "dpo"], directory: Path, steps: int, seed: int) -> Recipe:
+    """How the embedded pair is trained, as far as a recipe can say it."""
+    sft = method == "sft"
+    return Recipe(
+        method=method,
+        model="in memory",
+        output=str(directory),
+        learning_rate=ADAMW_LR if sft else DPO_LR,
+        batch_size=SFT_BATCH if sft else DPO_PAIRS,
+        max_steps=steps,
+        warmup_steps=50 if sft else 20,
+        max_length=CONTEXT,
+        beta=BETA,
+        loss="sigmoid, sft",
+        precision="float32",
+        seed=seed,
+        save_steps=500,
+        log_steps=max(1, steps // 20),
+        trl={
+            "train_sampling_strategy": "sequential",
+            "save_total_limit": 2,
+            "save_only_model": True,
+            "gradient_checkpointing": False,
+            "use_cpu": True,
+            **({} if sft else {"loss_weights": [1.0, NLL_WEIGHT]}),
+        },
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

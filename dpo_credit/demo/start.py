@@ -1,0 +1,48 @@
+"""Write the embedded world's rows, and a model with random weights, for the recipes in `examples/demo/`.
+
+    python -m dpo_credit.demo.start --out demo-run
+
+Needs the `train` extra.
+"""
+
+import argparse
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from transformers import set_seed
+
+from .corpus import draw_pairs, sft_rows
+from .tokenizer import train_tokenizer
+from .train import TOKENIZER_ROWS, new_model, vocabulary
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write OUT/sft.jsonl, OUT/dpo.jsonl and OUT/start."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="a directory")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sft", type=int, default=12_000, help="answers for SFT")
+    parser.add_argument("--dpo", type=int, default=640, help="preferences for DPO")
+    options = parser.parse_args(arguments)
+    set_seed(options.seed)
+    options.out.mkdir(parents=True, exist_ok=True)
+    sft = list(sft_rows(options.seed, options.sft))
+    pairs = draw_pairs(options.seed + 1000, options.dpo, "train")
+    _write(options.out / "sft.jsonl", sft)
+    _write(
+        options.out / "dpo.jsonl",
+        ({"prompt": pair.post.prompt, "chosen": pair.chosen.text, "rejected": pair.rejected.text} for pair in pairs),
+    )
+    tokenizer = train_tokenizer([row["prompt"] + row["completion"] for row in sft[:TOKENIZER_ROWS]], vocabulary())
+    new_model(tokenizer).save_pretrained(options.out / "start")
+    tokenizer.save_pretrained(options.out / "start")
+
+
+def _write(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""A recipe's rows: read as `score` reads them, encoded as it encodes them, and written as TRL takes them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from dpo_credit.credit import CreditError, Example, Tokens
+from dpo_credit.encode import encode_answers
+from dpo_credit.records import Row
+from dpo_credit.sources import Input, Record, expand, read
+from dpo_credit.train.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What is trained on: `rows` as TRL takes them, `tokens` of each row's one or two answers, and what to say."""
+
+    rows: tuple[dict[str, Any], ...]
+    tokens: tuple[tuple[Tokens, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the rows in their order."""
+        text = json.dumps(self.rows, ensure_ascii=False, sort_keys=True)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of prompt and answer, of each answer."""
+        return [len(one.prompt_ids) + len(one.answer_ids) for answers in self.tokens for one in answers]
+
+
+def read_rows(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Rows:
+    """The rows of a recipe.
+
+    Raises:
+        CreditError: a row is none, is longer than `max_length` (unless such rows are dropped), or there is none.
+    """
+    inputs = [Input(recipe.dataset, dataset=True, split=recipe.split)] if recipe.dataset else expand(recipe.data)
+    taken = list(_answers(islice(read(inputs), recipe.limit), recipe))
+    if not taken:
+        wanted = "prompt, chosen and rejected" if recipe.method == "dpo" else "prompt and completion"
+        raise CreditError(f"there are no rows in {', '.join(one.name for one in inputs)}. Give rows with {wanted}.")
+    if len({isinstance(answers[0].prompt, str) for answers in taken}) > 1:
+        raise CreditError("some rows are text and some are chats, which TRL does not take together. Split them.")
+    encoded = [tuple(encode_answers(tokenizer, answers)) for answers in taken]
+    longest = [max(len(one.prompt_ids) + len(one.answer_ids) for one in answers) for answers in encoded]
+    over = [n for n, length in enumerate(longest) if length > recipe.max_length]
+    notes: tuple[str, ...] = tuple(note for answers in encoded[:1] for one in answers for note in one.notes)
+    if over and recipe.too_long == "error":
+        raise CreditError(
+            f"{len(over)} of {len(taken)} rows are longer than max_length {recipe.max_length} (the first: "
+            f"{taken[over[0]][0].id}, {longest[over[0]]} tokens), and TRL would cut them. Raise max_length, or leave "
+            "such rows out with too_long: drop."
+        )
+    if over:
+        notes += (f"{len(over)} of {len(taken)} rows are left out: longer than max_length {recipe.max_length}",)
+        if len(over) == len(taken):
+            raise CreditError(f"all {len(taken)} rows are longer than max_length {recipe.max_length}. Raise it.")
+    kept = [n for n in range(len(taken)) if n not in set(over)]
+    return Rows(tuple(_trl_row(taken[n]) for n in kept), tuple(encoded[n] for n in kept), notes)
+
+
+def _answers(records: Iterable[Record], recipe: Recipe) -> Iterable[tuple[Example, ...]]:
+    for record in records:
+        row: Row = record.row()
+        if recipe.method == "sft":
+            yield from ((one,) for one in (row.examples[:1] if row.kind == "preference" else row.examples))
+        elif row.kind == "preference":
+            yield row.examples
+        else:
+            raise CreditError(f"{row.id} has no chosen and rejected, which is what DPO learns from. Give preferences.")
+
+
+def _trl_row(answers: Sequence[Example]) -> dict[str, Any]:
+    names = ("completion",) if len(answers) == 1 else ("chosen", "rejected")
+    prompt = answers[0].prompt
+    if isinstance(prompt, str):
+        return {"prompt": prompt, **{name: one.answer for name, one in zip(names, answers, strict=True)}}
+    said = {n: [{"role": "assistant", "content": one.answer}] for n, one in zip(names, answers, strict=True)}
+    return {"prompt": [message._asdict() for message in prompt], **said}
+
+
+def compare(rows: Rows, dataset: Any) -> None:
+    """Make sure that TRL trains on the very tokens that `score` scores.
+
+    Args:
+        rows: ours.
+        dataset: the trainer's, in the same order.
+
+    Raises:
+        CreditError: a row's tokens differ; the message names the first.
+    """
+    if len(dataset) != len(rows.rows):
+        raise CreditError(f"TRL keeps {len(dataset)} of {len(rows.rows)} rows. Raise max_length, or leave them out.")
+    for n, (answers, theirs) in enumerate(zip(rows.tokens, dataset, strict=True), 1):
+        ours = [([*one.prompt_ids], [*one.answer_ids]) for one in answers]
+        if (found := _ids(theirs)) != ours:
+            at = next(k for k, (a, b) in enumerate(zip(ours, found, strict=True)) if a != b)
+            raise CreditError(
+                f"row {n}: TRL encodes it otherwise than dpo-credit ({len(found[at][0])} + {len(found[at][1])} tokens, "
+                f"ours {len(ours[at][0])} + {len(ours[at][1])}), so rewards would not be those trained. End the prompt "
+                "where a token ends, as before a space."
+            )
+
+
+def _ids(row: dict[str, Any]) -> list[tuple[list[int], list[int]]]:
+    if "prompt_ids" in row:
+        return [(list(row["prompt_ids"]), list(row[name])) for name in ("chosen_ids", "rejected_ids")]
+    ids, labels = row["input_ids"], row["labels"]
+    cut = next((t for t, label in enumerate(labels) if label != -100), len(ids))
+    return [(list(ids[:cut]), list(ids[cut:]))]

@@ -1,0 +1,190 @@
+"""A training from its recipe: weights, checkpoints and the record that later commands read, in one directory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from dpo_credit.checkpoints import EMBEDDED, Checkpoint, Loading, find, load_tokenizer, require_safe_weights
+from dpo_credit.credit import CreditError
+from dpo_credit.models import load_module
+from dpo_credit.train.recipe import Recipe
+from dpo_credit.train.rows import Rows, compare, read_rows
+from dpo_credit.train.trainers import adapter, configuration, trainer
+from dpo_credit.trained import NAME, Trained, read
+
+Mode = Literal["new", "resume", "overwrite"]
+LOADING = Loading(device="cpu", dtype="float32")  # the trainer places the weights, and keeps them in float32
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A recipe that was found good: its model, tokenizer and rows are there."""
+
+    recipe: Recipe
+    start: Checkpoint
+    tokenizer: PreTrainedTokenizerBase
+    rows: Rows
+
+
+def prepare(recipe: Recipe, template: str | None = None) -> Prepared:
+    """Read what a recipe names, short of the weights.
+
+    Args:
+        recipe: how to train.
+        template: the text of its `chat_template`.
+
+    Raises:
+        CreditError: the recipe, its model, tokenizer or rows are at fault.
+    """
+    configuration(recipe)
+    if recipe.adapter is not None:
+        adapter(recipe.adapter)
+    start = find(EMBEDDED / "reference" if recipe.model == "embedded" else recipe.model, "policy", LOADING)
+    if start.adapter is not None:
+        raise CreditError(f"model {recipe.model} is an adapter. Merge it into its base, then train that.")
+    require_safe_weights(start.model, start, LOADING)
+    tokenizer = load_tokenizer(start, LOADING)
+    if template is not None:
+        tokenizer.chat_template = template
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return Prepared(recipe, start, tokenizer, read_rows(recipe, tokenizer))
+
+
+def record(prepared: Prepared) -> Trained:
+    """What is written beside the weights."""
+    recipe, dpo = prepared.recipe, prepared.recipe.method == "dpo"
+    model = recipe.model
+    if model != "embedded" and prepared.start.model.local:
+        model = os.path.relpath(prepared.start.model.path, recipe.output)
+    return Trained(
+        method=recipe.method,
+        model=model,
+        reference=model if dpo and recipe.adapter is None else None,
+        beta=recipe.beta if dpo else None,
+        length_normalised=dpo and recipe.length_normalised,
+        chat_template=prepared.tokenizer.chat_template,
+        rows=len(prepared.rows.rows),
+        rows_sha256=prepared.rows.sha256,
+        seed=recipe.seed,
+        versions={name: version(name) for name in ("dpo-credit", "trl", "transformers", "torch")},
+        recipe={name: list(value) if isinstance(value, tuple) else value for name, value in asdict(recipe).items()},
+    )
+
+
+def claim(prepared: Prepared, mode: Mode, *, first: bool = True) -> str | None:
+    """Make the output directory this training's; the checkpoint to go on from, if there is one.
+
+    Args:
+        prepared: see `prepare`.
+        mode: what to do with what is there.
+        first: of several processes the first alone checks and writes.
+
+    Raises:
+        CreditError: it holds something else, or another training.
+    """
+    if not first:
+        return get_last_checkpoint(prepared.recipe.output) if mode == "resume" else None
+    output, now = Path(prepared.recipe.output), record(prepared)
+    filled = output.exists() and (not output.is_dir() or any(output.iterdir()))
+    was = read(output) if filled and output.is_dir() else None
+    if filled and mode == "new":
+        raise CreditError(f"{output} is not empty. Go on with --resume, replace it with --overwrite, or name another.")
+    if filled and was is None:
+        raise CreditError(f"{output} holds no {NAME}, so it is no training of ours. Name another output.")
+    if was is not None and mode == "resume":
+        _refuse_changes(output, asdict(was), asdict(now))
+        return get_last_checkpoint(str(output))
+    try:
+        if filled:
+            shutil.rmtree(output)
+        output.mkdir(parents=True, exist_ok=True)
+        now.write(output)
+    except OSError as error:
+        raise CreditError(f"cannot write {output}: {error.strerror}.") from error
+    return None
+
+
+def _refuse_changes(output: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
+    for name in ("recipe", "rows_sha256", "chat_template", "method"):
+        if was[name] == now[name]:
+            continue
+        if name == "recipe":
+            keys = [key for key in {**was[name], **now[name]} if was[name].get(key) != now[name].get(key)]
+            change = f"{keys[0]} was {was[name].get(keys[0])!r} and is {now[name].get(keys[0])!r}"
+        else:
+            change = f"{name} has changed"
+        raise CreditError(f"cannot resume {output}: {change}. Train it as before, or anew with --overwrite.")
+
+
+class _Watch(TrainerCallback):
+    """Tells how far training is, and ends it with a checkpoint when asked to stop."""
+
+    def __init__(self, show: Callable[[int, int, Mapping[str, float]], None], stop: Callable[[], bool]) -> None:
+        self.show, self.stop, self.stopped = show, stop, False
+        self.accelerator: Any = None
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.stop():
+            self.accelerator.set_trigger()
+        # Every process has to ask, or those that a Ctrl-C did not reach would wait for the others.
+        if self.accelerator.check_trigger():
+            self.stopped = control.should_save = control.should_training_stop = True
+        self.show(state.global_step, state.max_steps, {})
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.show(state.global_step, state.max_steps, kwargs.get("logs") or {})
+
+
+def train(
+    prepared: Prepared,
+    checkpoint: str | None,
+    *,
+    show: Callable[[int, int, Mapping[str, float]], None] = lambda step, steps, logs: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Train, and write weights and tokenizer into the output directory; False if `stop` ended it before.
+
+    Args:
+        prepared: see `prepare`; its output is claimed.
+        checkpoint: where to go on from.
+        show: hears of the step, of how many, and what TRL logs.
+        stop: asked after each step; a checkpoint is then written.
+
+    Raises:
+        CreditError: a model cannot be loaded, or TRL encodes the rows otherwise than `score` does.
+    """
+    recipe = prepared.recipe
+    # The trainer's own way back from a checkpoint leaves out weights that transformers saves by an older name, such as
+    # GPT-NeoX's LM head: they come with the model.
+    full = checkpoint is not None and recipe.adapter is None
+    start = find(str(checkpoint), "policy", LOADING) if full else prepared.start
+    model: Any = load_module(start, torch.device("cpu"), LOADING).requires_grad_(True).train()
+    needs_reference = recipe.method == "dpo" and recipe.adapter is None
+    watch = _Watch(show, stop)
+    made = trainer(
+        recipe,
+        model,
+        prepared.tokenizer,
+        prepared.rows.rows,
+        reference=load_module(prepared.start, torch.device("cpu"), LOADING) if needs_reference else None,  # type: ignore[arg-type]
+        callbacks=[watch],
+    )
+    watch.accelerator = made.accelerator
+    if not {"packing", "shuffle_dataset"} & {name for name, value in recipe.trl.items() if value}:
+        compare(prepared.rows, made.train_dataset)
+    made.train(resume_from_checkpoint=checkpoint)
+    if watch.stopped and made.state.global_step < made.state.max_steps:
+        return False
+    made.save_model(recipe.output)
+    return True

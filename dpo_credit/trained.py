@@ -1,0 +1,77 @@
+"""What a training leaves beside its weights: `dpo_credit.json` says how they came to be; loading a pair reads it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from dpo_credit.credit import CreditError
+
+NAME = "dpo_credit.json"
+SCHEMA = "dpo-credit/trained@1"
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """How weights came to be.
+
+    `reference` is the model that DPO started from, a hub's name or a directory (relative to the record's own); `beta`
+    and `length_normalised` are DPO's, None after SFT. `rows` of the hash `rows_sha256` were trained on, under `recipe`.
+    """
+
+    method: Literal["sft", "dpo"]
+    model: str
+    reference: str | None = None
+    beta: float | None = None
+    length_normalised: bool = False
+    chat_template: str | None = None
+    rows: int = 0
+    rows_sha256: str = ""
+    seed: int = 0
+    versions: dict[str, str] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, directory: Path) -> None:
+        """Write it into a directory."""
+        text = json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2, ensure_ascii=False)
+        (directory / NAME).write_text(text + "\n", encoding="utf-8")
+
+
+def read(directory: Path) -> Trained | None:
+    """The record of a directory, or of the run whose `checkpoint-N` it is; None where there is none.
+
+    Raises:
+        CreditError: the record cannot be read.
+    """
+    for folder in (directory, directory.parent)[: 1 + bool(re.fullmatch(r"checkpoint-\d+", directory.name))]:
+        if (folder / NAME).is_file():
+            return parse(folder / NAME)
+    return None
+
+
+def parse(path: Path) -> Trained:
+    """The record of a file; a reference that is a directory beside it comes with its whole path.
+
+    Raises:
+        CreditError: the record cannot be read.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["schema"] != SCHEMA:
+            raise CreditError(f"{path} is {content['schema']!r}; this version reads {SCHEMA}. Update dpo-credit.")
+        known = {one.name for one in fields(Trained)}
+        record = {name: value for name, value in content.items() if name in known}
+        beta, reference = record["beta"], record["reference"]
+        if not (beta is None or (isinstance(beta, int | float) and beta > 0)):
+            raise ValueError(f"beta is {beta!r}")
+        if reference is not None and (path.parent / reference).is_dir():
+            record["reference"] = os.path.normpath(path.parent / reference)
+        return Trained(**record)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CreditError(
+            f"cannot read {path}: {error}. Mend or delete it, and name --beta and --reference."
+        ) from error

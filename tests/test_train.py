@@ -1,0 +1,284 @@
+"""`dpo-credit train`: recipes, the record beside the weights, Ctrl-C and resuming."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from program import run
+from safetensors.torch import load_file
+from tiny import CHATML, language_model, save, tokenizer
+from trl import DPOTrainer
+
+from dpo_credit import load_pair
+from dpo_credit.checkpoints import Loading
+from dpo_credit.credit import CreditError
+from dpo_credit.train.config import read_recipe
+from dpo_credit.train.recipe import LOSSES, Recipe, arguments
+from dpo_credit.train.rows import compare, read_rows
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+ROWS = [
+    {"prompt": f"Rent is {n} dollars a month.\n\nTL;DR:", "chosen": f" It is {n}.", "rejected": f" It is {n + 1} now."}
+    for n in range(100, 112)
+]
+SETTINGS = "learning_rate: 0.001\nbatch_size: 2\nlog_steps: 1\nsave_steps: 2\nmax_steps: 6\nmax_length: 128\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a model whose head is its own, twelve preferences and a recipe that trains three epochs on four."""
+    save(language_model(tie_word_embeddings=False), tmp_path / "sft", tokenizer())
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    (tmp_path / "dpo.yaml").write_text(f"model: sft\ndata: rows.jsonl\noutput: dpo\nbeta: 0.25\n{SETTINGS}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def train(*arguments: str, method: str = "dpo", config: str = "dpo.yaml") -> object:
+    ended = run("train", method, "--config", config, *arguments)
+    assert ended.code == 0, ended.stderr
+    return ended
+
+
+def weights(directory: Path) -> dict[str, torch.Tensor]:
+    return load_file(directory / "model.safetensors")
+
+
+def test_a_policy_brings_its_beta_and_reference(folder: Path) -> None:
+    train("--set", "loss=sigmoid_norm")
+    pair = load_pair("dpo", loading=Loading(device="cpu"))
+    assert (pair.beta, pair.length_normalised) == (0.25, True)
+    assert pair.notes == ("beta 0.25, as dpo was trained with",)
+    assert load_pair("dpo/checkpoint-2", loading=Loading(device="cpu")).beta == 0.25
+    given = load_pair("dpo", beta=0.5, length_normalised=False, loading=Loading(device="cpu"))
+    assert (given.beta, given.length_normalised, given.notes) == (0.5, False, ())
+    (folder / "row.json").write_text(json.dumps(ROWS[0]))
+    scored = run("score", "row.json", "--policy", "dpo", "--json", "-")
+    found = json.loads(scored.stdout)
+    assert found["chosen"]["beta"] == 0.25 and "beta 0.25, as dpo was trained with" in scored.stderr
+    assert found["chosen"]["reference"] == str(folder / "sft") or found["chosen"]["reference"].endswith("sft")
+
+
+def test_training_raises_the_margin_of_its_rows(folder: Path) -> None:
+    train("--set", "max_steps=12")
+    lines = run("batch", "rows.jsonl", "--policy", "dpo").stdout.splitlines()
+    margins = [json.loads(line)["margin"] for line in lines]
+    assert sum(margin > 0 for margin in margins) > len(ROWS) * 0.8
+
+
+def test_a_moved_run_still_finds_its_reference(folder: Path, tmp_path: Path) -> None:
+    train("--set", "max_steps=1")
+    (folder / "elsewhere").mkdir()
+    for name in ("sft", "dpo"):
+        (folder / name).rename(folder / "elsewhere" / name)
+    assert load_pair("elsewhere/dpo", loading=Loading(device="cpu")).beta == 0.25
+
+
+def test_a_resumed_training_ends_in_the_same_weights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train()
+    train("--set", "output=again")
+    monkeypatch.chdir(folder)
+    for checkpoint in ("checkpoint-4", "checkpoint-6"):
+        subprocess.run(["rm", "-r", f"again/{checkpoint}"], check=True)
+    train("--set", "output=again", "--resume")
+    whole, parts = weights(folder / "dpo"), weights(folder / "again")
+    assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(folder: Path) -> None:
+    train()
+    command = [sys.executable, "-m", "dpo_credit", "train", "dpo", "-c", "dpo.yaml", "--set", "output=again"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("step 1 "):
+                process.send_signal(signal.SIGINT)
+                break
+        said = process.stderr.read()
+    assert process.returncode == 130 and "go on with --resume" in said
+    assert "Traceback" not in said
+    train("--set", "output=again", "--resume")
+    whole, parts = weights(folder / "dpo"), weights(folder / "again")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_sft_learns_the_chosen_answer_of_chats(folder: Path) -> None:
+    save(language_model(), folder / "chat", tokenizer(chat_template=CHATML, end="<|im_end|>"))
+    chats = [
+        {"messages": [{"role": "user", "content": r["prompt"]}, {"role": "assistant", "content": r["chosen"]}]}
+        for r in ROWS
+    ]
+    (folder / "chats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in chats))
+    (folder / "sft.yaml").write_text(f"model: chat\ndata: chats.jsonl\noutput: out\n{SETTINGS}")
+    train(method="sft", config="sft.yaml")
+    record = json.loads((folder / "out/dpo_credit.json").read_text())
+    assert record["method"] == "sft" and record["beta"] is None and record["chat_template"] == CHATML
+    assert not torch.equal(
+        weights(folder / "out")["gpt_neox.embed_in.weight"], weights(folder / "chat")["gpt_neox.embed_in.weight"]
+    )
+
+
+def test_an_adapter_keeps_its_base_as_reference(folder: Path) -> None:
+    (folder / "lora.yaml").write_text(
+        "model: sft\ndata: rows.jsonl\noutput: lora\nbeta: 0.25\n"
+        f"adapter: {{r: 2, target_modules: [query_key_value]}}\n{SETTINGS}"
+    )
+    train(config="lora.yaml")
+    pair = load_pair("lora", loading=Loading(device="cpu"))
+    assert pair.beta == 0.25 and pair.policy.module is pair.reference.module
+
+
+def test_several_processes_train_one_model(folder: Path) -> None:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone"]
+    command = [
+        *launch,
+        "-m",
+        "dpo_credit",
+        "train",
+        "dpo",
+        "-c",
+        "dpo.yaml",
+        "--set",
+        "max_steps=2",
+        "--set",
+        "trl.use_cpu=true",
+    ]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == "dpo\n" and ended.stderr.count("12 preferences") == 1
+    train("--set", "max_steps=2", "--set", "output=alone")
+    both, alone = weights(folder / "dpo"), weights(folder / "alone")
+    assert max(float((both[name] - alone[name]).abs().max()) for name in both) < 2e-3
+
+
+def test_the_papers_settings_are_in_the_recipes() -> None:
+    sft = read_recipe((EXAMPLES / "tldr/sft.yaml").read_text(), "sft.yaml", "sft")
+    dpo = read_recipe((EXAMPLES / "tldr/dpo.yaml").read_text(), "dpo.yaml", "dpo")
+    first, second = arguments(sft, processes=4), arguments(dpo, processes=4)
+    assert (first["learning_rate"], first["num_train_epochs"]) == (0.5e-6, 1)
+    assert (first["per_device_train_batch_size"], first["gradient_accumulation_steps"]) == (4, 8)
+    assert (second["learning_rate"], second["warmup_steps"], second["max_grad_norm"]) == (0.5e-6, 150, 10)
+    assert (second["beta"], second["max_length"], dpo.batch_size) == (0.1, 512, 32)
+    assert dpo.model == sft.output
+
+
+def test_the_dry_run_is_a_recipe_and_trains_nothing(folder: Path) -> None:
+    ended = train("--dry-run", "--set", "trl.label_smoothing=0.1")
+    again = read_recipe(ended.stdout, "printed.yaml", "dpo")
+    assert again == read_recipe((folder / "dpo.yaml").read_text(), "dpo.yaml", "dpo", ["trl.label_smoothing=0.1"])
+    assert not (folder / "dpo").exists() and "12 preferences" in ended.stderr
+
+
+WRONG = [
+    ({"--set": "betta=1"}, "betta, which no recipe has"),
+    ({"--set": "beta=low"}, "beta is 'low'; it must be a number"),
+    ({"--set": "beta=-1"}, "beta is -1.0; it must be above zero"),
+    ({"--set": "seed=1.5"}, "seed is 1.5; it must be a whole number"),
+    ({"--set": "too_long=maybe"}, "it must be error or drop"),
+    ({"--set": "trl=3"}, "it must hold names and values"),
+    ({"--set": "trl.nonsense=3"}, "DPOConfig has no argument nonsense"),
+    ({"--set": "trl.beta=3"}, "trl: beta is set by beta"),
+    ({"--set": "loss=unheard_of"}, "unheard_of"),
+    ({"--set": "optimizer=unheard_of"}, "DPOConfig refuses the recipe"),
+    ({"--set": "per_device_batch_size=3"}, "no multiple of 3 rows"),
+    ({"--set": "max_length=10"}, "12 of 12 rows are longer than max_length 10"),
+    ({"--set": "model=missing/model/here"}, "missing/model/here does not exist"),
+    ({"--set": "data=none.jsonl"}, "none.jsonl"),
+    ({"--set": "dataset=x"}, "data (files) or dataset (Hugging Face), and not both"),
+    ({"--set": "method=sft"}, "Run dpo-credit train sft"),
+    ({"--set": "nothing"}, "Write --set name=value"),
+    ({"--set": "beta=[1"}, "cannot be parsed"),
+    ({"--set": "adapter={q: 1}"}, "peft.LoraConfig"),
+    ({"--set": "chat_template=none.jinja"}, "none.jinja does not exist"),
+    ({"--config": "none.yaml"}, "none.yaml does not exist"),
+    ({"--config": "rows.jsonl"}, "cannot be parsed"),
+]
+
+
+@pytest.mark.parametrize(("given", "said"), WRONG, ids=[said for _, said in WRONG])
+def test_what_is_wrong_is_said_in_one_line(folder: Path, given: dict[str, str], said: str) -> None:
+    options = {"--config": "dpo.yaml", **given}
+    ended = run("train", "dpo", *(part for option in options.items() for part in option))
+    assert ended.code == 2 and said in ended.stderr and ended.stderr.count("\n") == 1, ended.stderr
+    assert not (folder / "dpo").exists()
+
+
+def test_dpo_needs_preferences(folder: Path) -> None:
+    (folder / "rows.jsonl").write_text('{"prompt": "x", "completion": " y"}\n')
+    assert "no chosen and rejected" in run("train", "dpo", "-c", "dpo.yaml").stderr
+
+
+def test_rows_that_are_too_long_can_be_left_out(folder: Path) -> None:
+    long = {**ROWS[0], "chosen": " word" * 200}
+    with (folder / "rows.jsonl").open("a") as file:
+        file.write(json.dumps(long) + "\n")
+    assert "1 of 13 rows are longer" in run("train", "dpo", "-c", "dpo.yaml").stderr
+    assert "1 of 13 rows are left out" in train("--set", "too_long=drop", "--dry-run").stderr
+
+
+def test_nothing_that_is_there_is_lost(folder: Path) -> None:
+    (folder / "dpo").mkdir()
+    (folder / "dpo/thesis.tex").write_text("years of work")
+    for mode in ((), ("--overwrite",), ("--resume",)):
+        ended = run("train", "dpo", "-c", "dpo.yaml", *mode)
+        assert ended.code == 2 and ended.stderr.count("\n") == 2, ended.stderr
+    assert (folder / "dpo/thesis.tex").read_text() == "years of work"
+
+
+def test_a_resumed_training_needs_the_same_recipe_and_rows(folder: Path) -> None:
+    train("--set", "max_steps=2")
+    ended = run("train", "dpo", "-c", "dpo.yaml", "--set", "max_steps=2", "--set", "beta=0.5", "--resume")
+    assert ended.code == 2 and "beta was 0.25 and is 0.5" in ended.stderr
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS[1:]))
+    assert "rows_sha256 has changed" in run("train", "dpo", "-c", "dpo.yaml", "--set", "max_steps=2", "--resume").stderr
+    train("--set", "max_steps=2", "--overwrite")
+
+
+def test_other_tokens_than_ours_are_refused(folder: Path) -> None:
+    recipe = read_recipe((folder / "dpo.yaml").read_text(), "dpo.yaml", "dpo")
+    rows = read_rows(recipe, tokenizer())
+    theirs = [
+        {"prompt_ids": list(a.prompt_ids), "chosen_ids": list(a.answer_ids), "rejected_ids": list(b.answer_ids)}
+        for a, b in rows.tokens
+    ]
+    compare(rows, theirs)
+    theirs[2]["chosen_ids"] = theirs[2]["chosen_ids"][:-1]
+    with pytest.raises(CreditError, match="row 3: TRL encodes it otherwise"):
+        compare(rows, theirs)
+    with pytest.raises(CreditError, match="TRL keeps 11 of 12 rows"):
+        compare(rows, theirs[1:])
+
+
+def test_a_broken_record_is_one_line(folder: Path) -> None:
+    train("--set", "max_steps=1")
+    for content in ("{", "[]", '{"schema": "dpo-credit/trained@9"}', '{"schema": "dpo-credit/trained@1", "beta": 1}'):
+        (folder / "dpo/dpo_credit.json").write_text(content)
+        with pytest.raises(CreditError, match=r"dpo_credit\.json"):
+            load_pair("dpo", loading=Loading(device="cpu"))
+
+
+def test_the_losses_are_those_of_trl() -> None:
+    source = inspect.getsource(DPOTrainer)
+    listed = re.search(r"Should be one of \[(.*?)\]", source, re.DOTALL)
+    assert listed is not None
+    assert tuple(re.findall(r"'(\w+)'", listed[1])) == LOSSES
+
+
+def test_batches_divide_among_processes() -> None:
+    recipe = Recipe(
+        method="dpo", model="m", output="o", data=("d",), learning_rate=1.0, batch_size=32, per_device_batch_size=2
+    )
+    assert recipe.accumulation(4) == (2, 4)
+    with pytest.raises(CreditError, match="no multiple"):
+        recipe.accumulation(3)
