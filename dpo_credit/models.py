@@ -132,7 +132,7 @@ def load_pair(
     """
     each = devices(loading.device)
     chosen, base = find_pair(policy, reference, loading)
-    beta, length_normalised, said = _trained_with(chosen, beta, length_normalised)
+    beta, length_normalised, said = trained_with(chosen, beta, length_normalised)
     tokenizer = load_tokenizer(chosen, loading)
     if base is None:
         sides = _load_adapter_pair(chosen, each[0], loading)
@@ -150,9 +150,14 @@ def load_pair(
     return ModelPair(*sides, tokenizer, beta, limit, notes + notes_if_equal(*sides), length_normalised)
 
 
-def _trained_with(
+def trained_with(
     policy: Checkpoint, beta: float | None, length_normalised: bool | None
 ) -> tuple[float, bool, tuple[str, ...]]:
+    """Beta and whether rewards are length-normalised, as given or as the policy's record has it, and what to say.
+
+    Raises:
+        CreditError: the record cannot be read.
+    """
     record = read_record(policy)
     if record is None or record.beta is None:
         return DEFAULT_BETA if beta is None else beta, bool(length_normalised), ()
@@ -230,7 +235,7 @@ def load_model(found: Checkpoint, device: torch.device, loading: Loading) -> Mod
     module = load_module(found, device, loading)
     if found.adapter:
         module = _with_adapter(module, found, loading)
-    return _model(module, found.name, loading)
+    return model_of(module, found.name, loading)
 
 
 def _load_adapter_pair(found: Checkpoint, device: torch.device, loading: Loading) -> tuple[Model, Model]:
@@ -241,7 +246,7 @@ def _load_adapter_pair(found: Checkpoint, device: torch.device, loading: Loading
             f"{found.role} {found.name} is an adapter that trained biases of its base too (bias={bias!r}), which stay "
             f"when it is off. Name its base as the reference: --reference {found.model.path}"
         )
-    policy = _model(module, found.name, loading)
+    policy = model_of(module, found.name, loading)
 
     @contextmanager
     def reference_active() -> Iterator[None]:
@@ -285,7 +290,8 @@ def _with_adapter(module: nn.Module, found: Checkpoint, loading: Loading, *, wit
     return adapted.eval().requires_grad_(False)
 
 
-def _model(module: nn.Module, name: str, loading: Loading) -> Model:
+def model_of(module: nn.Module, name: str, loading: Loading = Loading()) -> Model:
+    """What scores with a transformers model that is loaded already."""
     parameter = next(module.parameters())
     dtype = loading.quantize or str(module.dtype).removeprefix("torch.")
     logits = causal_lm(module)

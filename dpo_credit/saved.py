@@ -39,7 +39,7 @@ def stream_saved(records: Iterable[Record]) -> Iterator[SavedRow]:
             fields = record.fields()
         except CreditError as error:
             raise CreditError(f"{place} is no scored row: {error} Score it again, or leave the line out.") from error
-        yield SavedRow(record.source, record.line, *_read_record(fields, place, None, record.default_id))
+        yield SavedRow(record.source, record.line, *read_record(fields, place, None, record.default_id))
 
 
 def read_saved(data: bytes, name: str, beta: float | None = None) -> list[tuple[Row, tuple[Credit, ...]]]:
@@ -66,7 +66,7 @@ def read_saved(data: bytes, name: str, beta: float | None = None) -> list[tuple[
         ]
     if not found:
         raise CreditError(f"{name} is empty. Give what dpo-credit score --json wrote.")
-    return [_read_record(record, place, beta) for place, record in found]
+    return [read_record(record, place, beta) for place, record in found]
 
 
 def _line(line: str, place: str) -> Any:
@@ -76,9 +76,10 @@ def _line(line: str, place: str) -> Any:
         raise CreditError(f"{place} is not JSON: {error}.") from error
 
 
-def _read_record(
+def read_record(
     record: Any, name: str, beta: float | None, default_id: str | None = None
 ) -> tuple[Row, tuple[Credit, ...]]:
+    """A saved record as its row and credits; `read_saved` of one that is parsed already."""
     if not isinstance(record, dict):
         raise CreditError(f"{name} is no object. Give what dpo-credit score --json wrote.")
     kind: Kind

@@ -95,7 +95,7 @@ class Scorer:
 
     def _both(self, batch: Sequence[Tokens]) -> list[list[Scored]]:
         if self.caches is None:
-            sides = self._run(self.models, batch)
+            sides = self.run(self.models, batch)
         else:
             sides = [self.run_cached(*one, batch) for one in zip(self.models, self.caches, strict=True)]
         if self.noise is None:
@@ -109,12 +109,13 @@ class Scorer:
         missing = [tokens for tokens, one in zip(batch, known, strict=True) if one is None]
         if not missing:
             return [one for one in known if one is not None]
-        (scored,) = self._run((model,), missing)
+        (scored,) = self.run((model,), missing)
         cache.put(missing, scored)
         new = iter(scored)
         return [one or next(new) for one in known]
 
-    def _run(self, models: Sequence[Model], batch: Sequence[Tokens]) -> list[list[Scored]]:
+    def run(self, models: Sequence[Model], batch: Sequence[Tokens]) -> list[list[Scored]]:
+        """What each of these models gives, with fewer tokens at a time where memory is short."""
         while True:
             prepared = list(packs(batch, self.tokens_per_batch))
             try:

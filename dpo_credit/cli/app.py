@@ -23,6 +23,7 @@ from dpo_credit.cli import (
     search,
     steer,
     train,
+    trajectory,
     verify,
 )
 
@@ -48,6 +49,7 @@ app.command(epilog=inspect.EXAMPLE)(inspect.inspect)
 app.command(epilog=pairs.EXAMPLE)(pairs.pairs)
 app.command(no_args_is_help=True, epilog=localise.EXAMPLE)(localise.localise)
 app.command(no_args_is_help=True, epilog=train.EXAMPLE)(train.train)
+app.command(no_args_is_help=True, epilog=trajectory.EXAMPLE)(trajectory.trajectory)
 app.command(no_args_is_help=True, epilog=corrupt.EXAMPLE)(corrupt.corrupt)
 
 

@@ -1,4 +1,4 @@
-"""Write the embedded world's rows, and a model with random weights, for the recipes in `examples/demo/`.
+"""Write rows of the embedded world, and a model with random weights, for `examples/demo/` and `examples/figure3.sh`.
 
     python -m dpo_credit.demo.start --out demo-run
 
@@ -13,30 +13,38 @@ from pathlib import Path
 from transformers import set_seed
 
 from .corpus import draw_pairs, sft_rows
+from .errors import Pair
 from .tokenizer import train_tokenizer
 from .train import TOKENIZER_ROWS, new_model, vocabulary
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write OUT/sft.jsonl, OUT/dpo.jsonl and OUT/start."""
+    """Write OUT/start, sft.jsonl, posts.jsonl (the same posts without summaries), dpo.jsonl and validation.jsonl."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True, help="a directory")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sft", type=int, default=12_000, help="answers for SFT")
     parser.add_argument("--dpo", type=int, default=640, help="preferences for DPO")
+    parser.add_argument("--validation", type=int, default=60, help="preferences on other posts")
     options = parser.parse_args(arguments)
     set_seed(options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
     sft = list(sft_rows(options.seed, options.sft))
-    pairs = draw_pairs(options.seed + 1000, options.dpo, "train")
     _write(options.out / "sft.jsonl", sft)
+    cut = len("SUBREDDIT:")
     _write(
-        options.out / "dpo.jsonl",
-        ({"prompt": pair.post.prompt, "chosen": pair.chosen.text, "rejected": pair.rejected.text} for pair in pairs),
+        options.out / "posts.jsonl",
+        ({"prompt": r["prompt"][:cut], "completion": r["prompt"][cut:].removesuffix("\n\nTL;DR:")} for r in sft),
     )
+    _write(options.out / "dpo.jsonl", map(_row, draw_pairs(options.seed + 1000, options.dpo, "train")))
+    _write(options.out / "validation.jsonl", map(_row, draw_pairs(options.seed, options.validation, "validation")))
     tokenizer = train_tokenizer([row["prompt"] + row["completion"] for row in sft[:TOKENIZER_ROWS]], vocabulary())
     new_model(tokenizer).save_pretrained(options.out / "start")
     tokenizer.save_pretrained(options.out / "start")
+
+
+def _row(pair: Pair) -> dict[str, str]:
+    return {"prompt": pair.post.prompt, "chosen": pair.chosen.text, "rejected": pair.rejected.text}
 
 
 def _write(path: Path, rows: Iterable[Mapping[str, str]]) -> None:

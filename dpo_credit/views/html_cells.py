@@ -54,7 +54,13 @@ def _cell(segments: Sequence[Segment], bounds: tuple[int, int], edits: list[Span
         before, parts[0] = first[: len(first) - len(first.lstrip())], (first.lstrip(), numbers)
         last, numbers = parts[-1]
         after, parts[-1] = last[len(last.rstrip()) :], (last.rstrip(), numbers)
-    return {"before": before, "parts": parts, "after": after, "class": _class(reward, scale) + end, "reward": reward}
+    return {
+        "before": before,
+        "parts": parts,
+        "after": after,
+        "class": shade_class(reward, scale) + end,
+        "reward": reward,
+    }
 
 
 def _edits_over(edits: list[Span], start: int, stop: int) -> list[int]:
@@ -73,7 +79,7 @@ def cut_at_edits(segments: Sequence[Segment], bounds: tuple[int, int], edits: li
     return parts
 
 
-def _class(reward: float, scale: Scale) -> str:
+def shade_class(reward: float, scale: Scale) -> str:
     if abs(reward) < scale.noise:
         return "n"
     return f"s{round((scale.position(reward) + 1) / 2 * (STEPS - 1))}"

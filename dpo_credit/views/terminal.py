@@ -236,7 +236,7 @@ def _table(title: str, credit: Credit, picked: Sequence[Segment], scale: Scale, 
         table.add_column("reference would say", overflow="fold")
     for segment in picked:
         cells: list[RenderableType] = [
-            _in_context(credit, segment, scale, look),
+            in_context(credit, segment, scale, look),
             look.plain(f"{segment.policy_logp:.3f}".replace("-", "−")),
             look.plain(f"{segment.reference_logp:.3f}".replace("-", "−")),
             Text(
@@ -261,7 +261,7 @@ def _instead(credit: Credit, picked: Sequence[Segment], look: Look) -> Table:
     return table
 
 
-def _in_context(credit: Credit, segment: Segment, scale: Scale, look: Look) -> Text:
+def in_context(credit: Credit, segment: Segment, scale: Scale, look: Look) -> Text:
     """The token among its neighbours, with what comes before it set flush right, so that the tokens line up."""
     full, (start, _) = credit.tokens.answer, credit.tokens.spans[segment.start]
     end = start + len(segment.text)

@@ -1,0 +1,192 @@
+"""Running `trajectory`: the reference once, one checkpoint after the other, and what to show of it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+
+from dpo_credit.cli.files import check_writable, read, stdin, write
+from dpo_credit.cli.options import PairOptions
+from dpo_credit.cli.present import look_of
+from dpo_credit.cli.stopping import INTERRUPTED, stopping
+from dpo_credit.cli.talk import Talk
+from dpo_credit.cli.trajectory import FollowOptions
+from dpo_credit.credit import CreditError
+
+if TYPE_CHECKING:
+    from dpo_credit.checkpoints import Checkpoint
+    from dpo_credit.evaluate.follow import Follower
+    from dpo_credit.evaluate.runs import At
+    from dpo_credit.evaluate.trajectory import Moment, Trajectory
+    from dpo_credit.models import ModelPair
+    from dpo_credit.records import Row
+
+
+def run(sources: Sequence[str], asked: FollowOptions, options: PairOptions) -> None:
+    """Follow a run, or read what was kept, and show it.
+
+    Raises:
+        CreditError: a model, a row or a kept file is at fault, or something cannot be written.
+        typer.Exit: the run was interrupted.
+    """
+    from dpo_credit.views import figure_trajectory
+
+    _ = asked.mode
+    for target in (asked.output, asked.png, asked.html, asked.json):
+        if target is not None:
+            check_writable(target)
+    if asked.png is not None:
+        figure_trajectory.format_of(Path(asked.png))
+    kept = [Path(source).is_file() for source in sources]
+    if all(kept):
+        from dpo_credit.evaluate.trajectory_file import parse
+
+        if asked.output is not None:
+            raise CreditError("-o keeps what is followed; kept files are only drawn again. Leave it out.")
+        labels = _labels(sources, asked)
+        _show([parse(read(source), source)[1] for source in sources], labels, asked)
+    elif len(sources) == 2 and not kept[0]:
+        _show([_follow(sources[0], sources[1], asked, options)], ("",), asked)
+    else:
+        raise CreditError("give a run and its rows: dpo-credit trajectory RUN rows.jsonl; or only files that -o kept.")
+
+
+def _labels(sources: Sequence[str], asked: FollowOptions) -> tuple[str, ...]:
+    labels = tuple(Path(source).stem.replace("_", " ") for source in sources)
+    if asked.labels is not None:
+        labels = tuple(part.strip() for part in asked.labels.split(","))
+    if len(labels) != len(sources):
+        raise CreditError(f"--labels names {len(labels)} of {len(sources)} files. Give one for each.")
+    return labels
+
+
+def _follow(run: str, rows: str, asked: FollowOptions, options: PairOptions) -> Trajectory:
+    from dpo_credit.evaluate.preferences import read_preferences
+    from dpo_credit.evaluate.runs import checkpoints
+    from dpo_credit.evaluate.trajectory import Trajectory
+    from dpo_credit.evaluate.trajectory_file import Kept, header
+    from dpo_credit.models import free
+    from dpo_credit.sources import Input, expand
+    from dpo_credit.sources import read as read_rows
+
+    if options.policy is not None:
+        raise CreditError("--policy has no place here: RUN names the policies.")
+    found = checkpoints(run, asked.every)
+    inputs = [Input("-")] if rows == "-" else expand([rows])
+    records = read_rows(inputs, stdin() if rows == "-" else None)
+    preferences = [one.row for one in read_preferences(records, asked.limit)]
+    output = None if asked.output is None else Kept(Path(asked.output), asked.mode)
+    talk = Talk(asked.quiet)
+    with talk.working("Asking the reference"):
+        follower = _follower(found, preferences, asked, options, talk)
+        free()
+    start = follower.start
+    moments = [start] if output is None else [start, *output.begin(header(run, start))]
+    known = {(one.step, one.name) for one in moments}
+    left = [at for at in found if (at.step, at.name) not in known]
+    with stopping(talk, "after this checkpoint") as stopped:
+        for moment in _moments(follower, left, options, talk):
+            moments.append(moment)
+            if output is not None:
+                output.add(moment)
+            if stopped():
+                where = "; go on with --resume" if output is not None else "; -o FILE would keep them"
+                talk.notes([f"interrupted after {len(moments) - 1} checkpoints{where}"])
+                raise typer.Exit(INTERRUPTED)
+    moments.sort(key=lambda moment: moment.step)
+    return Trajectory(run, tuple(row.id for row in preferences), tuple(moments))
+
+
+def _follower(
+    found: Sequence[At],
+    rows: Sequence[Row],
+    asked: FollowOptions,
+    options: PairOptions,
+    talk: Talk,
+) -> Follower:
+    from dpo_credit.checkpoints import load_tokenizer, max_length
+    from dpo_credit.devices import devices
+    from dpo_credit.evaluate.follow import Follower
+    from dpo_credit.models import ModelPair, load_model, trained_with
+
+    loading = options.loading()
+    policy = _policy(found[0], options)
+    place = _reference(policy, options)
+    reference = load_model(place, devices(loading.device)[-1], loading)
+    beta, normalised, notes = trained_with(policy, options.beta, options.length_normalised)
+    talk.notes(notes)
+    tokenizer = load_tokenizer(place, loading, default=load_tokenizer(policy, loading))
+    pair: ModelPair = ModelPair(reference, reference, tokenizer, beta, max_length(place, loading), (), normalised)
+    return Follower(
+        pair,
+        rows,
+        conventions=options.conventions(),
+        samples=asked.samples,
+        max_new_tokens=asked.max_new_tokens,
+        seed=asked.seed,
+    )
+
+
+def _policy(at: At, options: PairOptions) -> Checkpoint:
+    from dpo_credit.checkpoints import find
+
+    return find(at.model, "policy", replace(options.loading(), revision=at.revision))
+
+
+def _reference(policy: Checkpoint, options: PairOptions) -> Checkpoint:
+    from dpo_credit.checkpoints import find, read_record
+
+    loading = options.loading()
+    if options.reference is not None:
+        return find(options.reference, "reference", loading)
+    record = read_record(policy)
+    if record is not None and record.reference is not None:
+        return find(record.reference, "reference", replace(loading, revision=None))
+    if policy.adapter is not None:
+        return replace(policy, name=f"{policy.model.path} (adapter off)", role="reference", adapter=None)
+    raise CreditError(f"{policy.name} does not say what it was trained from: name the SFT model with --reference.")
+
+
+def _moments(follower: Follower, found: Sequence[At], options: PairOptions, talk: Talk) -> Iterator[Moment]:
+    from dpo_credit.devices import devices
+    from dpo_credit.models import free, load_model
+
+    loading = options.loading()
+    for n, at in enumerate(found, 1):
+        with talk.working(f"Step {at.step}, checkpoint {n} of {len(found)}"):
+            model = load_model(_policy(at, options), devices(loading.device)[0], loading)
+            moment = follower.at(at.step, at.name, model)
+            del model
+            free()
+        yield moment
+
+
+def _show(found: Sequence[Trajectory], labels: tuple[str, ...], asked: FollowOptions) -> None:
+    from dpo_credit.evaluate.trajectory import record
+    from dpo_credit.output import json_line
+    from dpo_credit.views import figure_trajectory, terminal_trajectory
+
+    if asked.json is not None:
+        lines = [json_line(record(one, label)) + "\n" for one, label in zip(found, labels, strict=True)]
+        write(asked.json, "".join(lines))
+    if asked.png is not None:
+        picture = io.BytesIO()
+        figure_trajectory.save(
+            figure_trajectory.render(found, labels), picture, figure_trajectory.format_of(Path(asked.png))
+        )
+        write(asked.png, picture.getvalue())
+    if asked.html is not None:
+        from dpo_credit.views import html_trajectory
+
+        write(asked.html, html_trajectory.render(found, labels))
+    if asked.json != "-":
+        console = Console(highlight=False, markup=False, emoji=False)
+        look = look_of(console, asked.theme)
+        for one, label in zip(found, labels, strict=True):
+            console.print(terminal_trajectory.render(one, look, label))

@@ -1,0 +1,138 @@
+"""A trajectory as JSONL: a header with the rows under the reference, then a line for each checkpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dpo_credit.credit import CreditError
+from dpo_credit.evaluate.trajectory import Divergence, Moment, Trajectory
+from dpo_credit.output import json_line, row_record, to_json
+from dpo_credit.records import Row
+from dpo_credit.saved import read_record
+
+SCHEMA = "dpo-credit/trajectory@1"
+_CLOSE = 1e-4  # nats: what the reference's numbers may differ by between two runs of one program
+
+
+def header(name: str, start: Moment) -> dict[str, Any]:
+    """The first line: what was followed, and the rows under the reference, as `score --json` writes them."""
+    rows = []
+    for chosen, rejected in start.pairs:
+        row = Row(chosen.id, "preference", (), ("chosen", "rejected"))
+        rows.append(json.loads(to_json(row_record(row, (chosen, rejected)))))
+    return {"schema": SCHEMA, "name": name, "samples": _divergence(start), "rows": rows}
+
+
+def line(moment: Moment) -> str:
+    """A checkpoint's line."""
+    fields = {
+        "step": moment.step,
+        "policy": moment.name,
+        "chosen_logps": [list(chosen.policy_logps) for chosen, _ in moment.pairs],
+        "rejected_logps": [list(rejected.policy_logps) for _, rejected in moment.pairs],
+        "divergence": _divergence(moment),
+    }
+    return json_line(fields) + "\n"
+
+
+def _divergence(moment: Moment) -> dict[str, Any] | None:
+    found = moment.divergence
+    return None if found is None else {"kl": found.kl, "error": found.error, "samples": found.samples}
+
+
+def parse(data: bytes, name: str) -> tuple[dict[str, Any], Trajectory]:
+    """The header and the trajectory, from its start on; a line that was cut off while it was written is none.
+
+    Raises:
+        CreditError: the file is something else, or was changed.
+    """
+    lines = data.decode("utf-8", errors="replace").splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):
+        lines.pop()
+    try:
+        head, *rest = map(json.loads, lines)
+        if head["schema"] != SCHEMA:
+            raise ValueError(f"its schema is {head['schema']!r}")
+        read = [read_record(row, name, None)[1] for row in head["rows"]]
+        pairs = tuple((chosen, rejected) for chosen, rejected in read)
+        start = Moment(0, pairs[0][0].source.reference, pairs, _known(head["samples"]))
+        moments = [start]
+        for one in rest:
+            logps = list(zip(one["chosen_logps"], one["rejected_logps"], strict=True))
+            moment = start.with_logps(one["step"], one["policy"], logps)
+            moments.append(replace(moment, divergence=_known(one["divergence"])))
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise CreditError(f"{name} is no trajectory that was kept ({error}). Give what -o wrote.") from error
+    moments.sort(key=lambda moment: moment.step)
+    return head, Trajectory(head["name"], tuple(chosen.id for chosen, _ in pairs), tuple(moments))
+
+
+def _known(found: dict[str, Any] | None) -> Divergence | None:
+    return None if found is None else Divergence(found["kl"], found["error"], found["samples"])
+
+
+class Kept:
+    """The file that a trajectory is written to, each checkpoint on the disk before the next begins.
+
+    Args:
+        path: the file.
+        mode: "new" (there must be none), "resume" or "overwrite".
+
+    Raises:
+        CreditError: there is one already, or it cannot be written.
+    """
+
+    def __init__(self, path: Path, mode: str) -> None:
+        self.path, self.mode = path, mode
+        if path.exists() and mode == "new":
+            raise CreditError(f"{path} exists. Go on with --resume, replace it with --overwrite, or name another.")
+
+    def begin(self, head: dict[str, Any]) -> list[Moment]:
+        """Write the header, or find it as it was; the moments that are there.
+
+        Raises:
+            CreditError: the file is of other rows, another reference, beta or samples.
+        """
+        if self.mode == "resume" and self.path.exists() and (data := self.path.read_bytes()).strip():
+            was, trajectory = parse(data, str(self.path))
+            _refuse_changes(self.path, was, head)
+            self._write(data[: data.rfind(b"\n") + 1], "wb")
+            return list(trajectory.moments[1:])
+        self._write((json_line(head) + "\n").encode(), "wb")
+        return []
+
+    def add(self, moment: Moment) -> None:
+        """Append a checkpoint."""
+        self._write(line(moment).encode(), "ab")
+
+    def _write(self, data: bytes, mode: str) -> None:
+        try:
+            with open(self.path, mode) as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise CreditError(f"cannot write {self.path}: {error.strerror}. Go on with --resume.") from error
+
+
+def _refuse_changes(path: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
+    def say(what: str) -> CreditError:
+        return CreditError(f"cannot resume {path}: {what}. Follow it as before, or anew with --overwrite.")
+
+    if len(was["rows"]) != len(now["rows"]):
+        raise say(f"it has {len(was['rows'])} rows, now there are {len(now['rows'])}")
+    if (was["samples"] or {}).get("samples") != (now["samples"] or {}).get("samples"):
+        raise say("the number of samples has changed")
+    for before, after in zip(was["rows"], now["rows"], strict=True):
+        for side in ("chosen", "rejected"):
+            one, other = before[side], after[side]
+            for key in ("token_ids", "beta", "length_normalised", "prompt_tokens"):
+                if one[key] != other[key]:
+                    raise say(f"{key} of row {before['id']} has changed")
+            pairs = zip(one["reference_logps"], other["reference_logps"], strict=True)
+            if any(abs(a - b) > _CLOSE for a, b in pairs):
+                raise say("the reference is another model")
