@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 from itertools import product
 from pathlib import Path
 
@@ -244,3 +245,93 @@ def test_a_callback_keeps_what_following_the_checkpoints_finds(folder: Path, tmp
         assert one.chosen_logp.mean == pytest.approx(other.chosen_logp.mean, abs=1e-4)
     assert logged == pytest.approx([point.margin.mean for point in points(inside)[1:]])
     assert logged[-1] != 0
+
+
+def test_a_draw_is_from_the_reference_whatever_its_generation_config_says() -> None:
+    reference = model(2, 40)
+
+    def drawn() -> list[tuple[int, ...]]:
+        found = draw(reference, tokenizer(), [(3, 1, n) for n in range(8)], max_new_tokens=8)
+        return [one.answer_ids for one in found.tokens]
+
+    plain, config = drawn(), reference.module.generation_config  # type: ignore[union-attr]
+    for name, value in (("repetition_penalty", 3.0), ("min_p", 0.5), ("num_beams", 2), ("num_return_sequences", 2)):
+        setattr(config, name, value)
+    assert drawn() == plain
+    assert reference.module.generation_config is config and config.min_p == 0.5  # type: ignore[union-attr]
+
+
+def test_a_draw_leaves_the_random_numbers_of_a_training_alone() -> None:
+    reference = model(2, 40)
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    draw(reference, tokenizer(), [(3, 1)], max_new_tokens=4)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_policy_without_a_number_for_a_likely_token_is_refused() -> None:
+    drawn = look(model(2, 40), [Tokens((3,), (1, 2), ("",) * 2, ((0, 0),) * 2, "")])
+    with pytest.raises(CreditError, match="m has 30 vocabulary entries, but the reference may say token 39"):
+        divergence(model(1, 30), drawn)
+
+
+def test_line_separators_in_an_answer_do_not_tear_a_kept_file(folder: Path, tmp_path: Path) -> None:
+    rows = [{**row, "chosen": " Yes.\u2028It\x85is\x1c[bold]x[/y] <b>."} for row in ROWS]
+    (tmp_path / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    kept = tmp_path / "kept.jsonl"
+    arguments = (
+        "trajectory",
+        folder / "dpo",
+        tmp_path / "odd.jsonl",
+        "-r",
+        folder / "sft",
+        "--samples",
+        "0",
+        "-o",
+        kept,
+    )
+    assert run(*arguments).code in (0, None)
+    ended = run("trajectory", kept, "--html", tmp_path / "page.html")
+    assert ended.code in (0, None), ended.stderr
+    ended = run(*arguments, "--resume")
+    assert ended.code in (0, None), ended.stderr
+    (tmp_path / "bytes.jsonl").write_bytes(b"\xff\n")
+    ended = run("trajectory", tmp_path / "bytes.jsonl")
+    assert ended.code == 2 and "no trajectory that was kept" in ended.stderr
+
+
+@pytest.mark.parametrize("other", [("--seed", "1"), ("--max-new-tokens", "7")])
+def test_resuming_with_other_answers_of_the_reference_is_refused(
+    folder: Path, tmp_path: Path, other: tuple[str, ...]
+) -> None:
+    arguments = asked(folder, str(tmp_path / "kept.jsonl"))
+    assert run(*arguments).code in (0, None)
+    ended = run(*arguments, *other, "--resume")
+    assert ended.code == 2 and "other answers were drawn" in ended.stderr
+
+
+def test_a_length_normalised_policy_has_no_expected_reward_by_eq_16(folder: Path) -> None:
+    ended = run(*asked(folder, "normalised.jsonl", "--length-normalised", "--json", "-"))
+    assert ended.code in (0, None), ended.stderr
+    assert all(point["expected"] is None for point in json.loads(ended.stdout)["checkpoints"])
+    assert "without Eq. 16" in ended.stderr
+
+
+def test_what_is_wrong_with_a_later_checkpoint_is_said_before_the_first_is_scored(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "dpo/checkpoint-5", tmp_path / "checkpoint-5")
+    shutil.copytree(folder / "dpo/checkpoint-10", tmp_path / "checkpoint-10")
+    (tmp_path / "checkpoint-best").mkdir()  # no step of training
+    assert [one.step for one in checkpoints(str(tmp_path))] == [5, 10]
+    arguments = ("trajectory", tmp_path, folder / "rows.jsonl", "-r", folder / "sft", "-o", tmp_path / "kept.jsonl")
+    vocabulary = tmp_path / "checkpoint-10/tokenizer.json"
+    swapped = json.loads(vocabulary.read_text())
+    words = swapped["model"]["vocab"]
+    words["a"], words["b"] = words["b"], words["a"]
+    vocabulary.write_text(json.dumps(swapped))
+    ended = run(*arguments)
+    assert ended.code == 2 and "the tokenizers differ at id" in ended.stderr, ended.stderr
+    (tmp_path / "checkpoint-10/model.safetensors").unlink()
+    ended = run(*arguments)
+    assert ended.code == 2 and "holds no weights" in ended.stderr, ended.stderr
+    assert not (tmp_path / "kept.jsonl").exists()

@@ -20,7 +20,9 @@ from dpo_credit.cli.trajectory import FollowOptions
 from dpo_credit.credit import CreditError
 
 if TYPE_CHECKING:
-    from dpo_credit.checkpoints import Checkpoint
+    from transformers import PreTrainedTokenizerBase
+
+    from dpo_credit.checkpoints import Checkpoint, Loading
     from dpo_credit.evaluate.follow import Follower
     from dpo_credit.evaluate.runs import At
     from dpo_credit.evaluate.trajectory import Moment, Trajectory
@@ -110,18 +112,23 @@ def _follower(
     options: PairOptions,
     talk: Talk,
 ) -> Follower:
-    from dpo_credit.checkpoints import load_tokenizer, max_length
+    from dpo_credit.checkpoints import max_length, require_safe_weights
     from dpo_credit.devices import devices
     from dpo_credit.evaluate.follow import Follower
     from dpo_credit.models import ModelPair, load_model, trained_with
 
     loading = options.loading()
-    policy = _policy(found[0], options)
+    policies = [_policy(at, options) for at in found]
+    policy = policies[0]
     place = _reference(policy, options)
+    for one in policies:  # what is wrong with the last is said before the first is scored
+        require_safe_weights(one.adapter or one.model, one, loading)
+    tokenizer = _tokenizer(policies, place, loading, talk)
     reference = load_model(place, devices(loading.device)[-1], loading)
     beta, normalised, notes = trained_with(policy, options.beta, options.length_normalised)
     talk.notes(notes)
-    tokenizer = load_tokenizer(place, loading, default=load_tokenizer(policy, loading))
+    if normalised and asked.samples:
+        talk.notes(["length-normalised rewards have no KL as their mean: without Eq. 16"])
     pair: ModelPair = ModelPair(reference, reference, tokenizer, beta, max_length(place, loading), (), normalised)
     return Follower(
         pair,
@@ -131,6 +138,22 @@ def _follower(
         max_new_tokens=asked.max_new_tokens,
         seed=asked.seed,
     )
+
+
+def _tokenizer(
+    policies: Sequence[Checkpoint], place: Checkpoint, loading: Loading, talk: Talk
+) -> PreTrainedTokenizerBase:
+    """The first policy's, as for `score`; every other model's must agree with it."""
+    from dpo_credit.checkpoints import compare_tokenizers, load_tokenizer
+
+    try:
+        tokenizer = load_tokenizer(policies[0], loading)
+    except CreditError:  # checkpoints of a trainer that was given no tokenizer bring none
+        tokenizer = load_tokenizer(place, loading)
+    reference = load_tokenizer(place, loading, default=tokenizer)
+    for policy in policies:
+        talk.notes(compare_tokenizers(load_tokenizer(policy, loading, default=tokenizer), reference))
+    return tokenizer
 
 
 def _policy(at: At, options: PairOptions) -> Checkpoint:
@@ -148,6 +171,8 @@ def _reference(policy: Checkpoint, options: PairOptions) -> Checkpoint:
     record = read_record(policy)
     if record is not None and record.reference is not None:
         return find(record.reference, "reference", replace(loading, revision=None))
+    if policy.ref_adapter is not None:  # as TRL trains where the adapter was there before
+        return find(policy.ref_adapter, "reference", replace(loading, revision=None))
     if policy.adapter is not None:
         return replace(policy, name=f"{policy.model.path} (adapter off)", role="reference", adapter=None)
     raise CreditError(f"{policy.name} does not say what it was trained from: name the SFT model with --reference.")

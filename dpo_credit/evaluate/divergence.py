@@ -7,15 +7,17 @@ of them: as unbiased, with less noise.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase, set_seed
+from transformers import PreTrainedTokenizerBase
 
-from dpo_credit.credit import Tokens
+from dpo_credit.credit import CreditError, Tokens
 from dpo_credit.decode.batched import generate
 from dpo_credit.evaluate.trajectory import Divergence
 from dpo_credit.logprobs import BATCH_TOKENS, inputs, passes
@@ -45,20 +47,14 @@ def draw(
     max_new_tokens: int = 128,
     seed: int = 0,
 ) -> Drawn:
-    """One answer of the reference to each prompt, drawn token by token, at most `max_new_tokens` long."""
-    set_seed(seed)
-    answers = dict(
-        generate(
-            reference,
-            tokenizer,
-            prompts,
-            max_new_tokens=max_new_tokens,
-            do_sample=True,
-            top_k=0,
-            top_p=1.0,
-            temperature=1.0,
-        )
-    )
+    """One answer of the reference to each prompt, drawn token by token, at most `max_new_tokens` long.
+
+    What the process draws elsewhere stays as it would have been: a callback must not change the training it watches.
+    """
+    choice = {"do_sample": True, "top_k": 0, "top_p": 1.0, "temperature": 1.0}
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        answers = dict(generate(reference, tokenizer, prompts, max_new_tokens=max_new_tokens, **choice))
     return look(reference, [_tokens(prompts[n], answers[n]) for n in range(len(prompts))])
 
 
@@ -75,17 +71,32 @@ def look(reference: Model, tokens: Sequence[Tokens]) -> Drawn:
 
 
 def divergence(policy: Model, drawn: Drawn) -> Divergence:
-    """KL(pi_ref || pi) in nats an answer, with its standard error over the answers drawn."""
+    """KL(pi_ref || pi) in nats an answer, with its standard error over the answers drawn.
+
+    Raises:
+        CreditError: the policy has no number for a token that the reference finds likely.
+    """
     each = [0.0] * len(drawn.tokens)
     for n, rows in _log_probabilities(policy, drawn.tokens):
         own = torch.tensor(drawn.tokens[n].answer_ids)
+        if (furthest := max(int(drawn.likeliest[n].max()), int(own.max()))) >= rows.shape[-1]:
+            raise CreditError(
+                f"policy {policy.name} has {rows.shape[-1]} vocabulary entries, but the reference may say token "
+                f"{furthest}: Eq. 16 needs one vocabulary. Name the SFT model that it was trained from, or leave "
+                "Eq. 16 out with --samples 0."
+            )
         outside = (drawn.likeliest[n] != own[:, None]).all(-1)
         exact = (drawn.logps[n].exp() * (drawn.logps[n] - rows.gather(-1, drawn.likeliest[n]))).sum()
         rest = ((drawn.own[n] - _own(rows, drawn.tokens[n])) * outside).sum()
         each[n] = float(exact + rest)
     mean = math.fsum(each) / len(each)
     spread = math.fsum((one - mean) ** 2 for one in each) / max(1, len(each) - 1)
-    return Divergence(mean, math.sqrt(spread / len(each)), len(each))
+    return Divergence(mean, math.sqrt(spread / len(each)), len(each), _hash(drawn))
+
+
+def _hash(drawn: Drawn) -> str:
+    said = json.dumps([[one.prompt_ids, one.answer_ids] for one in drawn.tokens])
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
 def _own(rows: Tensor, tokens: Tokens) -> Tensor:

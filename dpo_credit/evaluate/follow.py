@@ -21,7 +21,8 @@ class Follower:
         pair: the reference's tokenizer, beta and length limit; both of its sides are the reference.
         rows: preferences.
         conventions: how text becomes tokens.
-        samples: answers drawn from the reference for Eq. 16, one a prompt in the rows' order; 0 for none.
+        samples: answers drawn from the reference for Eq. 16, one a prompt in the rows' order; 0 for none. None are
+            drawn for a length-normalised pair either, whose expected reward is no KL.
         max_new_tokens: the longest of them.
         seed: of the draw.
 
@@ -55,7 +56,7 @@ class Follower:
         ]
         self.start = Moment(0, pair.reference.name, tuple(zip(credits[::2], credits[1::2], strict=True)))
         self.drawn: Drawn | None = None
-        if samples:
+        if samples and not pair.length_normalised:
             prompts = [tokens.prompt_ids for tokens in self.tokens[::2]]
             picked = [prompts[n % len(prompts)] for n in range(samples)]
             self.drawn = draw(pair.reference, pair.tokenizer, picked, max_new_tokens=max_new_tokens, seed=seed)

@@ -55,7 +55,11 @@ def _listed(text: str) -> list[str]:
 def _folder(run: Path) -> list[At]:
     if not run.is_dir():
         raise CreditError(f"{run} does not exist. Give a trainer's folder, models with commas, or NAME@REV,REV.")
-    found = [At(_step(path.name, 0), str(path)) for path in run.glob("checkpoint-*") if path.is_dir()]
+    found = [
+        At(_step(path.name, 0), str(path))
+        for path in run.glob("checkpoint-*")
+        if path.is_dir() and re.fullmatch(r"checkpoint-\d+", path.name)  # a copy of the best is no step of its own
+    ]
     if not found and ((run / "config.json").is_file() or (run / "adapter_config.json").is_file()):
         return [At(1, str(run))]
     if not found:

@@ -21,11 +21,15 @@ Pair = tuple[Credit, Credit]
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """KL(pi_ref || pi), nats an answer, its standard error, and how many answers of the reference it rests on."""
+    """KL(pi_ref || pi), nats an answer, its standard error, and how many answers of the reference it rests on.
+
+    `drawn` is a hash of these answers: estimates compare closely on the same ones alone.
+    """
 
     kl: float
     error: float
     samples: int
+    drawn: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +116,11 @@ def _point(moment: Moment) -> Point:
 
 def _expected(moment: Moment) -> Mean | None:
     found = moment.divergence
-    if found is None:
-        return None
     beta = moment.pairs[0][0].beta
+    if found is None or moment.pairs[0][0].length_normalised:  # beta / T times log-ratios: no KL is their mean
+        return None
     half = beta * found.error * float(stdtrit(max(1, found.samples - 1), _UPPER)) if found.samples > 1 else math.nan
-    return mean_of(-beta * found.kl, half, found.samples, found.samples)
+    return mean_of(0.0 - beta * found.kl, half, found.samples, found.samples)
 
 
 def _mean(values: Sequence[float]) -> Mean:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def line(moment: Moment) -> str:
 
 def _divergence(moment: Moment) -> dict[str, Any] | None:
     found = moment.divergence
-    return None if found is None else {"kl": found.kl, "error": found.error, "samples": found.samples}
+    return None if found is None else asdict(found)
 
 
 def parse(data: bytes, name: str) -> tuple[dict[str, Any], Trajectory]:
@@ -50,9 +50,7 @@ def parse(data: bytes, name: str) -> tuple[dict[str, Any], Trajectory]:
     Raises:
         CreditError: the file is something else, or was changed.
     """
-    lines = data.decode("utf-8", errors="replace").splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
-        lines.pop()
+    lines = data.split(b"\n")[:-1]  # not splitlines: JSON leaves U+2028 and its like as they are
     try:
         head, *rest = map(json.loads, lines)
         if head["schema"] != SCHEMA:
@@ -72,7 +70,7 @@ def parse(data: bytes, name: str) -> tuple[dict[str, Any], Trajectory]:
 
 
 def _known(found: dict[str, Any] | None) -> Divergence | None:
-    return None if found is None else Divergence(found["kl"], found["error"], found["samples"])
+    return None if found is None else Divergence(**found)
 
 
 class Kept:
@@ -125,7 +123,8 @@ def _refuse_changes(path: Path, was: dict[str, Any], now: dict[str, Any]) -> Non
 
     if len(was["rows"]) != len(now["rows"]):
         raise say(f"it has {len(was['rows'])} rows, now there are {len(now['rows'])}")
-    if (was["samples"] or {}).get("samples") != (now["samples"] or {}).get("samples"):
+    drawn_before, drawn_now = (head["samples"] or {} for head in (was, now))
+    if drawn_before.get("samples") != drawn_now.get("samples"):
         raise say("the number of samples has changed")
     for before, after in zip(was["rows"], now["rows"], strict=True):
         for side in ("chosen", "rejected"):
@@ -136,3 +135,5 @@ def _refuse_changes(path: Path, was: dict[str, Any], now: dict[str, Any]) -> Non
             pairs = zip(one["reference_logps"], other["reference_logps"], strict=True)
             if any(abs(a - b) > _CLOSE for a, b in pairs):
                 raise say("the reference is another model")
+    if drawn_before.get("drawn") != drawn_now.get("drawn"):
+        raise say("other answers were drawn from the reference (--seed, --max-new-tokens or the device has changed)")
