@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from program import run
 from tiny import language_model, naive_logps, save, tokenizer
+from transformers import AutoModelForCausalLM
 
 from dpo_credit.checkpoints import Loading, find
 from dpo_credit.credit import Credit, CreditError, Source, Tokens
@@ -335,3 +337,23 @@ def test_what_is_wrong_with_a_later_checkpoint_is_said_before_the_first_is_score
     ended = run(*arguments)
     assert ended.code == 2 and "holds no weights" in ended.stderr, ended.stderr
     assert not (tmp_path / "kept.jsonl").exists()
+
+
+def test_the_reference_of_an_adapter_is_the_one_that_score_takes(folder: Path, tmp_path: Path) -> None:
+    """TRL saves the adapter that training began with as "ref" beside the trained one."""
+    made = LoraConfig(r=2, target_modules=["query_key_value"], task_type="CAUSAL_LM")
+    adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(folder / "sft"), made)
+    adapted.add_adapter("ref", made)
+    generator = torch.Generator().manual_seed(1)
+    for name, weight in adapted.named_parameters():
+        if "lora_" in name:
+            weight.data = torch.randn(weight.shape, generator=generator) * 0.3
+    adapted.save_pretrained(tmp_path / "checkpoint-3")
+    tokenizer().save_pretrained(tmp_path / "checkpoint-3")
+    ended = run("trajectory", tmp_path, folder / "rows.jsonl", "--samples", "0", "--json", "-", "--device", "cpu")
+    assert ended.code in (0, None), ended.stderr
+    pair = load_pair(tmp_path / "checkpoint-3", loading=CPU)
+    rows = [record.row() for record in read([Input(str(folder / "rows.jsonl"))])]
+    rewards = [credit.reward for credit in score(pair, [row.examples[0] for row in rows])]
+    last = json.loads(ended.stdout)["checkpoints"][-1]
+    assert last["chosen"]["mean"] == pytest.approx(math.fsum(rewards) / 5, abs=1e-5)

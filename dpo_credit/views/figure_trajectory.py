@@ -27,6 +27,7 @@ def render(found: Sequence[Trajectory], labels: Sequence[str]) -> Figure:
         labels: what each is called; "" for no title.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(WIDTH_IN if len(found) > 1 else ONE_IN, 4.4), layout="constrained")
     panels = figure.subplots(2, len(found), sharey="row", sharex="col", squeeze=False)
@@ -51,6 +52,7 @@ def render(found: Sequence[Trajectory], labels: Sequence[str]) -> Figure:
             color=QUIET,
         )
         logps.set_xlabel("step", fontsize=8)
+        logps.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     panels[0][0].set_ylabel("implicit reward", fontsize=8)
     panels[1][0].set_ylabel("log-likelihood (nats)", fontsize=8)
     handles, names = panels[0][0].get_legend_handles_labels()
