@@ -111,6 +111,7 @@ def test_a_run_is_followed_step_by_step(folder: Path) -> None:
     assert ended.code in (0, None), ended.stderr
     found = json.loads(ended.stdout)
     assert [point["step"] for point in found["checkpoints"]] == [0, 5, 10, 20]
+    assert "answers drawn from the reference had not ended after 5 tokens" in ended.stderr
     start, *_, last = found["checkpoints"]
     assert start["chosen"]["mean"] == start["expected"]["mean"] == 0.0
     pair = load_pair(folder / "dpo/checkpoint-20", folder / "sft", beta=0.2, loading=CPU)

@@ -88,6 +88,7 @@ def _follow(run: str, rows: str, asked: FollowOptions, options: PairOptions) -> 
     with talk.working("Asking the reference"):
         follower = _follower(found, preferences, asked, options, talk)
         free()
+    talk.notes(follower.notes)
     start = follower.start
     moments = [start] if output is None else [start, *output.begin(header(run, start))]
     known = {(one.step, one.name) for one in moments}

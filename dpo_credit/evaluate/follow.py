@@ -17,6 +17,8 @@ from dpo_credit.scoring import Scorer
 class Follower:
     """Scores preferences under one policy after the other; the reference is asked once and not kept.
 
+    `notes` hold what the user should be told.
+
     Args:
         pair: the reference's tokenizer, beta and length limit; both of its sides are the reference.
         rows: preferences.
@@ -56,11 +58,13 @@ class Follower:
         ]
         self.start = Moment(0, pair.reference.name, tuple(zip(credits[::2], credits[1::2], strict=True)))
         self.drawn: Drawn | None = None
+        self.notes: tuple[str, ...] = ()
         if samples and not pair.length_normalised:
             prompts = [tokens.prompt_ids for tokens in self.tokens[::2]]
             picked = [prompts[n % len(prompts)] for n in range(samples)]
             self.drawn = draw(pair.reference, pair.tokenizer, picked, max_new_tokens=max_new_tokens, seed=seed)
             self.start = replace(self.start, divergence=divergence(pair.reference, self.drawn))
+            self.notes = _cut(self.drawn, pair.tokenizer.eos_token_id, max_new_tokens)
         self._pair = replace(pair, policy=_gone, reference=_gone)
 
     def at(self, step: int, name: str, policy: Model) -> Moment:
@@ -79,6 +83,16 @@ class Follower:
 
 def _each(rows: Sequence[Row], tokens: Sequence[Tokens]) -> list[tuple[Row, Tokens]]:
     return [(rows[n // 2], one) for n, one in enumerate(tokens)]
+
+
+def _cut(drawn: Drawn, end: int | None, max_new_tokens: int) -> tuple[str, ...]:
+    cut = sum(one.answer_ids[-1] != end for one in drawn.tokens)
+    if not cut:
+        return ()
+    return (
+        f"{cut} of {len(drawn.tokens)} answers drawn from the reference had not ended after {max_new_tokens} tokens: "
+        "Eq. 16 counts them up to there (--max-new-tokens)",
+    )
 
 
 def _gone() -> Model:
