@@ -162,6 +162,7 @@ def test_kept_files_are_drawn_without_a_model(folder: Path) -> None:
     assert ended.code in (0, None), ended.stderr
     assert (folder / "figure3.png").read_bytes().startswith(b"\x89PNG")
     page = (folder / "page.html").read_text()
+    assert ".walk[hidden] { display: none; }" in page  # without a script there is nothing to slide
     assert "with &lt;b&gt;SFT" in page and "<b>SFT" not in page
     shades = re.findall(r'data-over="([^"]+)"', page)
     assert shades and all(len(one.split()) == 4 and one.split()[0] == "s20" for one in shades)
