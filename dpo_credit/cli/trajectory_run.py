@@ -67,10 +67,11 @@ def _labels(sources: Sequence[str], asked: FollowOptions) -> tuple[str, ...]:
 
 
 def _follow(run: str, rows: str, asked: FollowOptions, options: PairOptions) -> Trajectory:
+    from dpo_credit.evaluate.kept import Kept
     from dpo_credit.evaluate.preferences import read_preferences
     from dpo_credit.evaluate.runs import checkpoints
     from dpo_credit.evaluate.trajectory import Trajectory
-    from dpo_credit.evaluate.trajectory_file import Kept, header
+    from dpo_credit.evaluate.trajectory_file import header, known, line
     from dpo_credit.models import free
     from dpo_credit.sources import Input, expand
     from dpo_credit.sources import read as read_rows
@@ -87,14 +88,17 @@ def _follow(run: str, rows: str, asked: FollowOptions, options: PairOptions) -> 
         follower = _follower(found, preferences, asked, options, talk)
         free()
     start = follower.start
-    moments = [start] if output is None else [start, *output.begin(header(run, start))]
-    known = {(one.step, one.name) for one in moments}
-    left = [at for at in found if (at.step, at.name) not in known]
+    moments = [start]
+    if output is not None:
+        head = header(run, start)
+        moments += output.begin(head, lambda data: known(data, output.path, head), [])
+    done = {(one.step, one.name) for one in moments}
+    left = [at for at in found if (at.step, at.name) not in done]
     with stopping(talk, "after this checkpoint") as stopped:
         for moment in _moments(follower, left, options, talk):
             moments.append(moment)
             if output is not None:
-                output.add(moment)
+                output.add(line(moment))
             if stopped():
                 where = "; go on with --resume" if output is not None else "; -o FILE would keep them"
                 talk.notes([f"interrupted after {len(moments) - 1} checkpoints{where}"])
