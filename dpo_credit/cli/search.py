@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from dpo_credit.cli.flags import flag, option, with_shared_options
+from dpo_credit.cli.keeping import mode_of
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.present import ViewOptions
 from dpo_credit.credit import CreditError
 
 if TYPE_CHECKING:
     from dpo_credit.decode.search import Beams
+    from dpo_credit.journal import Mode
 
 EXAMPLE = "Example: dpo-credit search examples/travel.json --beams 1,2,5 --max-new-tokens 60"
 JUDGING, ROWS = "Judging", "Data sets"
@@ -68,13 +70,9 @@ class SearchOptions:
     overwrite: Annotated[bool, flag("--overwrite", panel=ROWS, help="Replace an output that is there.")] = False
 
     @property
-    def mode(self) -> Literal["new", "resume", "overwrite"]:
+    def mode(self) -> Mode:
         """How to treat what is there."""
-        if self.resume and self.overwrite:
-            raise CreditError("--resume and --overwrite exclude each other.")
-        if (self.resume or self.overwrite) and self.output is None:
-            raise CreditError("--resume and --overwrite go with -o FILE.")
-        return "resume" if self.resume else "overwrite" if self.overwrite else "new"
+        return mode_of(self.output, resume=self.resume, overwrite=self.overwrite)
 
     def search(self) -> Beams:
         """How answers are found."""

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from dpo_credit.cli.files import check_writable, read, stdin, write
 from dpo_credit.cli.judging import judge_of
+from dpo_credit.cli.keeping import labels_of
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.present import ViewOptions, look_of
 from dpo_credit.cli.run import load, prompt_text
@@ -42,12 +43,7 @@ def run_kept(files: Sequence[str], asked: SearchOptions, view: ViewOptions) -> N
     _check(asked, view)
     if asked.output is not None:
         raise CreditError("-o keeps what is searched; kept searches are only drawn again. Leave it out.")
-    labels = tuple(Path(file).stem.replace("_", " ") for file in files)
-    if asked.labels is not None:
-        labels = tuple(part.strip() for part in asked.labels.split(","))
-    if len(labels) != len(files):
-        raise CreditError(f"--labels names {len(labels)} of {len(files)} files. Give one for each.")
-    _show([parse(read(file), file) for file in files], labels, asked, view)
+    _show([parse(read(file), file) for file in files], labels_of(files, asked.labels), asked, view)
 
 
 def run_rows(files: Sequence[str], asked: SearchOptions, options: PairOptions, view: ViewOptions) -> None:

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from dpo_credit.cli.files import check_writable, read, stdin, write
+from dpo_credit.cli.keeping import labels_of
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.present import look_of
 from dpo_credit.cli.stopping import INTERRUPTED, stopping
@@ -49,21 +50,12 @@ def run(sources: Sequence[str], asked: FollowOptions, options: PairOptions) -> N
 
         if asked.output is not None:
             raise CreditError("-o keeps what is followed; kept files are only drawn again. Leave it out.")
-        labels = _labels(sources, asked)
+        labels = labels_of(sources, asked.labels)
         _show([parse(read(source), source)[1] for source in sources], labels, asked)
     elif len(sources) == 2 and not kept[0]:
         _show([_follow(sources[0], sources[1], asked, options)], ("",), asked)
     else:
         raise CreditError("give a run and its rows: dpo-credit trajectory RUN rows.jsonl; or only files that -o kept.")
-
-
-def _labels(sources: Sequence[str], asked: FollowOptions) -> tuple[str, ...]:
-    labels = tuple(Path(source).stem.replace("_", " ") for source in sources)
-    if asked.labels is not None:
-        labels = tuple(part.strip() for part in asked.labels.split(","))
-    if len(labels) != len(sources):
-        raise CreditError(f"--labels names {len(labels)} of {len(sources)} files. Give one for each.")
-    return labels
 
 
 def _follow(run: str, rows: str, asked: FollowOptions, options: PairOptions) -> Trajectory:
