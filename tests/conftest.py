@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a fork after threads started would warn
 
@@ -22,16 +23,26 @@ torch.set_num_threads(1)  # tiny models: a second thread costs more than it give
 
 @pytest.fixture(autouse=True)
 def connections(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Refuse network connections in every test not marked `hub`; the list names those that were tried."""
+    """Refuse connections beyond this machine in tests not marked `hub`; the list names those that were tried."""
     tried: list[str] = []
     if not request.node.get_closest_marker("hub"):
+        connect, resolve = socket.socket.connect, socket.getaddrinfo
 
-        def refuse(*asked: object, **_: object) -> None:
-            tried.append(str(asked[-1]))
-            raise OSError(f"a test asked for the network: {asked}")
+        def refuse_unless(here: bool, asked: object) -> None:
+            if not here:
+                tried.append(str(asked))
+                raise OSError(f"a test asked for the network: {asked}")
 
-        monkeypatch.setattr(socket.socket, "connect", refuse)
-        monkeypatch.setattr(socket, "getaddrinfo", refuse)
+        def connect_here(self: socket.socket, address: Any) -> None:
+            refuse_unless(isinstance(address, tuple) and address[0] == "127.0.0.1", address)
+            connect(self, address)
+
+        def resolve_here(host: Any, *more: Any, **options: Any) -> Any:
+            refuse_unless(host == "127.0.0.1", host)
+            return resolve(host, *more, **options)
+
+        monkeypatch.setattr(socket.socket, "connect", connect_here)
+        monkeypatch.setattr(socket, "getaddrinfo", resolve_here)
         # the hub's client retries for a minute: tell it, here and in programs that a test starts, not to try
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")

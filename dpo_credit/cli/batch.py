@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from dpo_credit.cli.flags import flag, option, with_shared_options
+from dpo_credit.cli.keeping import mode_of
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.credit import CreditError
 
@@ -67,9 +68,7 @@ class BatchOptions:
     @property
     def mode(self) -> Mode:
         """How to treat what is there."""
-        if self.resume and self.overwrite:
-            raise CreditError("--resume and --overwrite exclude each other.")
-        return "resume" if self.resume else "overwrite" if self.overwrite else "new"
+        return mode_of(self.output, resume=self.resume, overwrite=self.overwrite)
 
     @property
     def budget(self) -> int | None:

@@ -22,8 +22,12 @@ def prompt_in(file: str) -> Prompt:
     Raises:
         CreditError: there is none.
     """
-    name = "stdin" if file == "-" else file
-    content = load(read(file), name)
+    return prompt_from(read(file), "stdin" if file == "-" else file)
+
+
+def prompt_from(data: bytes, name: str) -> Prompt:
+    """`prompt_in`, of a file's content."""
+    content = load(data, name)
     if isinstance(content, str):
         before, found, _ = content.rpartition(TLDR)
         return before + found if found else content.rstrip("\n")

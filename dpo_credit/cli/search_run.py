@@ -1,53 +1,79 @@
-"""Running `search`: the prompt, the pair, one search after the other, and what to show."""
+"""Running `search` on one post: the pair, one search after the other, and what to show."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 
+from dpo_credit.cli.files import read
+from dpo_credit.cli.judging import judge_of
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.present import Scored, ViewOptions, look_of
-from dpo_credit.cli.prompt import prompt_ids, prompt_in
+from dpo_credit.cli.prompt import prompt_from, prompt_ids
 from dpo_credit.cli.run import load, prompt_text
+from dpo_credit.cli.search import SearchOptions
 from dpo_credit.cli.talk import Talk
-from dpo_credit.credit import CreditError, Example
+from dpo_credit.credit import Credit, CreditError, Example
 from dpo_credit.output import ListRecord, credit_record
-from dpo_credit.records import stem
+from dpo_credit.records import read_row, stem
+
+if TYPE_CHECKING:
+    from dpo_credit.models import ModelPair
 
 
-def run(
-    file: str,
-    widths: list[int],
-    options: PairOptions,
-    view: ViewOptions,
-    *,
-    length_penalty: float,
-    max_new_tokens: int,
-) -> None:
-    """Search with each number of beams, and show what was found.
+def run(file: str, asked: SearchOptions, options: PairOptions, view: ViewOptions) -> None:
+    """Search with each number of beams, judge what was found, and show it.
 
     Raises:
-        CreditError: the prompt or a model is at fault, or the text would be longer than the models take.
+        CreditError: the prompt, a model or the judge is at fault, or the text would be longer than the models take.
     """
     from dpo_credit.decode.search import search
+    from dpo_credit.evaluate.judges import Case
     from dpo_credit.views import terminal_search
 
     view.check()
     if options.sequential:
         raise CreditError("--sequential holds one model at a time; search asks both after each width. Leave it out.")
-    example = Example(prompt_in(file), "", stem("stdin" if file == "-" else file))
+    beams = asked.search()
+    data, source = read(file), "stdin" if file == "-" else file
+    prompt = prompt_from(data, source)
+    example = Example(prompt, "", stem(source))
+    text = prompt_text(example)
+    name, judge, endpoint = judge_of(asked, text)
     talk = Talk(view.quiet)
     pair = load(options, talk)
-    ids = prompt_ids(pair, example.prompt, options, talk, max_new_tokens=max_new_tokens)
-    found = search(pair, example, ids, widths, length_penalty=length_penalty, max_new_tokens=max_new_tokens)
+    ids = prompt_ids(pair, example.prompt, options, talk, max_new_tokens=beams.max_new_tokens)
+    found = search(pair, example, ids, beams)
     credits = []
-    for width in widths:
+    for width in beams.widths:
         with talk.working(f"Searching with {width} beams"):
             credits.append(next(found))
-    labels = tuple(f"{width} beam{'s' if width > 1 else ''}" for width in widths)
+    against = _chosen(pair, data, source, options)
+    with talk.working("Judging"):
+        verdicts = [judge(Case(example.id, text, credit, against)) for credit in credits]
+    if endpoint is not None:
+        talk.say(f"the judge's cost: {endpoint.cost}")
+    labels = tuple(f"{width} beam{'s' if width > 1 else ''}" for width in beams.widths)
     record = ListRecord(example.id, [credit_record(credit) for credit in credits])
-    columns = {"beams": widths, "length_penalty": length_penalty}
-    view.show(Scored(example.id, tuple(credits), labels, prompt_text(example)), record, columns)
+    columns = {
+        **{"beams": list(beams.widths), "length_penalty": beams.length_penalty, "drawn": beams.draw, "judge": name},
+        "verdicts": [{"win": verdict.win, "said": verdict.said} for verdict in verdicts],
+    }
+    view.show(Scored(example.id, tuple(credits), labels, text), record, columns)
     if view.json != "-":
         console = Console(highlight=False, markup=False, emoji=False)
         console.print()
-        console.print(terminal_search.render(widths, credits, look_of(console, view.theme)))
+        look = look_of(console, view.theme)
+        console.print(terminal_search.render(beams.widths, credits, look, verdicts=verdicts, judge=name))
+
+
+def _chosen(pair: ModelPair, data: bytes, name: str, options: PairOptions) -> Credit | None:
+    """The chosen answer to judge against, where the file has one."""
+    from dpo_credit.scoring import score
+
+    try:
+        row = read_row(data, name)
+    except CreditError:  # a prompt alone
+        return None
+    return next(score(pair, row.examples[:1], conventions=options.conventions())) if row.kind == "preference" else None

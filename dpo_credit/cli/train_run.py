@@ -12,6 +12,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from dpo_credit.cli.files import read
+from dpo_credit.cli.keeping import mode_of
 from dpo_credit.cli.stopping import INTERRUPTED, stopping
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import CreditError
@@ -47,8 +48,7 @@ def run(
     """
     if not installed():
         raise CreditError(f"training is TRL's, which is not installed: {INSTALL}")
-    if resume and overwrite:
-        raise CreditError("--resume and --overwrite exclude each other.")
+    mode = mode_of(config, resume=resume, overwrite=overwrite)
     first = os.environ.get("RANK", "0") == "0"
     talk = Talk(quiet or not first)
     recipe, template = _recipe(method, config, settings)
@@ -62,7 +62,7 @@ def run(
         if first:
             typer.echo(_as_yaml(recipe), nl=False)
         return
-    checkpoint = claim(prepared, "resume" if resume else "overwrite" if overwrite else "new", first=first)
+    checkpoint = claim(prepared, mode, first=first)
     if resume:
         talk.notes([f"going on from {checkpoint}" if checkpoint else "no checkpoint yet: training from the start"])
     with stopping(talk, "with a checkpoint after this step") as stopped, _bar(talk) as show:

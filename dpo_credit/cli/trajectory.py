@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from dpo_credit.cli.flags import flag, option, with_shared_options
+from dpo_credit.cli.keeping import mode_of
 from dpo_credit.cli.options import PairOptions
-from dpo_credit.credit import CreditError
+
+if TYPE_CHECKING:
+    from dpo_credit.journal import Mode
 
 EXAMPLE = "Example: dpo-credit trajectory tldr/dpo pairs.jsonl --png fig3.png --html out.html -o kept.jsonl"
 RUNNING, VIEW = "Running", "Views"
@@ -50,13 +53,9 @@ class FollowOptions:
     quiet: Annotated[bool, flag("--quiet", "-q", panel=VIEW, help="No notes or progress on stderr.")] = False
 
     @property
-    def mode(self) -> Literal["new", "resume", "overwrite"]:
+    def mode(self) -> Mode:
         """How to treat what is there."""
-        if self.resume and self.overwrite:
-            raise CreditError("--resume and --overwrite exclude each other.")
-        if (self.resume or self.overwrite) and self.output is None:
-            raise CreditError("--resume and --overwrite go with -o FILE.")
-        return "resume" if self.resume else "overwrite" if self.overwrite else "new"
+        return mode_of(self.output, resume=self.resume, overwrite=self.overwrite)
 
 
 @with_shared_options

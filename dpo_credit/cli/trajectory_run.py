@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from dpo_credit.cli.files import check_writable, read, stdin, write
+from dpo_credit.cli.keeping import labels_of
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.present import look_of
 from dpo_credit.cli.stopping import INTERRUPTED, stopping
@@ -51,7 +52,7 @@ def run(sources: Sequence[str], asked: FollowOptions, options: PairOptions) -> N
 
         if asked.output is not None:
             raise CreditError("-o keeps what is followed; kept files are only drawn again. Leave it out.")
-        labels = _labels(sources, asked)
+        labels = labels_of(sources, asked.labels)
         _show([parse(read(source), source)[1] for source in sources], labels, asked)
     elif len(sources) == 2 and not kept[0]:
         _show([_follow(sources[0], sources[1], asked, options)], ("",), asked)
@@ -59,20 +60,12 @@ def run(sources: Sequence[str], asked: FollowOptions, options: PairOptions) -> N
         raise CreditError("give a run and its rows: dpo-credit trajectory RUN rows.jsonl; or only files that -o kept.")
 
 
-def _labels(sources: Sequence[str], asked: FollowOptions) -> tuple[str, ...]:
-    labels = tuple(Path(source).stem.replace("_", " ") for source in sources)
-    if asked.labels is not None:
-        labels = tuple(part.strip() for part in asked.labels.split(","))
-    if len(labels) != len(sources):
-        raise CreditError(f"--labels names {len(labels)} of {len(sources)} files. Give one for each.")
-    return labels
-
-
 def _follow(run: str, rows: str, asked: FollowOptions, options: PairOptions) -> Trajectory:
+    from dpo_credit.evaluate.kept import Kept
     from dpo_credit.evaluate.preferences import read_preferences
     from dpo_credit.evaluate.runs import checkpoints
     from dpo_credit.evaluate.trajectory import Trajectory
-    from dpo_credit.evaluate.trajectory_file import Kept, header
+    from dpo_credit.evaluate.trajectory_file import header, known, line
     from dpo_credit.models import free
     from dpo_credit.sources import Input, expand
     from dpo_credit.sources import read as read_rows
@@ -90,14 +83,17 @@ def _follow(run: str, rows: str, asked: FollowOptions, options: PairOptions) -> 
         free()
     talk.notes(follower.notes)
     start = follower.start
-    moments = [start] if output is None else [start, *output.begin(header(run, start))]
-    known = {(one.step, one.name) for one in moments}
-    left = [at for at in found if (at.step, at.name) not in known]
+    moments = [start]
+    if output is not None:
+        head = header(run, start)
+        moments += output.begin(head, lambda data: known(data, output.path, head), [])
+    done = {(one.step, one.name) for one in moments}
+    left = [at for at in found if (at.step, at.name) not in done]
     with stopping(talk, "after this checkpoint") as stopped:
         for moment in _moments(follower, left, options, talk):
             moments.append(moment)
             if output is not None:
-                output.add(moment)
+                output.add(line(moment))
             if stopped():
                 where = "; go on with --resume" if output is not None else "; -o FILE would keep them"
                 talk.notes([f"interrupted after {len(moments) - 1} checkpoints{where}"])

@@ -7,8 +7,11 @@ Eq. 12 (rewards and beta * log pi_ref so far, plus the value V* of where they le
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+from transformers import set_seed
 
 from dpo_credit.credit import Credit, CreditError, Example
 from dpo_credit.decode.steer import tokens_of
@@ -16,25 +19,36 @@ from dpo_credit.models import Model, ModelPair
 from dpo_credit.scoring import Scorer
 
 
-def search(
-    pair: ModelPair,
-    example: Example,
-    prompt_ids: Sequence[int],
-    widths: Sequence[int],
-    *,
-    length_penalty: float = 0.0,
-    max_new_tokens: int = 128,
-) -> Iterator[Credit]:
+@dataclass(frozen=True, slots=True)
+class Beams:
+    """How answers are found.
+
+    `widths`: numbers of beams; 1 is greedy, or one answer drawn. `length_penalty`: candidates stand by the sum of their
+    log-probabilities over length^penalty: 0 is the sum of Eq. 13, 1 the mean, which is transformers' default. `draw`:
+    beams are drawn (by `seed`) and not the likeliest ones. `max_new_tokens`: the longest answer.
+    """
+
+    widths: tuple[int, ...]
+    length_penalty: float = 0.0
+    draw: bool = False
+    seed: int = 0
+    max_new_tokens: int = 128
+
+    def choice(self, width: int) -> dict[str, Any]:
+        """What `generate` is told for a number of beams."""
+        beams = {"num_beams": width, "length_penalty": self.length_penalty} if width > 1 else {}
+        drawn = {"top_k": 0, "top_p": 1.0, "temperature": 1.0} if self.draw else {}
+        return {"do_sample": self.draw, **beams, **drawn}
+
+
+def search(pair: ModelPair, example: Example, prompt_ids: Sequence[int], beams: Beams) -> Iterator[Credit]:
     """The likeliest answer that transformers' `generate` finds with each number of beams, scored token by token.
 
     Args:
         pair: the policy that is searched, and its reference.
         example: whose prompt is answered; its own answer plays no part.
         prompt_ids: (P,) the prompt's tokens.
-        widths: numbers of beams; 1 is greedy.
-        length_penalty: candidates stand by the sum of their log-probabilities over length^penalty: 0 is the sum of
-            Eq. 13, 1 the mean, which is transformers' default.
-        max_new_tokens: the longest answer.
+        beams: how answers are found.
 
     Yields:
         One Credit a width, in their order.
@@ -46,15 +60,15 @@ def search(
     assert isinstance(policy, Model) and policy.module is not None, "a pair loaded one at a time"
     scorer = Scorer(pair)
     ids = torch.tensor([list(prompt_ids)], device=policy.device)
-    for width in widths:
+    for width in beams.widths:
+        set_seed(beams.seed)
         written = policy.module.generate(  # type: ignore[operator]
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
-            do_sample=False,
-            **({"num_beams": width, "length_penalty": length_penalty} if width > 1 else {}),
-            max_new_tokens=max_new_tokens,
+            max_new_tokens=beams.max_new_tokens,
             pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
             eos_token_id=tokenizer.eos_token_id,
+            **beams.choice(width),
         )
         tokens = tokens_of(tokenizer, prompt_ids, written[0, len(prompt_ids) :].tolist())
         ((result),) = scorer.score([[Example(example.prompt, tokens.answer, example.id)]], [[tokens]])

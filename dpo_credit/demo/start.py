@@ -12,14 +12,14 @@ from pathlib import Path
 
 from transformers import set_seed
 
-from .corpus import draw_pairs, sft_rows
+from .corpus import PLAIN_SHARE, draw_pairs, sft_rows
 from .errors import Pair
 from .tokenizer import train_tokenizer
 from .train import TOKENIZER_ROWS, new_model, vocabulary
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write OUT/start, sft.jsonl, posts.jsonl (the same posts without summaries), dpo.jsonl and validation.jsonl."""
+    """Write OUT/start, sft.jsonl, plain.jsonl (those of its rows without asides), dpo.jsonl and validation.jsonl."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True, help="a directory")
     parser.add_argument("--seed", type=int, default=0)
@@ -31,11 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     sft = list(sft_rows(options.seed, options.sft))
     _write(options.out / "sft.jsonl", sft)
-    cut = len("SUBREDDIT:")
-    _write(
-        options.out / "posts.jsonl",
-        ({"prompt": r["prompt"][:cut], "completion": r["prompt"][cut:].removesuffix("\n\nTL;DR:")} for r in sft),
-    )
+    _write(options.out / "plain.jsonl", sft[: int(PLAIN_SHARE * len(sft))])
     _write(options.out / "dpo.jsonl", map(_row, draw_pairs(options.seed + 1000, options.dpo, "train")))
     _write(options.out / "validation.jsonl", map(_row, draw_pairs(options.seed, options.validation, "validation")))
     tokenizer = train_tokenizer([row["prompt"] + row["completion"] for row in sft[:TOKENIZER_ROWS]], vocabulary())

@@ -34,9 +34,8 @@ def expand(rng: Random, template: str, split: Split, used: set[str] | None = Non
     used = used or set()
 
     def person(match: re.Match[str]) -> str:
-        prefix = match[1].lower() + "_"
         forms = phrases["intros" + SUFFIX[split]] if match[2] else phrases["people"]
-        forms = [re.sub(r"\{(\w+)\}", lambda m: "{" + prefix + m[1] + "}", form) for form in forms]
+        forms = [of_person(form, match[1]) for form in forms]
         return rng.choice([form for form in forms if not used & set(slots_of(form))])
 
     text = re.sub(r"<([AB])(!?)>", person, template)
@@ -44,6 +43,11 @@ def expand(rng: Random, template: str, split: Split, used: set[str] | None = Non
     text = text.replace("<I>", rng.choice(writers))
     text = text.replace("<adv> ", "{r} " if rng.random() < ADVERB_PROBABILITY else "")
     return plain(rng, text)
+
+
+def of_person(form: str, person: str) -> str:
+    """A form like "my {rel} {name}" with the slots of person "A" or "B": "my {a_rel} {a_name}"."""
+    return form.replace("{", "{" + person.lower() + "_")
 
 
 def plain(rng: Random, text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -73,48 +72,15 @@ def _known(found: dict[str, Any] | None) -> Divergence | None:
     return None if found is None else Divergence(**found)
 
 
-class Kept:
-    """The file that a trajectory is written to, each checkpoint on the disk before the next begins.
-
-    Args:
-        path: the file.
-        mode: "new" (there must be none), "resume" or "overwrite".
+def known(data: bytes, path: Path, head: dict[str, Any]) -> list[Moment]:
+    """The checkpoints that a file holds already.
 
     Raises:
-        CreditError: there is one already, or it cannot be written.
+        CreditError: the file is of other rows, another reference, beta or samples.
     """
-
-    def __init__(self, path: Path, mode: str) -> None:
-        self.path, self.mode = path, mode
-        if path.exists() and mode == "new":
-            raise CreditError(f"{path} exists. Go on with --resume, replace it with --overwrite, or name another.")
-
-    def begin(self, head: dict[str, Any]) -> list[Moment]:
-        """Write the header, or find it as it was; the moments that are there.
-
-        Raises:
-            CreditError: the file is of other rows, another reference, beta or samples.
-        """
-        if self.mode == "resume" and self.path.exists() and (data := self.path.read_bytes()).strip():
-            was, trajectory = parse(data, str(self.path))
-            _refuse_changes(self.path, was, head)
-            self._write(data[: data.rfind(b"\n") + 1], "wb")
-            return list(trajectory.moments[1:])
-        self._write((json_line(head) + "\n").encode(), "wb")
-        return []
-
-    def add(self, moment: Moment) -> None:
-        """Append a checkpoint."""
-        self._write(line(moment).encode(), "ab")
-
-    def _write(self, data: bytes, mode: str) -> None:
-        try:
-            with open(self.path, mode) as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise CreditError(f"cannot write {self.path}: {error.strerror}. Go on with --resume.") from error
+    was, trajectory = parse(data, str(path))
+    _refuse_changes(path, was, head)
+    return list(trajectory.moments[1:])
 
 
 def _refuse_changes(path: Path, was: dict[str, Any], now: dict[str, Any]) -> None:

@@ -11,8 +11,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from dpo_credit.credit import CreditError
 from dpo_credit.evaluate.follow import Follower
+from dpo_credit.evaluate.kept import Kept
 from dpo_credit.evaluate.trajectory import Moment, Point, Trajectory, points
-from dpo_credit.evaluate.trajectory_file import Kept, header
+from dpo_credit.evaluate.trajectory_file import header, line
 from dpo_credit.models import ModelPair, model_of
 from dpo_credit.records import Row
 from dpo_credit.sources import expand, read
@@ -59,7 +60,7 @@ class CreditCallback(TrainerCallback):
             model = model_of(module, "reference")
             pair = ModelPair(model, model, self.trainer.processing_class, beta, None, (), normalised)
             self.follower = Follower(pair, self.rows, samples=self.samples, seed=args.seed)
-        self.kept.begin(header(str(args.output_dir), self.follower.start))
+        self.kept.begin(header(str(args.output_dir), self.follower.start), lambda data: None, None)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Score, every so many steps and at the last."""
@@ -67,7 +68,7 @@ class CreditCallback(TrainerCallback):
             return
         with self._module(reference=False) as module:
             moment = self.follower.at(state.global_step, f"step {state.global_step}", model_of(module, "policy"))
-        self.kept.add(moment)
+        self.kept.add(line(moment))
         self.trainer.log({f"credit/{name}": value for name, value in _means(moment, self.rows).items()})
 
     @contextmanager

@@ -20,7 +20,7 @@ WIDTH_IN, ONE_IN = 6.75, 3.6
 
 
 def render(found: Sequence[Trajectory], labels: Sequence[str]) -> Figure:
-    """Rewards above, log-likelihoods below; columns share their scales.
+    """Rewards above, on one scale for all runs; log-likelihoods below.
 
     Args:
         found: runs.
@@ -30,7 +30,9 @@ def render(found: Sequence[Trajectory], labels: Sequence[str]) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(WIDTH_IN if len(found) > 1 else ONE_IN, 4.4), layout="constrained")
-    panels = figure.subplots(2, len(found), sharey="row", sharex="col", squeeze=False)
+    panels = figure.subplots(2, len(found), sharex="col", squeeze=False)
+    for axes in panels[0][1:]:
+        axes.sharey(panels[0][0])
     for column, (one, label) in enumerate(zip(found, labels, strict=True)):
         known = points(one)
         steps = [point.step for point in known]

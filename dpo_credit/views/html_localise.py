@@ -37,6 +37,7 @@ def render(found: Localised) -> str:
     scales = dict(zip(ordered, Shading(report.unit).scales([found.wrong[n] for n in ordered]), strict=True))
     drawn = {n: _answer(report, report.cases[n], found.wrong[n], scales[n]) for n in (*best, *worst)}
     return templates.get_template("localise.html").render(
+        title=f"Does the reward find the wrong {report.unit}s?",
         report=report,
         sentence=sentence(report, Look()),
         ours=report.finding(REWARD),

@@ -1,0 +1,134 @@
+"""Reading the generated world: the facts that a post states, and what a summary claims of them.
+
+Posts and summaries are matched against the very templates that wrote them (topics.toml), so nothing is guessed: what no
+template says is no claim.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from .wording import SEX, SUFFIX, load, of_person
+from .world import topics
+
+_NUMBERS = {"age": r"\d\d", "amount": r"\$\d{1,2},\d{3}|\$\d{3}", "range": r"\$\d\dK-\$\d\dK", "percent": r"\d\d%"}
+_WRITER = ("I ({me})", "I ({me}{me_sex})", "I, {me},", "I")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A value that a summary gives for a slot of its post, at characters [start, end)."""
+
+    slot: str
+    value: str
+    start: int
+    end: int
+
+
+def facts_of(post: str) -> dict[str, str] | None:
+    """The values of a post's slots, with its topic as "topic"; None for a post of another world."""
+    body = post.partition("POST:")[2] or post
+    for name, topic in topics().items():
+        found: dict[str, str] = {}
+        told = [_first(_phrasings(name, n), body) for n in range(len(topic["beat"]))]
+        if all(one is not None for one in told):
+            for one in told:
+                found |= {claim.slot: claim.value for claim in one or ()}
+            for pattern in _openers():
+                found |= {claim.slot: claim.value for claim in _matches(pattern, body)}
+            return {"topic": name, **found}
+    return None
+
+
+def claims_of(summary: str, topic: str) -> list[Claim]:
+    """What a summary of a post on the topic claims, each value once at its place."""
+    found = {claim: None for pattern in _clauses(topic) for claim in _matches(pattern, summary)}
+    return sorted(found, key=lambda claim: claim.start)
+
+
+def wrong_and_right(facts: dict[str, str], summary: str) -> tuple[list[Claim], list[Claim]]:
+    """The claims of a summary that its post's facts contradict, and those that they bear out."""
+    claims = [claim for claim in claims_of(summary, facts["topic"]) if claim.slot in facts]
+    wrong = [claim for claim in claims if facts[claim.slot] != claim.value]
+    return wrong, [claim for claim in claims if facts[claim.slot] == claim.value]
+
+
+def _first(patterns: Sequence[re.Pattern[str]], text: str) -> list[Claim] | None:
+    return next((claims for pattern in patterns if (claims := list(_matches(pattern, text)))), None)
+
+
+def _matches(pattern: re.Pattern[str], text: str) -> Iterator[Claim]:
+    for match in pattern.finditer(text):
+        for group, value in match.groupdict().items():
+            slot = group.partition("__")[0]
+            if value is not None and not slot.endswith(SEX):
+                yield Claim(slot, value, *match.span(group))
+
+
+@cache
+def _phrasings(topic: str, beat: int) -> list[re.Pattern[str]]:
+    phrases, told = load("phrases"), topics()[topic]["beat"][beat]
+    intros = [form for suffix in SUFFIX.values() for form in phrases["intros" + suffix]]
+    return [_pattern(template, topic, intros) for split in SUFFIX for template in told[split]]
+
+
+@cache
+def _openers() -> list[re.Pattern[str]]:
+    phrases = load("phrases")
+    return [
+        _pattern(one, next(iter(topics())), []) for suffix in SUFFIX.values() for one in phrases["openers" + suffix]
+    ]
+
+
+@cache
+def _clauses(topic: str) -> list[re.Pattern[str]]:
+    people, told = load("phrases")["people"], topics()[topic]["beat"]
+    return [_pattern(clause, topic, people) for beat in told for clause in beat["clauses"]]
+
+
+def _pattern(template: str, topic: str, people: Sequence[str]) -> re.Pattern[str]:
+    """The regular expression of a template: literals in any case, each slot a group named after it."""
+    types = {"me": "age", "me_sex": "sex", **topics()[topic]["slots"]}
+    for person in "ab":
+        types |= {f"{person}_{name}": kind for name, kind in (("rel", "relation"), ("name", "name"), ("age", "age"))}
+        types[f"{person}_{SEX}"] = "sex"
+    counter = iter(range(10_000))
+
+    def literal(text: str) -> str:
+        # wording.plain drops a comma before another stop
+        return re.sub(r",(?=\\? |$)", ",?", re.escape(text)) if text else ""
+
+    def forms(texts: Sequence[str]) -> str:
+        return "(?:" + "|".join(build(one) for one in texts) + ")"
+
+    def build(text: str) -> str:
+        out = ""
+        for piece in re.split(r"(\{\w+\}|<[AB]!?>|<I>|<adv> |\[[^\[\]]*\])", text):
+            if piece.startswith("{"):
+                slot = piece[1:-1]
+                out += f"(?P<{slot}__{next(counter)}>(?-i:{_values(types[slot], topic)}))"
+            elif piece == "<I>":
+                out += forms(_WRITER)
+            elif piece == "<adv> ":
+                out += r"(?:\w+ )?"
+            elif piece.startswith("<"):
+                # the longest first: at a clause's end "my {rel}" alone would match, too
+                out += forms([of_person(form, piece[1]) for form in sorted(people, key=len, reverse=True)])
+            elif piece.startswith("["):
+                out += forms(piece[1:-1].split("|"))
+            else:
+                out += literal(piece)
+        return out
+
+    return re.compile(rf"(?<![\w$])(?i:{build(template)})(?!\w)")
+
+
+def _values(kind: str, topic: str) -> str:
+    if kind == "sex":
+        return "[FM]"
+    if kind in _NUMBERS:
+        return _NUMBERS[kind]
+    known: Any = kind.split("/") if "/" in kind else load("values").get(kind) or topics()[topic]["people"]
+    return "|".join(re.escape(value) for value in sorted(known, key=len, reverse=True))
