@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,7 +39,8 @@ class Kept:
         if self.mode == "resume" and self.path.exists() and (data := self.path.read_bytes()).strip():
             whole = data[: data.rfind(b"\n") + 1]
             found = known(whole)
-            self._write(whole, "wb")
+            if len(whole) < len(data):  # cut where it stands: written anew, a kill would leave nothing
+                self._cut(len(whole))
             return found
         self._write((json_line(head) + "\n").encode(), "wb")
         return nothing
@@ -52,10 +54,19 @@ class Kept:
         self._write(line.encode(), "ab")
 
     def _write(self, data: bytes, mode: str) -> None:
+        with self._said(), open(self.path, mode) as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _cut(self, length: int) -> None:
+        with self._said(), open(self.path, "r+b") as file:
+            file.truncate(length)
+            os.fsync(file.fileno())
+
+    @contextmanager
+    def _said(self) -> Iterator[None]:
         try:
-            with open(self.path, mode) as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            yield
         except OSError as error:
             raise CreditError(f"cannot write {self.path}: {error.strerror}. Go on with --resume.") from error
