@@ -359,3 +359,11 @@ def test_the_reference_of_an_adapter_is_the_one_that_score_takes(folder: Path, t
     rewards = [credit.reward for credit in score(pair, [row.examples[0] for row in rows])]
     last = json.loads(ended.stdout)["checkpoints"][-1]
     assert last["chosen"]["mean"] == pytest.approx(math.fsum(rewards) / 5, abs=1e-5)
+
+
+def test_the_page_marks_whole_steps_once(folder: Path, tmp_path: Path) -> None:
+    arguments = ("trajectory", f"{folder / 'sft'},", folder / "rows.jsonl", "-r", folder / "sft", "--samples", "0")
+    ended = run(*arguments, "--html", tmp_path / "page.html", "--device", "cpu")
+    assert ended.code in (0, None), ended.stderr
+    marks = re.findall(r'<text class="tick"[^>]*>([^<]*)<', (tmp_path / "page.html").read_text())
+    assert marks == ["0", "1"] * 2  # a mark at each end of two charts

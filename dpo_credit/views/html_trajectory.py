@@ -131,7 +131,11 @@ def _chart(title: str, known: Sequence[Point], names: Sequence[str]) -> dict[str
             {"name": name.removesuffix("_logp"), "number": n, **_path(known, means, place)}
             for n, (name, means) in enumerate(lines.items(), 1)
         ],
-        "x": [(round(100 * (mark - first) / (last - first), 2), round(mark)) for mark in ticks(first, last)[0]],
+        "x": [
+            (round(100 * (mark - first) / (last - first), 2), round(mark))
+            for mark in ticks(first, last)[0]
+            if mark == round(mark)
+        ],
     }
 
 
