@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from transformers import set_seed
 
 from dpo_credit.credit import Credit, CreditError, Example
+from dpo_credit.decode.batched import generate
 from dpo_credit.decode.steer import tokens_of
 from dpo_credit.models import Model, ModelPair
 from dpo_credit.scoring import Scorer
@@ -57,21 +57,14 @@ def search(pair: ModelPair, example: Example, prompt_ids: Sequence[int], beams: 
         CreditError: an answer is empty, or the numbers are not finite.
     """
     policy, tokenizer = pair.policy, pair.tokenizer
-    assert isinstance(policy, Model) and policy.module is not None, "a pair loaded one at a time"
+    assert isinstance(policy, Model), "a pair loaded one at a time"
     scorer = Scorer(pair)
-    ids = torch.tensor([list(prompt_ids)], device=policy.device)
     for width in beams.widths:
         set_seed(beams.seed)
-        written = policy.module.generate(  # type: ignore[operator]
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=beams.max_new_tokens,
-            pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            **beams.choice(width),
-        )
-        tokens = tokens_of(tokenizer, prompt_ids, written[0, len(prompt_ids) :].tolist())
-        ((result),) = scorer.score([[Example(example.prompt, tokens.answer, example.id)]], [[tokens]])
+        choice = beams.choice(width)
+        ((_, written),) = generate(policy, tokenizer, [prompt_ids], max_new_tokens=beams.max_new_tokens, **choice)
+        tokens = tokens_of(tokenizer, prompt_ids, written)
+        (result,) = scorer.score([[Example(example.prompt, tokens.answer, example.id)]], [[tokens]])
         if isinstance(result, CreditError):
             raise result
         yield result[0]

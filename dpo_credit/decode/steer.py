@@ -10,6 +10,7 @@ import torch
 from transformers import LogitsProcessorList, PreTrainedTokenizerBase, set_seed
 
 from dpo_credit.credit import Alternative, Credit, CreditError, Source, Tokens
+from dpo_credit.decode.batched import without_defaults
 from dpo_credit.decode.steering import Steering, steered
 from dpo_credit.logprobs import inputs
 from dpo_credit.models import Model, ModelPair
@@ -58,17 +59,18 @@ def steer(
     choice: dict[str, Any] = {"do_sample": sampling.draw, "num_beams": sampling.num_beams}
     if sampling.draw:
         choice |= {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-    written = base.module.generate(  # type: ignore[union-attr, operator]
-        input_ids=ids,
-        attention_mask=torch.ones_like(ids),
-        logits_processor=LogitsProcessorList([Steering(modules[1], modules[2], strength)]),  # type: ignore[arg-type]
-        max_new_tokens=sampling.max_new_tokens,
-        num_return_sequences=sampling.count,
-        pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        streamer=streamer,
-        **choice,
-    )
+    with without_defaults(base.module):  # type: ignore[arg-type]
+        written = base.module.generate(  # type: ignore[union-attr, operator]
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            logits_processor=LogitsProcessorList([Steering(modules[1], modules[2], strength)]),  # type: ignore[arg-type]
+            max_new_tokens=sampling.max_new_tokens,
+            num_return_sequences=sampling.count,
+            pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            streamer=streamer,
+            **choice,
+        )
     answers = [tokens_of(tokenizer, prompt_ids, row[len(prompt_ids) :].tolist()) for row in written]
     return [_moved(base, pair, tokens, strength, str(n + 1)) for n, tokens in enumerate(answers)]
 

@@ -67,6 +67,8 @@ class Trajectory:
 class Point:
     """Means over rows at a checkpoint, with 95 % intervals: rewards, margin, accuracy, log-likelihoods.
 
+    `accuracy` is None where all margins are zero, as at the start.
+
     `expected` is the expected reward under the reference, -beta KL(pi_ref || pi) (Eq. 16); None where not estimated.
     """
 
@@ -74,7 +76,7 @@ class Point:
     chosen: Mean
     rejected: Mean
     margin: Mean
-    accuracy: Share
+    accuracy: Share | None
     chosen_logp: Mean
     rejected_logp: Mean
     expected: Mean | None
@@ -107,7 +109,7 @@ def _point(moment: Moment) -> Point:
         chosen=mean(lambda credit: credit.reward, 0),
         rejected=mean(lambda credit: credit.reward, 1),
         margin=_mean(margins),
-        accuracy=wilson(sum(margin > 0 for margin in margins), len(margins)),
+        accuracy=wilson(sum(margin > 0 for margin in margins), len(margins)) if any(margins) else None,
         chosen_logp=mean(lambda credit: credit.policy_logp, 0),
         rejected_logp=mean(lambda credit: credit.policy_logp, 1),
         expected=_expected(moment),

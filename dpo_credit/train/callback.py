@@ -102,6 +102,6 @@ def _means(moment: Moment, rows: Sequence[Row]) -> dict[str, float]:
         "chosen": point.chosen.mean,
         "rejected": point.rejected.mean,
         "margin": point.margin.mean,
-        "accuracy": point.accuracy.share,
+        "accuracy": 0.0 if point.accuracy is None else point.accuracy.share,
     }
     return found if point.expected is None else {**found, "expected": point.expected.mean}

@@ -47,12 +47,13 @@ def render(found: Sequence[Trajectory], labels: Sequence[str]) -> Figure:
         rewards.axhline(0, color=QUIET, linewidth=0.6, zorder=0)
         last = known[-1].accuracy
         rewards.set_title(label, fontsize=9, color=INK)
-        rewards.text(
-            *(0.03, 0.04, f"accuracy {100 * last.share:.0f} % ({100 * last.low:.0f} to {100 * last.high:.0f})"),
-            transform=rewards.transAxes,
-            fontsize=7,
-            color=QUIET,
-        )
+        if last is not None:
+            rewards.text(
+                *(0.03, 0.04, f"accuracy {100 * last.share:.0f} % ({100 * last.low:.0f} to {100 * last.high:.0f})"),
+                transform=rewards.transAxes,
+                fontsize=7,
+                color=QUIET,
+            )
         logps.set_xlabel("step", fontsize=8)
         logps.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     panels[0][0].set_ylabel("implicit reward", fontsize=8)

@@ -37,7 +37,7 @@ def _figures(trajectory: Trajectory, look: Look) -> RenderableType:
         table.add_column(look.plain(heading), justify="right", no_wrap=True)
     for point in known:
         cells = [_mean(point.chosen, look), _mean(point.rejected, look), _mean(point.margin, look)]
-        cells.append(f"{100 * point.accuracy.share:.0f} %")
+        cells.append(look.plain("–") if point.accuracy is None else f"{100 * point.accuracy.share:.0f} %")
         cells += [_mean(point.expected, look)] * len(expected)
         if wide:
             cells += [look.plain(f"{m.mean:.1f}".replace("-", "−")) for m in (point.chosen_logp, point.rejected_logp)]
