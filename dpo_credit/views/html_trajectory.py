@@ -89,7 +89,7 @@ def _answer(trajectory: Trajectory, row: int, side: int, scale: Scale) -> dict[s
         "totals": [credit.reward for credit in over_time],
         "cells": [
             {
-                "text": visible(one.segment.text or one.segment.piece),
+                **_parted(one.segment.text or one.segment.piece),
                 "end": not one.segment.text,
                 "classes": [shade_class(reward, scale) for reward in one.rewards],
                 "reward": one.segment.reward,
@@ -98,6 +98,12 @@ def _answer(trajectory: Trajectory, row: int, side: int, scale: Scale) -> dict[s
             for one in learnt_in(trajectory, row, side)
         ],
     }
+
+
+def _parted(text: str) -> dict[str, str]:
+    """The white space before a token, which is not shaded, and the token; white space alone is the token."""
+    rest = text.lstrip() or text
+    return {"before": text[: len(text) - len(rest)], "text": visible(rest)}
 
 
 def _around(credit: Credit, start: int) -> tuple[str, str, str]:
