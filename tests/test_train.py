@@ -97,7 +97,8 @@ def test_a_resumed_training_ends_in_the_same_weights(folder: Path, monkeypatch: 
 def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(folder: Path) -> None:
     train()
     command = [sys.executable, "-m", "dpo_credit", "train", "dpo", "-c", "dpo.yaml", "--set", "output=again"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    # One thread as here: sums over two round otherwise.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stderr is not None
         for line in process.stderr:
