@@ -212,7 +212,16 @@ def load_config(found: Checkpoint, loading: Loading) -> Any:
 
 
 def cannot_load(role: str, name: str, error: Exception) -> CreditError:
-    """Whatever a library raises on a user's model files is about those files, and worth one line."""
+    """Whatever a library raises on a user's model files is about those files, and worth one line.
+
+    Raises:
+        KeyboardInterrupt: the library hid a Ctrl-C, as one within a lock ends in an error about the lock.
+    """
+    before: BaseException | None = error
+    while before is not None:
+        if isinstance(before, KeyboardInterrupt):
+            raise before
+        before = before.__cause__ or before.__context__
     if isinstance(error, ImportError) and "bitsandbytes" in str(error):
         return CreditError(f"{role} {name} is quantised, which needs bitsandbytes: pip install 'dpo-credit[quant]'.")
     said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

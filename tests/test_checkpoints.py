@@ -7,6 +7,7 @@ import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 
 import pytest
 import torch
@@ -247,3 +248,17 @@ def test_an_adapters_weight_that_is_missing_is_refused(adapter: Path) -> None:
         warnings.simplefilter("ignore")  # PEFT only warns, and goes on with a random weight
         with pytest.raises(CreditError, match=r"^cannot load the adapter of policy .*missing.*lora_A"):
             load_pair(adapter, loading=CPU)
+
+
+def test_ctrl_c_while_loading_is_no_fault_of_the_model(
+    tiny_pair_dirs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            Lock().release()  # as a lock's end does that the interrupt kept from being taken
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        load_pair(*map(str, tiny_pair_dirs), loading=CPU)
