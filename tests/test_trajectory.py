@@ -8,6 +8,7 @@ import re
 import shutil
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -218,11 +219,11 @@ def test_what_is_wrong_is_said_in_one_line(folder: Path, arguments: tuple[str, .
     assert ended.code == 2 and said in ended.stderr and ended.stderr.count("\n") == 1, ended.stderr
 
 
-@pytest.mark.parametrize("adapter", [False, True], ids=["whole", "adapter"])
-def test_a_callback_keeps_what_following_the_checkpoints_finds(folder: Path, tmp_path: Path, adapter: bool) -> None:
+def training(folder: Path, output: Path, *, steps: int = 4, adapter: bool = False) -> Any:
+    """A DPO trainer on the five preferences, with a callback that scores them every other step."""
     recipe = Recipe(
-        **{"method": "dpo", "model": "in memory", "output": str(tmp_path / "dpo"), "learning_rate": 1e-3},
-        **{"batch_size": 1, "max_steps": 4, "save_steps": 2, "beta": 0.3, "precision": "float32"},
+        **{"method": "dpo", "model": "in memory", "output": str(output / "dpo"), "learning_rate": 1e-3},
+        **{"batch_size": 1, "max_steps": steps, "save_steps": 2, "beta": 0.3, "precision": "float32"},
         adapter={"r": 2, "target_modules": ["query_key_value"]} if adapter else None,
         trl={"dataloader_pin_memory": False},
     )
@@ -235,7 +236,13 @@ def test_a_callback_keeps_what_following_the_checkpoints_finds(folder: Path, tmp
         rows,
         reference=None if adapter else load_module(found, torch.device("cpu"), CPU),
     )
-    made.add_callback(CreditCallback(made, str(folder / "rows.jsonl"), tmp_path / "inside.jsonl", every=2))
+    made.add_callback(CreditCallback(made, str(folder / "rows.jsonl"), output / "inside.jsonl", every=2))
+    return made
+
+
+@pytest.mark.parametrize("adapter", [False, True], ids=["whole", "adapter"])
+def test_a_callback_keeps_what_following_the_checkpoints_finds(folder: Path, tmp_path: Path, adapter: bool) -> None:
+    made = training(folder, tmp_path, adapter=adapter)
     made.train()
     logged = [row["credit/margin"] for row in made.state.log_history if "credit/margin" in row]
     arguments = ("--beta", "0.3", "--samples", "0", "-o", tmp_path / "after.jsonl", "--device", "cpu")
@@ -249,6 +256,17 @@ def test_a_callback_keeps_what_following_the_checkpoints_finds(folder: Path, tmp
         assert one.chosen_logp.mean == pytest.approx(other.chosen_logp.mean, abs=1e-4)
     assert logged == pytest.approx([point.margin.mean for point in points(inside)[1:]])
     assert logged[-1] != 0
+
+
+def test_a_resumed_training_goes_on_with_what_its_callback_kept(folder: Path, tmp_path: Path) -> None:
+    training(folder, tmp_path).train()
+    kept = (tmp_path / "inside.jsonl").read_bytes()
+    made = training(folder, tmp_path, steps=6)
+    made.train(resume_from_checkpoint=str(tmp_path / "dpo/checkpoint-2"))
+    data = (tmp_path / "inside.jsonl").read_bytes()
+    assert data.startswith(kept)
+    assert [moment.step for moment in parse(data, "inside.jsonl")[1].moments] == [0, 2, 4, 6]
+    assert [row["step"] for row in made.state.log_history if "credit/margin" in row] == [2, 4, 6]
 
 
 def test_a_draw_is_from_the_reference_whatever_its_generation_config_says() -> None:

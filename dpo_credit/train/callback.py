@@ -13,7 +13,7 @@ from dpo_credit.credit import CreditError
 from dpo_credit.evaluate.follow import Follower
 from dpo_credit.evaluate.kept import Kept
 from dpo_credit.evaluate.trajectory import Moment, Point, Trajectory, points
-from dpo_credit.evaluate.trajectory_file import header, line
+from dpo_credit.evaluate.trajectory_file import header, known, line
 from dpo_credit.models import ModelPair, model_of
 from dpo_credit.records import Row
 from dpo_credit.sources import expand, read
@@ -29,7 +29,7 @@ class CreditCallback(TrainerCallback):
     Args:
         trainer: a `DPOTrainer`; of several processes the first alone scores.
         rows: preferences, or a file of them.
-        output: where the numbers go; a file that is there is replaced.
+        output: where the numbers go; a file that is there is replaced, and gone on with where the training is resumed.
         every: steps between two scorings; the last step is scored too.
         samples: answers drawn from the reference for Eq. 16; 0 for none.
 
@@ -48,6 +48,7 @@ class CreditCallback(TrainerCallback):
         self.trainer, self.every, self.samples = trainer, every, samples
         self.kept = Kept(Path(output), "overwrite")
         self.follower: Follower | None = None
+        self.done: set[int] = set()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -60,7 +61,12 @@ class CreditCallback(TrainerCallback):
             model = model_of(module, "reference")
             pair = ModelPair(model, model, self.trainer.processing_class, beta, None, (), normalised)
             self.follower = Follower(pair, self.rows, samples=self.samples, seed=args.seed)
-        self.kept.begin(header(str(args.output_dir), self.follower.start), lambda data: None, None)
+        head = header(str(args.output_dir), self.follower.start)
+        if state.global_step:
+            self.kept.mode = "resume"
+        nothing: list[Moment] = []
+        moments = self.kept.begin(head, lambda data: known(data, self.kept.path, head), nothing)
+        self.done = {moment.step for moment in moments}
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Score, every so many steps and at the last."""
@@ -68,7 +74,8 @@ class CreditCallback(TrainerCallback):
             return
         with self._module(reference=False) as module:
             moment = self.follower.at(state.global_step, f"step {state.global_step}", model_of(module, "policy"))
-        self.kept.add(line(moment))
+        if state.global_step not in self.done:
+            self.kept.add(line(moment))
         self.trainer.log({f"credit/{name}": value for name, value in _means(moment, self.rows).items()})
 
     @contextmanager
