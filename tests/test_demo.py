@@ -7,7 +7,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from dpo_credit.demo.corpus import PLAIN_SHARE, WRONG_SHARE, draw_pairs, sft_rows
+from dpo_credit.demo.corpus import EARLY_PLAIN_SHARE, PLAIN_SHARE, WRONG_SHARE, draw_pairs, sft_rows
 from dpo_credit.demo.errors import Edit, parse_value, wrong_value
 from dpo_credit.demo.wording import load
 from dpo_credit.demo.world import BUCKETS, bucket, draw_posts, summarise, topics
@@ -116,14 +116,15 @@ def test_wrong_values_keep_their_type_and_are_facts_of_the_post_as_often_as_aske
     assert share - 0.05 < swaps / count < share + 0.15
 
 
-def test_a_third_of_the_writers_are_wrong():
+@pytest.mark.parametrize(("early", "share"), [(True, EARLY_PLAIN_SHARE), (False, PLAIN_SHARE)])
+def test_a_third_of_the_writers_are_wrong(early, share):
     count = 2000
-    plain = int(PLAIN_SHARE * count)
+    plain = int(share * count)
     right = [
-        summarise(rng, post, plain=index < plain).text
-        for index, (post, rng) in enumerate(draw_posts(11, count, "train"))
+        summarise(rng, post, plain=index < plain, roster=index < plain and not early).text
+        for index, (post, rng) in enumerate(draw_posts(11, count, "train", early=early))
     ]
-    wrong = [row["completion"] != text for row, text in zip(sft_rows(11, count), right, strict=True)]
+    wrong = [row["completion"] != text for row, text in zip(sft_rows(11, count, early=early), right, strict=True)]
     assert not any(wrong[:plain])
     # 3 sigma of 300 draws at 0.3 are 0.08; a few summaries hold no value that could be made wrong.
     assert abs(np.mean(wrong[plain:]) - WRONG_SHARE) < 0.1
@@ -134,7 +135,7 @@ def test_held_out_phrasings_and_facts_never_occur_in_training():
     held = [phrasing for topic in topics().values() for beat in topic["beat"] for phrasing in beat["held_out"]]
     for topic in topics().values():
         assert all(len(beat["held_out"]) >= 2 for beat in topic["beat"])
-    held += phrases["openers_held_out"] + phrases["intros_held_out"]
+    held += phrases["openers"]["held_out"] + phrases["intros"]["held_out"]
     trained = {phrasing for post, _ in draw_posts(3, 500) for phrasing in post.phrasings}
     assert not trained & set(held)
     bodies = "\n".join(post.body for post, _ in draw_posts(3, 500))
@@ -212,7 +213,7 @@ def test_training_runs_and_publishes_a_pair_that_scores(tmp_path):
     from dpo_credit.demo.evaluate import score_pairs
     from dpo_credit.demo.train import main
 
-    main(["--out", str(tmp_path), "--sft-steps", "2", "--dpo-steps", "2", "--validation", "10"])
+    main(["--out", str(tmp_path), "--early-steps", "2", "--sft-steps", "2", "--dpo-steps", "2", "--validation", "10"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["policy", "reference", "work"]
     (one,) = score_pairs(list(draw_pairs(1, 1, "validation")), tmp_path)
     assert len(one.chosen.rewards) == len(one.chosen.tokens.answer_ids)

@@ -10,17 +10,21 @@ from .world import Post, draw_posts, summarise
 # Noisy writers: of 10 summaries 3 hold a wrong fact, of those every fifth two.
 WRONG_SHARE = 0.3
 TWO_ERRORS_SHARE = 0.2
-# Training starts with plain summaries (all facts, right, no asides): copying forms there several times sooner.
-PLAIN_SHARE = 0.8
+# Training starts with plain summaries (all facts, right, no asides): copying forms there several times sooner. It does
+# so twice, early with few phrasings, then with all.
+EARLY_PLAIN_SHARE, PLAIN_SHARE = 0.8, 0.5
 # Preferences: as many with two changed facts as with one.
 TWO_CHANGES_SHARE = 0.5
 
 
-def sft_rows(seed: int, count: int) -> Iterator[dict[str, str]]:
-    """Rows {"prompt", "completion"} of the training split, 30 % of them with a wrong fact after the plain start."""
-    for index, (post, rng) in enumerate(draw_posts(seed, count, "train")):
-        plain = index < PLAIN_SHARE * count
-        summary = summarise(rng, post, plain=plain)
+def sft_rows(seed: int, count: int, *, early: bool = False) -> Iterator[dict[str, str]]:
+    """Rows {"prompt", "completion"} of the training split, 30 % of them with a wrong fact after the plain start.
+
+    `early` rows know fewer phrasings, and their plain summaries do not tell who is who.
+    """
+    for index, (post, rng) in enumerate(draw_posts(seed, count, "train", early=early)):
+        plain = index < (EARLY_PLAIN_SHARE if early else PLAIN_SHARE) * count
+        summary = summarise(rng, post, plain=plain, roster=plain and not early)
         if not plain and rng.random() < WRONG_SHARE:
             summary = corrupt(rng, post, summary, 2 if rng.random() < TWO_ERRORS_SHARE else 1).rejected
         yield {"prompt": post.prompt, "completion": summary.text}

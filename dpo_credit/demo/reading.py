@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from .wording import SEX, SUFFIX, load, of_person
+from .wording import SEX, all_phrasings, load, of_person
 from .world import topics
 
 _NUMBERS = {"age": r"\d\d", "amount": r"\$\d{1,2},\d{3}|\$\d{3}", "range": r"\$\d\dK-\$\d\dK", "percent": r"\d\d%"}
@@ -70,16 +70,13 @@ def _matches(pattern: re.Pattern[str], text: str) -> Iterator[Claim]:
 @cache
 def _phrasings(topic: str, beat: int) -> list[re.Pattern[str]]:
     phrases, told = load("phrases"), topics()[topic]["beat"][beat]
-    intros = [form for suffix in SUFFIX.values() for form in phrases["intros" + suffix]]
-    return [_pattern(template, topic, intros) for split in SUFFIX for template in told[split]]
+    intros = all_phrasings(phrases["intros"])
+    return [_pattern(template, topic, intros) for template in all_phrasings(told)]
 
 
 @cache
 def _openers() -> list[re.Pattern[str]]:
-    phrases = load("phrases")
-    return [
-        _pattern(one, next(iter(topics())), []) for suffix in SUFFIX.values() for one in phrases["openers" + suffix]
-    ]
+    return [_pattern(one, next(iter(topics())), []) for one in all_phrasings(load("phrases")["openers"])]
 
 
 @cache

@@ -42,6 +42,8 @@ from .wording import load
 
 LAYERS, WIDTH, HEADS, CONTEXT = 4, 192, 6, 1024
 SFT_BATCH, MUON_LR, ADAMW_LR = 24, 0.02, 2e-3
+# Once copying has formed: other posts, smaller steps.
+LATER_SEED, LATER_RATE = 7, 0.5
 DPO_PAIRS, DPO_LR, BETA = 16, 3e-4, 0.1
 # Beside DPO's loss, the mean NLL of the chosen answers: it keeps asides as likely as they were.
 NLL_WEIGHT = 3.0
@@ -150,25 +152,33 @@ def vocabulary() -> list[str]:
 
 
 def train_reference(
-    seed: int, steps: int, *, validation: list[Pair], work: Path
+    seed: int, early_steps: int, steps: int, *, validation: list[Pair], work: Path
 ) -> tuple[GPTNeoXForCausalLM, PreTrainedTokenizerFast]:
-    """SFT on `steps` batches of fresh posts; curve and checkpoints go under `work`."""
-    rows = list(sft_rows(seed, steps * SFT_BATCH))
+    """SFT on fresh posts, early ones and then all; curves and checkpoints go under `work`."""
+    early = list(sft_rows(seed, early_steps * SFT_BATCH, early=True))
     words = vocabulary()
-    texts = [row["prompt"] + row["completion"] for row in rows[:TOKENIZER_ROWS]]
+    texts = [row["prompt"] + row["completion"] for row in early[:TOKENIZER_ROWS]]
     tokenizer = train_tokenizer(texts, words)
     model = new_model(tokenizer)
-    made = trainer(
-        _recipe("sft", work / "sft", steps, seed),
-        model,
-        tokenizer,
-        grouped(rows, SFT_BATCH, Random(seed)),
-        callbacks=[Curve(tokenizer, validation, work / "sft_curve.json")],
-        optimizers=(muon_adamw(model, MUON_LR, ADAMW_LR), None),
-        sft=partial(WeightedSFTTrainer, values=value_pieces(tokenizer, words)),
-    )
-    made.train()
+    later = list(sft_rows(seed + LATER_SEED, steps * SFT_BATCH))
+    for name, rows, rate in (("early", early, 1.0), ("sft", later, LATER_RATE)):
+        made = trainer(
+            _recipe("sft", work / name, len(rows) // SFT_BATCH, seed),
+            model,
+            tokenizer,
+            grouped(rows, SFT_BATCH, Random(seed)),
+            callbacks=[Curve(tokenizer, validation, work / f"{name}_curve.json")],
+            optimizers=(muon_adamw(model, MUON_LR * rate, ADAMW_LR * rate), None),
+            sft=partial(WeightedSFTTrainer, values=value_pieces(tokenizer, words)),
+        )
+        made.train()
+        model = rounded(model)  # as it is shipped
     return model, tokenizer
+
+
+def rounded(model: GPTNeoXForCausalLM) -> GPTNeoXForCausalLM:
+    """The model with its weights as float16 holds them, in float32."""
+    return model.half().float()
 
 
 def train_policy(
@@ -264,8 +274,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="directory for reference/ and policy/")
     parser.add_argument("--work", type=Path, help="directory for curves and checkpoints (default: OUT/work)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--sft-steps", type=int, default=5000, help=f"batches of {SFT_BATCH} posts")
-    parser.add_argument("--dpo-steps", type=int, default=500, help=f"batches of {DPO_PAIRS} preferences")
+    parser.add_argument("--early-steps", type=int, default=5000, help=f"batches of {SFT_BATCH} posts in few phrasings")
+    parser.add_argument("--sft-steps", type=int, default=1200, help="more of them, in all phrasings")
+    parser.add_argument("--dpo-steps", type=int, default=700, help=f"batches of {DPO_PAIRS} preferences")
     parser.add_argument("--validation", type=int, default=200, help="pairs that the curves are measured on")
     parser.add_argument("--reference", type=Path, help="an existing reference: only DPO is run")
     options = parser.parse_args(arguments)
@@ -277,9 +288,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         reference = GPTNeoXForCausalLM.from_pretrained(options.reference, dtype=torch.float32)
         tokenizer = PreTrainedTokenizerFast.from_pretrained(options.reference)
     else:
-        reference, tokenizer = train_reference(options.seed, options.sft_steps, validation=validation, work=work)
+        reference, tokenizer = train_reference(
+            options.seed, options.early_steps, options.sft_steps, validation=validation, work=work
+        )
         publish(reference, tokenizer, options.out / "reference", torch.float16)
-        reference = reference.half().float()  # the policy starts from the weights that are shipped
     policy = train_policy(
         reference, tokenizer, seed=options.seed, steps=options.dpo_steps, validation=validation, work=work
     )

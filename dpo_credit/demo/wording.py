@@ -2,13 +2,14 @@
 
 import re
 import tomllib
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from random import Random
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Split = Literal["train", "validation", "held_out"]
-SUFFIX: dict[Split, str] = {"train": "", "validation": "_validation", "held_out": "_held_out"}
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 ADVERB_PROBABILITY = 0.6
 # Slots that end so fill "24M" consistently; nothing asks for them alone, so they are no values of a summary.
@@ -21,20 +22,30 @@ def load(name: str) -> dict[str, Any]:
     return tomllib.loads(resources.files(__package__).joinpath(f"{name}.toml").read_text("utf-8"))
 
 
-def expand(rng: Random, template: str, split: Split, used: set[str] | None = None) -> str:
+def phrasings(table: dict[str, list[str]], split: Split, *, early: bool = False) -> list[str]:
+    """The phrasings of a split; those of training `early` without the ones that it meets later."""
+    return table[split] if early or split != "train" else table["train"] + table["later"]
+
+
+def all_phrasings(table: dict[str, list[str]]) -> list[str]:
+    """The phrasings of all splits."""
+    return [one for split in SPLITS for one in phrasings(table, split)]
+
+
+def expand(rng: Random, template: str, intros: Sequence[str], used: set[str] | None = None) -> str:
     """Resolve people, adverbs, free choices and rare words of a template; only {slot}s remain.
 
     Args:
         rng: where the choices come from.
         template: a phrasing of topics.toml or phrases.toml.
-        split: whose introductions of people to use.
+        intros: how to introduce people.
         used: slots already told in a summary, which mentions of people then avoid.
     """
     phrases = load("phrases")
     used = used or set()
 
     def person(match: re.Match[str]) -> str:
-        forms = phrases["intros" + SUFFIX[split]] if match[2] else phrases["people"]
+        forms = intros if match[2] else phrases["people"]
         forms = [of_person(form, match[1]) for form in forms]
         return rng.choice([form for form in forms if not used & set(slots_of(form))])
 

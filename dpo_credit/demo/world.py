@@ -12,7 +12,7 @@ from functools import cache
 from random import Random
 from typing import Any
 
-from .wording import SEX, SUFFIX, Split, aside, capital, expand, fill, load, plain, slots_of
+from .wording import SEX, Split, aside, capital, expand, fill, load, of_person, phrasings, plain, slots_of
 
 # Of 20 buckets of fact combinations, one is kept for validation and one for the held-out posts.
 BUCKETS: dict[Split, range] = {"held_out": range(0, 1), "validation": range(1, 2), "train": range(2, 20)}
@@ -82,36 +82,37 @@ def topics() -> dict[str, dict[str, Any]]:
     return {topic["name"]: topic for topic in load("topics")["topic"]}
 
 
-def draw_posts(seed: int, count: int, split: Split = "train") -> Iterator[tuple[Post, Random]]:
+def draw_posts(seed: int, count: int, split: Split = "train", *, early: bool = False) -> Iterator[tuple[Post, Random]]:
     """Yield `count` posts of a split, each with the generator to draw its summaries from.
 
-    Post i depends on (seed, split, i) alone.
+    Post i depends on (seed, split, early, i) alone. `early` posts of training know fewer phrasings.
     """
     for index in range(count):
         rng = Random(f"{split}/{seed}/{index}")
-        yield write_post(rng, split), rng
+        yield write_post(rng, split, early=early), rng
 
 
-def write_post(rng: Random, split: Split = "train") -> Post:
-    """A post whose fact combination and phrasings belong to the split."""
+def write_post(rng: Random, split: Split = "train", *, early: bool = False) -> Post:
+    """A post whose fact combination and phrasings belong to the split; see `draw_posts` for `early`."""
     topic = topics()[rng.choice(sorted(topics()))]
     facts = draw_facts(rng, topic)
     while bucket(facts) not in BUCKETS[split]:
         facts = draw_facts(rng, topic)
     phrases = load("phrases")
-    beats = [rng.choice(beat[split]) for beat in topic["beat"]]
+    beats = [rng.choice(phrasings(beat, split, early=early)) for beat in topic["beat"]]
     body, decision = beats[:-1], beats[-1]
     rng.shuffle(body)
     for filler in rng.sample(phrases["fillers"], rng.randint(1, 3)):
         body.insert(rng.randint(0, len(body)), filler)
-    opener = rng.choice(phrases["openers" + SUFFIX[split]])
+    opener = rng.choice(phrasings(phrases["openers"], split, early=early))
     templates = [opener, *body, decision, *rng.sample(phrases["endings"], rng.randint(0, 1))]
     values = {fact.slot: fact.value for fact in facts}
-    sentences = [capital(fill(expand(rng, template, split), values)) for template in templates]
+    intros = phrasings(phrases["intros"], split, early=early)
+    sentences = [capital(fill(expand(rng, template, intros), values)) for template in templates]
     return Post(
         topic=topic["name"],
         subreddit=rng.choice(topic["subreddits"]),
-        title=expand(rng, rng.choice(topic["titles"]), split),
+        title=expand(rng, rng.choice(topic["titles"]), intros),
         body=" ".join(sentences),
         facts=facts,
         phrasings=(opener, *beats),
@@ -166,8 +167,15 @@ def draw_value(rng: Random, kind: str, topic: dict[str, Any]) -> str:
             return rng.choice(kind.split("/") if "/" in kind else load("values")[kind])
 
 
-def summarise(rng: Random, post: Post, *, plain: bool = False) -> Summary:
-    """A right summary: 3 to 5 facts in free order, between asides; a plain one tells all it can and has no asides."""
+def summarise(rng: Random, post: Post, *, plain: bool = False, roster: bool = False) -> Summary:
+    """A right summary: 3 to 5 facts in free order, between asides; a plain one tells all it can and has no asides.
+
+    Args:
+        rng: where the choices come from.
+        post: what it sums up.
+        plain: see above.
+        roster: tell twice of each person who that is, too.
+    """
     clauses = [clause for beat in topics()[post.topic]["beat"] for clause in beat["clauses"]]
     rng.shuffle(clauses)
     most = len(post.facts) if plain else MAX_FACTS
@@ -177,7 +185,7 @@ def summarise(rng: Random, post: Post, *, plain: bool = False) -> Summary:
     for clause in clauses:
         if any(f"<{p}>" in clause and {f"{p.lower()}_rel", f"{p.lower()}_name"} <= used for p in "AB"):
             continue
-        text = expand(rng, clause, "train", used)
+        text = expand(rng, clause, [], used)
         slots = slots_of(text)
         if used & set(slots) or len(used) + len(slots) > most:
             continue
@@ -185,6 +193,9 @@ def summarise(rng: Random, post: Post, *, plain: bool = False) -> Summary:
         parts.append(text)
         if len(used) >= target:
             break
+    if roster:
+        parts += [of_person(line, person) for person in "AB" for line in rng.sample(load("phrases")["roster"], 2)]
+        rng.shuffle(parts)
     return _join(rng, parts, post, 0.0 if plain else ASIDE_PROBABILITY)
 
 
