@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from dpo_credit.evaluate.beams import Answer, Judged, Search, figures, parse, se
 from dpo_credit.evaluate.judges import Case
 from dpo_credit.evaluate.judges.openai import PROMPT, Endpoint
 from dpo_credit.evaluate.judges.reward import judge as reward_judge
+from dpo_credit.views import html_beams
 
 # Rafailov et al. 2024, Appendix H; their sentence on the order of the two is one line.
 PAPER = (
@@ -213,7 +215,7 @@ def test_wider_beams_find_likelier_answers_on_the_whole_and_what_is_kept_is_draw
     assert ended.stdout.count("18 rows") == 2
 
 
-def fake(lengths: list[float], wins: list[list[float]]) -> Search:
+def fake(lengths: list[float], wins: Sequence[Sequence[float | None]]) -> Search:
     beams = [1, 5, 20]
     answers = [
         Judged(
@@ -231,6 +233,19 @@ def test_the_papers_over_optimisation_is_said_only_where_it_is() -> None:
     assert "no fall of the win rate" in sentence(fake([50, 80, 200], stays))
     assert "do not explode" in sentence(fake([50, 50, 50], falls))
     assert "not found here" in sentence(fake([50, 50, 50], stays))
+
+
+def test_the_page_draws_what_is_more_higher_and_leaves_out_what_no_judge_said() -> None:
+    def heights(chart: str) -> list[float]:
+        return [float(y) for y in re.findall(r'<circle class="mean c1" cx="[\d.]+%" cy="([\d.]+)%"', chart)]
+
+    wins, lengths = html_beams.render([fake([50, 80, 200], [[1.0], [0.0, 1.0], [0.0]])], ["one"]).split("<figure")[1:]
+    assert heights(wins) == sorted(heights(wins)) and heights(wins)[2] == 100 and len(set(heights(wins))) == 3
+    assert heights(lengths) == sorted(heights(lengths), reverse=True)
+    first = heights(lengths)[0]
+    assert 100 - heights(lengths)[2] == pytest.approx(4 * (100 - first), abs=0.1)
+    unjudged = html_beams.render([fake([50, 80, 200], [[None], [None], [None]])], ["one"])
+    assert unjudged.count("<figure") == 1 and "Mean length" in unjudged
 
 
 @pytest.mark.parametrize(

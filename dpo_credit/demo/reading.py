@@ -64,7 +64,13 @@ def _matches(pattern: re.Pattern[str], text: str) -> Iterator[Claim]:
         for group, value in match.groupdict().items():
             slot = group.partition("__")[0]
             if value is not None and not slot.endswith(SEX):
-                yield Claim(slot, value, *match.span(group))
+                yield Claim(slot, _uncapitalised(value), *match.span(group))
+
+
+def _uncapitalised(value: str) -> str:
+    """A value that opens a sentence, as the world knows it: "Eleven" is eleven, "Austin" stays."""
+    lower = value[:1].lower() + value[1:]
+    return lower if any(lower in values for values in load("values").values()) else value
 
 
 @cache
@@ -128,4 +134,6 @@ def _values(kind: str, topic: str) -> str:
     if kind in _NUMBERS:
         return _NUMBERS[kind]
     known: Any = kind.split("/") if "/" in kind else load("values").get(kind) or topics()[topic]["people"]
-    return "|".join(re.escape(value) for value in sorted(known, key=len, reverse=True))
+    return "|".join(
+        f"[{value[0]}{value[0].upper()}]{re.escape(value[1:])}" for value in sorted(known, key=len, reverse=True)
+    )
