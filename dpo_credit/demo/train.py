@@ -42,7 +42,7 @@ from .wording import load
 
 LAYERS, WIDTH, HEADS, CONTEXT = 4, 192, 6, 1024
 SFT_BATCH, MUON_LR, ADAMW_LR = 24, 0.02, 2e-3
-# Once copying has formed: other posts, smaller steps.
+# Once copying has formed: fresh posts, smaller steps.
 LATER_SEED, LATER_RATE = 7, 0.5
 DPO_PAIRS, DPO_LR, BETA = 16, 3e-4, 0.1
 # Beside DPO's loss, the mean NLL of the chosen answers: it keeps asides as likely as they were.
@@ -172,13 +172,8 @@ def train_reference(
             sft=partial(WeightedSFTTrainer, values=value_pieces(tokenizer, words)),
         )
         made.train()
-        model = rounded(model)  # as it is shipped
+        model = model.half().float()  # what follows starts from the weights that are shipped
     return model, tokenizer
-
-
-def rounded(model: GPTNeoXForCausalLM) -> GPTNeoXForCausalLM:
-    """The model with its weights as float16 holds them, in float32."""
-    return model.half().float()
 
 
 def train_policy(
