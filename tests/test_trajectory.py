@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -14,6 +15,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from program import run
+from rich.console import Console
 from tiny import language_model, naive_logps, save, tokenizer
 from transformers import AutoModelForCausalLM
 
@@ -31,6 +33,8 @@ from dpo_credit.sources import Input, read
 from dpo_credit.train.callback import CreditCallback
 from dpo_credit.train.recipe import Recipe
 from dpo_credit.train.trainers import trainer
+from dpo_credit.views import terminal_trajectory
+from dpo_credit.views.terminal import Look
 
 CPU = Loading(device="cpu")
 ROWS = [
@@ -181,8 +185,46 @@ def test_credit_is_learnt_when_it_holds_half_of_its_last_reward() -> None:
     steps = (0, 5, 10, 15, 20)
     found = learnt(Trajectory("t", ("x",), tuple(map(at, steps, over_time))))
     assert [(one.side, one.segment.text, round(one.segment.reward, 9), one.step) for one in found] == [
-        (0, " b", -4.0, 15), (1, " b", -4.0, 15), (0, " a", -2.0, 15), (1, " a", -2.0, 15),
+        (0, " b", -4.0, 15), (0, " a", -2.0, 15),
     ]  # fmt: skip
+    assert [one.answer for one in found] == ["both", "both"]
+
+
+def test_a_token_of_both_answers_is_told_once() -> None:
+    def at(step: int) -> Moment:
+        pair = [
+            Credit(
+                Tokens((1,), (2, last), (" a", text), ((0, 2), (2, 4)), f" a{text}"),
+                (-1.0 - step, -2.0 * step - last),
+                (-1.0, -1.0),
+                1.0,
+                Source("p", "r", "float32"),
+            )
+            for last, text in ((3, " b"), (4, " c"))
+        ]
+        return Moment(step, "p", ((pair[0], pair[1]),))
+
+    found = learnt(Trajectory("t", ("x",), (at(0), at(5))))
+    assert [(one.segment.text, one.answer) for one in found] == [(" c", "rejected"), (" b", "chosen"), (" a", "both")]
+
+
+@pytest.mark.parametrize("width", [60, 80, 160])
+def test_the_terminal_shows_tokens_whole_whatever_its_width(width: int) -> None:
+    text = " A dealer in Omaha has a new truck."
+    spans = tuple(match.span() for match in re.finditer(r" \w+|\.", text))
+    tokens = Tokens((1,), tuple(range(len(spans))), tuple(text[a:b] for a, b in spans), spans, text)
+
+    def at(step: int) -> Moment:
+        logps = tuple(-1.0 - step * (n == 3) for n in range(len(spans)))
+        credit = Credit(tokens, logps, (-1.0,) * len(spans), 1.0, Source("p", "r", "float32"), id="validation:20")
+        return Moment(step, "p", ((credit, credit),))
+
+    found = Trajectory("t", ("validation:20",), tuple(map(at, range(60))))
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(terminal_trajectory.render(found, Look(colours="none", width=width)))
+    (line,) = [line for line in console.export_text().splitlines() if "‹Omaha›" in line]
+    assert "validation:20 both" in line and "−59" in line and len(line) <= width
+    assert line.count("▁") + line.count("█") > 2 or width == 60
 
 
 def test_runs_are_folders_lists_and_revisions(folder: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
+from dpo_credit.align import diff
 from dpo_credit.credit import Credit, Segment
 from dpo_credit.evaluate.intervals import CONFIDENCE, Mean, Share, mean_of, wilson
 
@@ -84,13 +85,22 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """When a token's credit was learnt: the first step from which on it held at least half of its last reward."""
+    """When a token's credit was learnt: the first step from which on it held at least half of its last reward.
+
+    `side` is 0 for the chosen answer, 1 for the rejected one; `shared` says that the token stands in both.
+    """
 
     row: int
     side: int
     segment: Segment
     rewards: tuple[float, ...]
     step: int
+    shared: bool = False
+
+    @property
+    def answer(self) -> str:
+        """ "chosen", "rejected" or "both"."""
+        return "both" if self.shared else SIDES[self.side]
 
 
 def points(trajectory: Trajectory) -> tuple[Point, ...]:
@@ -134,11 +144,16 @@ def _mean(values: Sequence[float]) -> Mean:
 
 
 def learnt(trajectory: Trajectory) -> list[Learnt]:
-    """The tokens of all answers, those that ended with the most credit first."""
+    """The tokens of all answers, those that ended with the most credit first.
+
+    A token that both answers share is told once, with the chosen answer's reward.
+    """
     found = []
-    for row in range(len(trajectory.ids)):
-        for side in (0, 1):
-            found += learnt_in(trajectory, row, side)
+    for row, last in enumerate(trajectory.moments[-1].pairs):
+        shared = diff(*last).pairs
+        ours, theirs = ({pair[side] for pair in shared} for side in (0, 1))
+        found += [replace(one, shared=n in ours) for n, one in enumerate(learnt_in(trajectory, row, 0))]
+        found += [one for n, one in enumerate(learnt_in(trajectory, row, 1)) if n not in theirs]
     return sorted(found, key=lambda one: -abs(one.segment.reward))
 
 
@@ -176,7 +191,7 @@ def record(trajectory: Trajectory, label: str = "") -> dict[str, Any]:
         "learnt": [
             {
                 "id": trajectory.ids[one.row],
-                "side": SIDES[one.side],
+                "side": one.answer,
                 "token": one.segment.text or one.segment.piece,
                 "rewards": list(one.rewards),
                 "step": one.step,

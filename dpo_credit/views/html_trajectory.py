@@ -63,7 +63,7 @@ def _run(trajectory: Trajectory, label: str, number: int) -> dict[str, Any]:
         "learnt": [
             {
                 "id": visible(trajectory.ids[one.row]),
-                "side": SIDES[one.side],
+                "side": one.answer,
                 "around": _around(trajectory.moments[-1].pairs[one.row][one.side], one.segment.start),
                 "reward": one.segment.reward,
                 "step": one.step,

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
 from dpo_credit.evaluate.intervals import Mean
-from dpo_credit.evaluate.trajectory import SIDES, Learnt, Trajectory, learnt, points
+from dpo_credit.evaluate.trajectory import Learnt, Trajectory, learnt, points
 from dpo_credit.views.scale import Scale
 from dpo_credit.views.terminal import Look, in_context, signed, style, visible
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SHOWN = 12  # tokens
+_GROWTH = 72  # columns from which rewards over time stand in the table
+_MOST = 24  # checkpoints in a row of bars
 _WIDE = 110  # columns from which log-likelihoods stand in the table
 
 
@@ -57,26 +62,31 @@ def _learnt(trajectory: Trajectory, look: Look) -> RenderableType:
     found = learnt(trajectory)[:_SHOWN]
     title = "when credit was learnt: the step from which on a token held at least half of its last reward"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
-    table.add_column("token", overflow="fold")
-    for heading in ("answer", "reward", "by step"):
-        table.add_column(heading, justify="right" if heading != "answer" else "left", no_wrap=True)
-    table.add_column("over time", no_wrap=True)
+    for heading, side in (("token", "left"), ("answer", "left"), ("reward", "right"), ("by step", "right")):
+        table.add_column(heading, justify=side, no_wrap=True)  # type: ignore[arg-type]
+    growth = max(len("over time"), min(_MOST, len(trajectory.moments))) + 2 if look.width >= _GROWTH else 0
+    if growth:
+        table.add_column("over time", no_wrap=True)
     scale = Scale(max((abs(one.segment.reward) for one in found), default=0.0))
-    for one in found:
+    answers = [f"{visible(trajectory.ids[one.row], look)} {one.answer}" for one in found]
+    # in_context leaves 35 columns for numbers; the two here take 19, and their gaps are counted with them
+    beside = replace(look, width=look.width + 35 - 21 - growth - max(map(cell_len, answers), default=0))
+    for one, answer in zip(found, answers, strict=True):
         credit = trajectory.moments[-1].pairs[one.row][one.side]
         table.add_row(
-            in_context(credit, one.segment, scale, look),
-            f"{visible(trajectory.ids[one.row], look)} {SIDES[one.side]}",
+            in_context(credit, one.segment, scale, beside),
+            answer,
             signed(one.segment.reward, look, scale.decimals),
             str(one.step),
-            _growth(one, scale, look),
+            *((_growth(one, scale, look),) if growth else ()),
         )
     return table
 
 
 def _growth(one: Learnt, scale: Scale, look: Look) -> Text:
     text = Text()
-    for reward in one.rewards:
+    last, bars = len(one.rewards) - 1, min(_MOST, len(one.rewards))
+    for reward in (one.rewards[round(n * last / max(1, bars - 1))] for n in range(bars)):
         bar = _BARS[min(len(_BARS) - 1, round((len(_BARS) - 1) * abs(scale.position(reward))))]
         ink = style(-1.0 if reward < 0 else 1.0, Scale(1.0), look).bgcolor
         text.append(look.plain(bar), Style(color=ink))
