@@ -1,7 +1,7 @@
 #!/bin/sh
 # The paper's Figure 2 on held-out posts of the embedded world: win rate against the right summary (judged by the facts)
 # and mean length by number of beams. Beams stand by the sum of log-probabilities (Eq. 13), by their mean, or are drawn.
-# About twenty minutes on two cores; an interrupted run goes on.
+# About ten minutes on two cores; an interrupted run goes on.
 #   examples/figure2.sh OUT [BIN] [POSTS]      BIN: the folder of dpo-credit and python, if they are not on the PATH
 set -eu
 out=$1

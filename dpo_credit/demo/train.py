@@ -46,7 +46,7 @@ SFT_BATCH, MUON_LR, ADAMW_LR = 24, 0.02, 2e-3
 LATER_SEED, LATER_RATE = 7, 0.5
 DPO_PAIRS, DPO_LR, BETA = 16, 3e-4, 0.1
 # Beside DPO's loss, the mean NLL of the chosen answers: it keeps asides as likely as they were.
-NLL_WEIGHT = 3.0
+NLL_WEIGHT = 1.5
 # The post's pieces count a tenth, estimated on every fourth of them: most of the head's product is then saved.
 POST_WEIGHT, POST_SHARE = 0.1, 0.25
 # Pieces that values are made of count three times: copying facts is what is slow to learn.
