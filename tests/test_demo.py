@@ -149,6 +149,17 @@ def test_held_out_phrasings_and_facts_never_occur_in_training():
         assert bucket(post.facts) in BUCKETS["held_out"]
 
 
+def test_training_begins_with_fewer_phrasings():
+    phrases = load("phrases")
+    tables = [*(beat for topic in topics().values() for beat in topic["beat"]), phrases["openers"]]
+    later = {phrasing for table in tables for phrasing in table["later"]}
+    early, all_of_it = (
+        {phrasing for post, _ in draw_posts(3, 500, early=early) for phrasing in post.phrasings}
+        for early in (True, False)
+    )
+    assert not early & later and all_of_it & later
+
+
 def test_the_search_for_held_out_phrasings_can_fail():
     post, _ = next(draw_posts(3, 1, "held_out"))
     assert all(re.search(_pattern(phrasing), post.body) for phrasing in post.phrasings)

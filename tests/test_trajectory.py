@@ -1,4 +1,4 @@
-"""`dpo-credit trajectory`: checkpoints, Eq. 16, when credit was learnt, and what is kept."""
+"""`dpo-credit trajectory`: checkpoints, when credit was learnt, what is kept and how it is shown."""
 
 from __future__ import annotations
 
@@ -7,32 +7,24 @@ import json
 import math
 import re
 import shutil
-from itertools import product
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from program import run
 from rich.console import Console
-from tiny import language_model, naive_logps, save, tokenizer
+from tiny import language_model, save, tokenizer
 from transformers import AutoModelForCausalLM
 
-from dpo_credit.checkpoints import Loading, find
+from dpo_credit.checkpoints import Loading
 from dpo_credit.credit import Credit, CreditError, Source, Tokens
-from dpo_credit.decode.batched import generate
-from dpo_credit.evaluate.divergence import divergence, draw, look
 from dpo_credit.evaluate.runs import checkpoints
 from dpo_credit.evaluate.trajectory import Moment, Trajectory, learnt, points
 from dpo_credit.evaluate.trajectory_file import parse
-from dpo_credit.logprobs import causal_lm
-from dpo_credit.models import Model, load_module, load_pair
+from dpo_credit.models import load_pair
 from dpo_credit.scoring import score
 from dpo_credit.sources import Input, read
-from dpo_credit.train.callback import CreditCallback
-from dpo_credit.train.recipe import Recipe
-from dpo_credit.train.trainers import trainer
 from dpo_credit.views import terminal_trajectory
 from dpo_credit.views.terminal import Look
 
@@ -57,54 +49,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save(language_model(seed=step), folder / f"dpo/checkpoint-{step}", tokenizer())
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     return folder
-
-
-def model(seed: int, vocabulary: int = 5) -> Model:
-    module = language_model(seed=seed, scale=0.5, vocab_size=vocabulary).double()
-    return Model("m", causal_lm(module), torch.device("cpu"), "float64", module)
-
-
-def test_the_divergence_of_samples_is_unbiased_and_exact_where_all_tokens_are_likely() -> None:
-    """On a tiny vocabulary every answer of two tokens is enumerated: the mean of the estimates is the KL itself."""
-    policy, reference, prompt = model(1), model(2), (3, 1)
-    answers = [Tokens(prompt, answer, ("",) * 2, ((0, 0),) * 2, "") for answer in product(range(5), repeat=2)]
-    under = {
-        side: [math.fsum(naive_logps(one.module, tokens)) for tokens in answers]  # type: ignore[arg-type]
-        for side, one in (("policy", policy), ("reference", reference))
-    }
-    exact = math.fsum(math.exp(r) * (r - p) for p, r in zip(under["policy"], under["reference"], strict=True))
-    for likeliest in (1, 3, 64):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("dpo_credit.evaluate.divergence.LIKELIEST", likeliest)
-            each = [divergence(policy, look(reference, [tokens])).kl for tokens in answers]
-        mean = math.fsum(math.exp(r) * kl for r, kl in zip(under["reference"], each, strict=True))
-        assert mean == pytest.approx(exact, abs=1e-9)
-
-
-def test_knowing_the_likeliest_tokens_exactly_lessens_the_noise() -> None:
-    policy, reference = model(1, 40), model(2, 40)
-    drawn = draw(reference, tokenizer(), [(3, 1, n % 7) for n in range(64)], max_new_tokens=12)
-    ours = divergence(policy, drawn)
-    plain = [
-        math.fsum(naive_logps(reference.module, one)) - math.fsum(naive_logps(policy.module, one))  # type: ignore[arg-type]
-        for one in drawn.tokens
-    ]
-    mean = math.fsum(plain) / 64
-    error = math.sqrt(math.fsum((one - mean) ** 2 for one in plain) / 63 / 64)
-    assert ours.error < error and abs(ours.kl - mean) < 3 * (ours.error + error) and ours.kl > 0
-
-
-def test_the_reference_does_not_diverge_from_itself() -> None:
-    reference = model(2, 40)
-    drawn = draw(reference, tokenizer(), [(3, 1), (5, 2, 9)], max_new_tokens=5)
-    assert divergence(reference, drawn).kl == pytest.approx(0.0, abs=1e-12)
-
-
-def test_prompts_of_other_lengths_change_nothing_that_is_generated() -> None:
-    one, prompts = model(4, 40), [(3, 1), (5, 2, 9, 7, 7), (8,)]
-    together = dict(generate(one, tokenizer(), prompts, max_new_tokens=6, do_sample=False))
-    for n, prompt in enumerate(prompts):
-        assert dict(generate(one, tokenizer(), [prompt], max_new_tokens=6, do_sample=False))[0] == together[n]
 
 
 def test_a_run_is_followed_step_by_step(folder: Path) -> None:
@@ -259,85 +203,6 @@ def test_what_is_wrong_is_said_in_one_line(folder: Path, arguments: tuple[str, .
     places = {"run": folder / "dpo", "rows": folder / "rows.jsonl", "sft": folder / "sft"}
     ended = run("trajectory", *(argument.format(**places) for argument in arguments))
     assert ended.code == 2 and said in ended.stderr and ended.stderr.count("\n") == 1, ended.stderr
-
-
-def training(folder: Path, output: Path, *, steps: int = 4, adapter: bool = False) -> Any:
-    """A DPO trainer on the five preferences, with a callback that scores them every other step."""
-    recipe = Recipe(
-        **{"method": "dpo", "model": "in memory", "output": str(output / "dpo"), "learning_rate": 1e-3},
-        **{"batch_size": 1, "max_steps": steps, "save_steps": 2, "beta": 0.3, "precision": "float32"},
-        adapter={"r": 2, "target_modules": ["query_key_value"]} if adapter else None,
-        trl={"dataloader_pin_memory": False},
-    )
-    found = find(str(folder / "sft"), "policy", CPU)
-    rows = [{name: row[name] for name in ("prompt", "chosen", "rejected")} for row in ROWS]
-    made = trainer(
-        recipe,
-        load_module(found, torch.device("cpu"), CPU).requires_grad_(True),
-        tokenizer(),
-        rows,
-        reference=None if adapter else load_module(found, torch.device("cpu"), CPU),
-    )
-    made.add_callback(CreditCallback(made, str(folder / "rows.jsonl"), output / "inside.jsonl", every=2))
-    return made
-
-
-@pytest.mark.parametrize("adapter", [False, True], ids=["whole", "adapter"])
-def test_a_callback_keeps_what_following_the_checkpoints_finds(folder: Path, tmp_path: Path, adapter: bool) -> None:
-    made = training(folder, tmp_path, adapter=adapter)
-    made.train()
-    logged = [row["credit/margin"] for row in made.state.log_history if "credit/margin" in row]
-    arguments = ("--beta", "0.3", "--samples", "0", "-o", tmp_path / "after.jsonl", "--device", "cpu")
-    reference = () if adapter else ("-r", folder / "sft")
-    ended = run("trajectory", tmp_path / "dpo", folder / "rows.jsonl", *reference, *arguments)
-    assert ended.code in (0, None), ended.stderr
-    (_, inside), (_, after) = (parse((tmp_path / name).read_bytes(), name) for name in ("inside.jsonl", "after.jsonl"))
-    assert [moment.step for moment in inside.moments] == [moment.step for moment in after.moments] == [0, 2, 4]
-    for one, other in zip(points(inside), points(after), strict=True):
-        assert one.margin.mean == pytest.approx(other.margin.mean, abs=1e-5)
-        assert one.chosen_logp.mean == pytest.approx(other.chosen_logp.mean, abs=1e-4)
-    assert logged == pytest.approx([point.margin.mean for point in points(inside)[1:]])
-    assert logged[-1] != 0
-
-
-def test_a_resumed_training_goes_on_with_what_its_callback_kept(folder: Path, tmp_path: Path) -> None:
-    training(folder, tmp_path).train()
-    kept = (tmp_path / "inside.jsonl").read_bytes()
-    made = training(folder, tmp_path, steps=6)
-    made.train(resume_from_checkpoint=str(tmp_path / "dpo/checkpoint-2"))
-    data = (tmp_path / "inside.jsonl").read_bytes()
-    assert data.startswith(kept)
-    assert [moment.step for moment in parse(data, "inside.jsonl")[1].moments] == [0, 2, 4, 6]
-    assert [row["step"] for row in made.state.log_history if "credit/margin" in row] == [2, 4, 6]
-
-
-def test_a_draw_is_from_the_reference_whatever_its_generation_config_says() -> None:
-    reference = model(2, 40)
-
-    def drawn() -> list[tuple[int, ...]]:
-        found = draw(reference, tokenizer(), [(3, 1, n) for n in range(8)], max_new_tokens=8)
-        return [one.answer_ids for one in found.tokens]
-
-    plain, config = drawn(), reference.module.generation_config  # type: ignore[union-attr]
-    for name, value in (("repetition_penalty", 3.0), ("min_p", 0.5), ("num_beams", 2), ("num_return_sequences", 2)):
-        setattr(config, name, value)
-    assert drawn() == plain
-    assert reference.module.generation_config is config and config.min_p == 0.5  # type: ignore[union-attr]
-
-
-def test_a_draw_leaves_the_random_numbers_of_a_training_alone() -> None:
-    reference = model(2, 40)
-    torch.manual_seed(5)
-    expected = torch.rand(3)
-    torch.manual_seed(5)
-    draw(reference, tokenizer(), [(3, 1)], max_new_tokens=4)
-    assert torch.equal(torch.rand(3), expected)
-
-
-def test_a_policy_without_a_number_for_a_likely_token_is_refused() -> None:
-    drawn = look(model(2, 40), [Tokens((3,), (1, 2), ("",) * 2, ((0, 0),) * 2, "")])
-    with pytest.raises(CreditError, match="m has 30 vocabulary entries, but the reference may say token 39"):
-        divergence(model(1, 30), drawn)
 
 
 def test_line_separators_in_an_answer_do_not_tear_a_kept_file(folder: Path, tmp_path: Path) -> None:

@@ -227,7 +227,8 @@ def signed(value: float, look: Look, decimals: int | None = None) -> str:
 
 def _table(title: str, credit: Credit, picked: Sequence[Segment], scale: Scale, look: Look) -> Table:
     table = Table(title=title.strip(), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
-    table.add_column(Text("token", style="bold"), overflow="fold", min_width=_context(look), max_width=_context(look))
+    columns = context(look, 3 * 11 + 2)
+    table.add_column(Text("token", style="bold"), overflow="fold", min_width=columns, max_width=columns)
     for heading in ("log π", "log π_ref", "reward"):
         table.add_column(look.plain(heading), justify="right", no_wrap=True, min_width=9)
     inline = bool(credit.policy_top) and look.width >= _INLINE
@@ -236,7 +237,7 @@ def _table(title: str, credit: Credit, picked: Sequence[Segment], scale: Scale, 
         table.add_column("reference would say", overflow="fold")
     for segment in picked:
         cells: list[RenderableType] = [
-            in_context(credit, segment, scale, look),
+            in_context(credit, segment, scale, look, columns),
             look.plain(f"{segment.policy_logp:.3f}".replace("-", "−")),
             look.plain(f"{segment.reference_logp:.3f}".replace("-", "−")),
             Text(
@@ -261,8 +262,13 @@ def _instead(credit: Credit, picked: Sequence[Segment], look: Look) -> Table:
     return table
 
 
-def in_context(credit: Credit, segment: Segment, scale: Scale, look: Look) -> Text:
-    """The token among its neighbours, with what comes before it set flush right, so that the tokens line up."""
+def context(look: Look, beside: int) -> int:
+    """Columns of a token with its neighbours: what stands beside it leaves them, at most `_CONTEXT`."""
+    return max(10, min(_CONTEXT, look.width - beside))
+
+
+def in_context(credit: Credit, segment: Segment, scale: Scale, look: Look, columns: int) -> Text:
+    """The token among its neighbours in so many columns, what comes before it flush right: the tokens line up."""
     full, (start, _) = credit.tokens.answer, credit.tokens.spans[segment.start]
     end = start + len(segment.text)
     shown = visible(segment.text.strip(), look)
@@ -271,20 +277,15 @@ def in_context(credit: Credit, segment: Segment, scale: Scale, look: Look) -> Te
     if look.colours == "none":
         shown = look.plain(f"‹{shown}›")
     start += len(segment.text) - len(segment.text.lstrip())
-    room, first = _context(look) * _BEFORE // _CONTEXT, max(0, start - 4 * _BEFORE)
+    room, first = columns * _BEFORE // _CONTEXT, max(0, start - 4 * _BEFORE)
     while first < start and not (is_boundary(full, first) and cell_len(visible(full[first:start], look)) <= room):
         first += 1
     before = visible(full[first:start].replace("\n", " "), look)
     text = Text(" " * (room - cell_len(before))).append(before, style="dim")
     text.append(shown, style(segment.reward, scale, look) + Style(bold=True))
     text.append(visible(full[end : end + 4 * _CONTEXT] if segment.text else "", look).replace("\n", " "), style="dim")
-    text.truncate(_context(look))
+    text.truncate(columns)
     return text
-
-
-def _context(look: Look) -> int:
-    """Columns of a token with its neighbours: what the three numbers leave, at most `_CONTEXT`."""
-    return max(10, min(_CONTEXT, look.width - 3 * 11 - 2))
 
 
 def _alternatives(top: Sequence[Alternative], look: Look) -> Text:

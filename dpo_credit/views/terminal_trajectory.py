@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.style import Style
@@ -13,7 +11,7 @@ from rich.text import Text
 from dpo_credit.evaluate.intervals import Mean
 from dpo_credit.evaluate.trajectory import Learnt, Trajectory, learnt, points
 from dpo_credit.views.scale import Scale
-from dpo_credit.views.terminal import Look, in_context, signed, style, visible
+from dpo_credit.views.terminal import Look, context, in_context, signed, style, visible
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SHOWN = 12  # tokens
@@ -69,12 +67,11 @@ def _learnt(trajectory: Trajectory, look: Look) -> RenderableType:
         table.add_column("over time", no_wrap=True)
     scale = Scale(max((abs(one.segment.reward) for one in found), default=0.0))
     answers = [f"{visible(trajectory.ids[one.row], look)} {one.answer}" for one in found]
-    # in_context leaves 35 columns for numbers; the two here take 19, and their gaps are counted with them
-    beside = replace(look, width=look.width + 35 - 21 - growth - max(map(cell_len, answers), default=0))
+    columns = context(look, 2 + max(map(cell_len, answers), default=0) + 2 + len("reward  by step") + 2 + growth)
     for one, answer in zip(found, answers, strict=True):
         credit = trajectory.moments[-1].pairs[one.row][one.side]
         table.add_row(
-            in_context(credit, one.segment, scale, beside),
+            in_context(credit, one.segment, scale, look, columns),
             answer,
             signed(one.segment.reward, look, scale.decimals),
             str(one.step),

@@ -1,0 +1,89 @@
+"""`CreditCallback`: a trajectory from inside a TRL run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from program import run
+from tiny import language_model, save, tokenizer
+
+from dpo_credit.checkpoints import Loading, find
+from dpo_credit.evaluate.trajectory import points
+from dpo_credit.evaluate.trajectory_file import parse
+from dpo_credit.models import load_module
+from dpo_credit.train.callback import CreditCallback
+from dpo_credit.train.recipe import Recipe
+from dpo_credit.train.trainers import trainer
+
+CPU = Loading(device="cpu")
+ROWS = [
+    {
+        "id": f"row {n}",
+        "prompt": f"Rent is {n} dollars.\n\nTL;DR:",
+        "chosen": f" It is {n}.",
+        "rejected": f" No, {n + 1}.",
+    }
+    for n in range(100, 105)
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a model to start from and five preferences."""
+    save(language_model(seed=0), tmp_path / "sft", tokenizer())
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return tmp_path
+
+
+def training(folder: Path, *, steps: int = 4, adapter: bool = False) -> Any:
+    """A DPO trainer on the five preferences, with a callback that scores them every other step."""
+    recipe = Recipe(
+        **{"method": "dpo", "model": "in memory", "output": str(folder / "dpo"), "learning_rate": 1e-3},
+        **{"batch_size": 1, "max_steps": steps, "save_steps": 2, "beta": 0.3, "precision": "float32"},
+        adapter={"r": 2, "target_modules": ["query_key_value"]} if adapter else None,
+        trl={"dataloader_pin_memory": False},
+    )
+    found = find(str(folder / "sft"), "policy", CPU)
+    rows = [{name: row[name] for name in ("prompt", "chosen", "rejected")} for row in ROWS]
+    made = trainer(
+        recipe,
+        load_module(found, torch.device("cpu"), CPU).requires_grad_(True),
+        tokenizer(),
+        rows,
+        reference=None if adapter else load_module(found, torch.device("cpu"), CPU),
+    )
+    made.add_callback(CreditCallback(made, str(folder / "rows.jsonl"), folder / "inside.jsonl", every=2))
+    return made
+
+
+@pytest.mark.parametrize("adapter", [False, True], ids=["whole", "adapter"])
+def test_a_callback_keeps_what_following_the_checkpoints_finds(folder: Path, adapter: bool) -> None:
+    made = training(folder, adapter=adapter)
+    made.train()
+    logged = [row["credit/margin"] for row in made.state.log_history if "credit/margin" in row]
+    arguments = ("--beta", "0.3", "--samples", "0", "-o", folder / "after.jsonl", "--device", "cpu")
+    reference = () if adapter else ("-r", folder / "sft")
+    ended = run("trajectory", folder / "dpo", folder / "rows.jsonl", *reference, *arguments)
+    assert ended.code in (0, None), ended.stderr
+    (_, inside), (_, after) = (parse((folder / name).read_bytes(), name) for name in ("inside.jsonl", "after.jsonl"))
+    assert [moment.step for moment in inside.moments] == [moment.step for moment in after.moments] == [0, 2, 4]
+    for one, other in zip(points(inside), points(after), strict=True):
+        assert one.margin.mean == pytest.approx(other.margin.mean, abs=1e-5)
+        assert one.chosen_logp.mean == pytest.approx(other.chosen_logp.mean, abs=1e-4)
+    assert logged == pytest.approx([point.margin.mean for point in points(inside)[1:]])
+    assert logged[-1] != 0
+
+
+def test_a_resumed_training_goes_on_with_what_its_callback_kept(folder: Path) -> None:
+    training(folder).train()
+    kept = (folder / "inside.jsonl").read_bytes()
+    made = training(folder, steps=6)
+    made.train(resume_from_checkpoint=str(folder / "dpo/checkpoint-2"))
+    data = (folder / "inside.jsonl").read_bytes()
+    assert data.startswith(kept)
+    assert [moment.step for moment in parse(data, "inside.jsonl")[1].moments] == [0, 2, 4, 6]
+    assert [row["step"] for row in made.state.log_history if "credit/margin" in row] == [2, 4, 6]
