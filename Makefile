@@ -28,8 +28,8 @@ wheel: $(VENV)/installed
 	tests/wheel.sh "$(PYTHON)" "$(TORCH)" dist/*.whl
 
 schema: $(VENV)/installed-dev
-	$(BIN)/python -m dpo_credit.schema
-	$(BIN)/python -m dpo_credit.evaluate.schema
+	$(BIN)/python -m dpo_credit.rows.schema
+	$(BIN)/python -m dpo_credit.report.schema
 
 pictures: $(VENV)/installed
 	examples/pictures.sh "$(BIN)"

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from dpo_credit.credit import Credit, CreditError, Example, Message
 
 if TYPE_CHECKING:
-    from dpo_credit.checkpoints import Loading
-    from dpo_credit.encode import Conventions
-    from dpo_credit.models import ModelPair, load_pair
+    from dpo_credit.models.checkpoints import Loading
+    from dpo_credit.models.pair import ModelPair, load_pair
     from dpo_credit.scoring import Scorer, score
+    from dpo_credit.text.encode import Conventions
 
 try:
     __version__ = version("dpo-credit")
@@ -38,11 +38,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Conventions": "encode",
-    "Loading": "checkpoints",
-    "ModelPair": "models",
+    "Conventions": "text.encode",
+    "Loading": "models.checkpoints",
+    "ModelPair": "models.pair",
     "Scorer": "scoring",
-    "load_pair": "models",
+    "load_pair": "models.pair",
     "score": "scoring",
 }
 

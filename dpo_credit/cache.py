@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dpo_credit.credit import CreditError, Tokens
-from dpo_credit.logprobs import Scored
-from dpo_credit.models import Model
-from dpo_credit.weights import fingerprint
+from dpo_credit.forward.logprobs import Scored
+from dpo_credit.models.pair import Model
+from dpo_credit.models.weights import fingerprint
 
 _WAIT_S = 60.0  # for another process that is writing
 

@@ -206,7 +206,7 @@ class Credit:
         return tuple(map(_joined, groups))
 
     def _repr_html_(self) -> str:
-        from dpo_credit.views.html import fragment  # a notebook asks for this; scoring never does
+        from dpo_credit.views.page.score import fragment  # a notebook asks for this; scoring never does
 
         return fragment(self)
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from dpo_credit.cache import Cache
 from dpo_credit.credit import Alternative, Credit, CreditError, Example, Source, Tokens
-from dpo_credit.encode import Conventions, encode_answers
-from dpo_credit.logprobs import BATCH_TOKENS, NOISE_TOKENS, Scored, noise_floor, score_tokens
-from dpo_credit.models import Model, ModelPair, free
-from dpo_credit.packing import packs
+from dpo_credit.forward.logprobs import BATCH_TOKENS, NOISE_TOKENS, Scored, noise_floor, score_tokens
+from dpo_credit.forward.packing import packs
+from dpo_credit.models.pair import Model, ModelPair, free
+from dpo_credit.text.encode import Conventions, encode_answers
 
 WINDOW = 64  # answers from which on a window is full: what is sorted by length together, and held in memory
 CUDA_BATCH_TOKENS = 1 << 14  # tokens in one forward pass on a GPU

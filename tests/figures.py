@@ -15,7 +15,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from dpo_credit.credit import Credit, Source, Tokens
-from dpo_credit.views.heatmap import render, save
+from dpo_credit.views.figure.heatmap import render, save
 from dpo_credit.views.scale import Shading
 
 COLUMN_IN, PAGE_IN = 3.25, 6.75

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from dpo_credit.credit import Alternative, Credit, Source, Tokens
-from dpo_credit.views.html import Entry, render
+from dpo_credit.views.page.score import Entry, render
 from dpo_credit.views.scale import Shading
 
 AXE = Path(__file__).parent / "browser" / "node_modules" / "axe-core" / "axe.min.js"

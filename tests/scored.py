@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dpo_credit.credit import Credit, Source, Tokens
-from dpo_credit.output import row_record, to_json
-from dpo_credit.records import Kind, Row, labels_of
-from dpo_credit.saved import SavedRow
+from dpo_credit.rows.output import row_record, to_json
+from dpo_credit.rows.records import Kind, Row, labels_of
+from dpo_credit.rows.saved import SavedRow
 
 SOURCE = Source("policy/model", "reference/model", "float32")
 

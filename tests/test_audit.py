@@ -13,10 +13,10 @@ from tiny import CHATML, language_model, randomise, save, tokenizer
 from transformers import AutoModelForCausalLM
 
 from dpo_credit import Conventions, Example, Loading, Message
-from dpo_credit.evaluate import memory
-from dpo_credit.evaluate.audit import Audit, audit, to_json
-from dpo_credit.evaluate.findings import Surprise, base_as_reference
-from dpo_credit.models import load_pair
+from dpo_credit.inspect import memory
+from dpo_credit.inspect.audit import Audit, audit, to_json
+from dpo_credit.inspect.findings import Surprise, base_as_reference
+from dpo_credit.models.pair import load_pair
 
 CPU = Loading(device="cpu")
 POST = Example("My landlord raised the rent.\n\nTL;DR:", " The rent went up by 120 dollars.", "rent")

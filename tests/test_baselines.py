@@ -10,9 +10,9 @@ from tiny import furthest, naive_logps, random_tokens
 
 from dpo_credit import CreditError, ModelPair
 from dpo_credit.credit import Tokens
-from dpo_credit.evaluate.attribution import attribute
-from dpo_credit.evaluate.entropy import entropies
-from dpo_credit.models import Model
+from dpo_credit.localise.attribution import attribute
+from dpo_credit.localise.entropy import entropies
+from dpo_credit.models.pair import Model
 
 BATCH = random_tokens([(5, 4), (9, 2), (3, 7)], seed=3)
 UNIFORM = 8

@@ -14,15 +14,15 @@ from tiny import language_model
 from torch import nn
 
 from dpo_credit import CreditError, ModelPair, Scorer
-from dpo_credit.batch import CHUNK_BYTES, Chunk, Counts, Job, Local, Progress, Stream, chunks, run
-from dpo_credit.journal import Commit, Journal
-from dpo_credit.logprobs import causal_lm
-from dpo_credit.models import Model
-from dpo_credit.output import row_record, to_json
-from dpo_credit.provenance import settings
-from dpo_credit.records import Row
-from dpo_credit.sequential import OneAtATime
-from dpo_credit.sources import Input
+from dpo_credit.batch.provenance import settings
+from dpo_credit.batch.run import CHUNK_BYTES, Chunk, Counts, Job, Local, Progress, Stream, chunks, run
+from dpo_credit.batch.sequential import OneAtATime
+from dpo_credit.forward.logprobs import causal_lm
+from dpo_credit.models.pair import Model
+from dpo_credit.rows.journal import Commit, Journal
+from dpo_credit.rows.output import row_record, to_json
+from dpo_credit.rows.records import Row
+from dpo_credit.rows.sources import Input
 
 LINES = [
     b'{"id": "a", "prompt": "How long?", "chosen": " Ten days.", "rejected": " A year.", "by": "me"}',

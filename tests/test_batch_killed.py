@@ -19,7 +19,7 @@ ROWS = 320
 # the program with hand-made numbers for models, slowly: a process of its own, but none that imports torch
 PROGRAM = """
 import dataclasses, signal, sys, time
-from dpo_credit.batch import ScoredChunk, chunks
+from dpo_credit.batch.run import ScoredChunk, chunks
 from dpo_credit.cli import app, batch_run
 from dpo_credit.credit import Credit, CreditError, Source, Tokens
 

@@ -10,8 +10,8 @@ import pytest
 from tiny import language_model
 
 from dpo_credit import Conventions, CreditError, Example, ModelPair, Scorer
-from dpo_credit.logprobs import causal_lm
-from dpo_credit.models import Model
+from dpo_credit.forward.logprobs import causal_lm
+from dpo_credit.models.pair import Model
 
 ROWS = [
     [Example("My landlord raised the rent.\n\nTL;DR:", answer) for answer in (" It went up.", " It went down.")],

@@ -13,8 +13,8 @@ import pytest
 from program import ESCAPE, Ended, run
 
 from dpo_credit import Example, score
-from dpo_credit.models import ModelPair
-from dpo_credit.output import credit_record, to_json
+from dpo_credit.models.pair import ModelPair
+from dpo_credit.rows.output import credit_record, to_json
 
 ROW = {"id": "x", "prompt": "My landlord", "answer": " raised the rent.", "worker": 7}
 PREFERENCE = {"id": "x", "prompt": "My landlord", "chosen": " raised the rent.", "rejected": " never argued."}

@@ -79,7 +79,7 @@ def test_every_format_holds_the_same_rows(folder: Path, pair: tuple[str, ...], n
     if name.endswith(".parquet"):
         assert pyarrow.read_table(name).to_pylist() == expected
     else:
-        import dpo_credit.sources as sources
+        import dpo_credit.rows.sources as sources
 
         assert [record.fields() for record in sources.read([sources.Input(name)])] == expected
 
@@ -98,7 +98,7 @@ def test_a_dataset_on_disk_is_read(folder: Path, pair: tuple[str, ...]) -> None:
 
 def test_a_cache_serves_another_beta(folder: Path, pair: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     run("batch", "posts.jsonl", "-o", "one.jsonl", "--cache", "kept", *pair)
-    from dpo_credit.models import Model
+    from dpo_credit.models.pair import Model
 
     def no_more(*_: object) -> None:
         raise AssertionError("a model was run")

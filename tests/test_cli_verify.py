@@ -14,9 +14,9 @@ from rich.console import Console
 from test_conventions import TEXT
 
 from dpo_credit.cli.verify import EXAMPLE
-from dpo_credit.evaluate.verdict import close
-from dpo_credit.views.terminal import Look
-from dpo_credit.views.terminal_verify import render
+from dpo_credit.verify.verdict import close
+from dpo_credit.views.terminal.score import Look
+from dpo_credit.views.terminal.verify import render
 
 pytest.importorskip("trl", reason="the train extra is not installed")
 

@@ -12,14 +12,14 @@ from tiny import CHATML, TURN, TURN_END, language_model, tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from dpo_credit.evaluate.conventions import PEERS, Way, table
-from dpo_credit.evaluate.preferences import Preference
-from dpo_credit.evaluate.rewards import Rewards
-from dpo_credit.evaluate.search import Finding, Target
-from dpo_credit.evaluate.verify import verify
-from dpo_credit.logprobs import causal_lm
-from dpo_credit.models import Model, ModelPair
-from dpo_credit.records import parse_row
+from dpo_credit.forward.logprobs import causal_lm
+from dpo_credit.models.pair import Model, ModelPair
+from dpo_credit.rows.preferences import Preference
+from dpo_credit.rows.records import parse_row
+from dpo_credit.verify.conventions import PEERS, Way, table
+from dpo_credit.verify.rewards import Rewards
+from dpo_credit.verify.search import Finding, Target
+from dpo_credit.verify.verify import verify
 
 BETA = 0.25
 POLICY, REFERENCE = (language_model(seed=seed, max_position_embeddings=1600, num_hidden_layers=1) for seed in (1, 2))

@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from dpo_credit import CreditError, Example
-from dpo_credit.credit import Message
-from dpo_credit.evaluate.corrupt import (
+from dpo_credit.corrupt.corrupt import (
     KINDS,
     Corrupted,
     Plan,
@@ -28,9 +27,10 @@ from dpo_credit.evaluate.corrupt import (
     prompt_text,
     summary,
 )
-from dpo_credit.evaluate.errors.change import applied
-from dpo_credit.evaluate.errors.number import VALUES
-from dpo_credit.records import parse_row
+from dpo_credit.corrupt.errors.change import applied
+from dpo_credit.corrupt.errors.number import VALUES
+from dpo_credit.credit import Message
+from dpo_credit.rows.records import parse_row
 
 ROOT = Path(__file__).parents[1]
 ROWS = [json.loads(line) for line in (ROOT / "examples" / "summaries.jsonl").read_text("utf-8").splitlines()]
@@ -110,7 +110,7 @@ def test_the_draw_depends_on_the_seed_and_the_rows_own_text() -> None:
 
 def test_the_draw_is_the_same_in_every_process() -> None:
     program = (
-        "import json, sys; from dpo_credit import Example; from dpo_credit.evaluate.corrupt import Plan, corrupt\n"
+        "import json, sys; from dpo_credit import Example; from dpo_credit.corrupt.corrupt import Plan, corrupt\n"
         "for line in sys.stdin:\n"
         "    row = json.loads(line); print(corrupt(Example(row['prompt'], row['summary']), Plan(seed=3)))"
     )

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from dpo_credit import Credit, CreditError, Example
 from dpo_credit.credit import Source, Tokens, margin, preference_probability
-from dpo_credit.encode import encode
+from dpo_credit.text.encode import encode
 
 SOURCE = Source("policy", "reference", "float32")
 

@@ -11,13 +11,13 @@ import torch
 from program import run
 from tiny import language_model, save, tokenizer
 
-from dpo_credit.checkpoints import Loading, find
-from dpo_credit.evaluate.trajectory import points
-from dpo_credit.evaluate.trajectory_file import parse
-from dpo_credit.models import load_module
-from dpo_credit.train.callback import CreditCallback
+from dpo_credit.models.checkpoints import Loading, find
+from dpo_credit.models.pair import load_module
 from dpo_credit.train.recipe import Recipe
 from dpo_credit.train.trainers import trainer
+from dpo_credit.trajectory.callback import CreditCallback
+from dpo_credit.trajectory.trajectory import points
+from dpo_credit.trajectory.trajectory_file import parse
 
 CPU = Loading(device="cpu")
 ROWS = [

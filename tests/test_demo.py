@@ -11,7 +11,7 @@ from dpo_credit.demo.corpus import EARLY_PLAIN_SHARE, PLAIN_SHARE, WRONG_SHARE, 
 from dpo_credit.demo.errors import Edit, parse_value, wrong_value
 from dpo_credit.demo.wording import load
 from dpo_credit.demo.world import BUCKETS, bucket, draw_posts, summarise, topics
-from dpo_credit.evaluate.grading import Graded, errors_of, sum_over, word_spans
+from dpo_credit.localise.grading import Graded, errors_of, sum_over, word_spans
 
 DEMO = Path(__file__).parent.parent / "dpo_credit" / "demo"
 

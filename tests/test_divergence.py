@@ -10,10 +10,10 @@ import torch
 from tiny import language_model, naive_logps, tokenizer
 
 from dpo_credit.credit import CreditError, Tokens
-from dpo_credit.decode.batched import generate
-from dpo_credit.evaluate.divergence import divergence, draw, look
-from dpo_credit.logprobs import causal_lm
-from dpo_credit.models import Model
+from dpo_credit.forward.logprobs import causal_lm
+from dpo_credit.models.generate import generate
+from dpo_credit.models.pair import Model
+from dpo_credit.trajectory.divergence import divergence, draw, look
 
 
 def model(seed: int, vocabulary: int = 5) -> Model:
@@ -32,7 +32,7 @@ def test_the_divergence_of_samples_is_unbiased_and_exact_where_all_tokens_are_li
     exact = math.fsum(math.exp(r) * (r - p) for p, r in zip(under["policy"], under["reference"], strict=True))
     for likeliest in (1, 3, 64):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("dpo_credit.evaluate.divergence.LIKELIEST", likeliest)
+            patch.setattr("dpo_credit.trajectory.divergence.LIKELIEST", likeliest)
             each = [divergence(policy, look(reference, [tokens])).kl for tokens in answers]
         mean = math.fsum(math.exp(r) * kl for r, kl in zip(under["reference"], each, strict=True))
         assert mean == pytest.approx(exact, abs=1e-9)

@@ -11,7 +11,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import PreTrainedTokenizerFast
 
 from dpo_credit.credit import Credit, CreditError, Example, Message, Source, Tokens
-from dpo_credit.encode import Conventions, encode, encode_answers, encode_prompt
+from dpo_credit.text.encode import Conventions, encode, encode_answers, encode_prompt
 
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 ASTRONAUT, FLAG = "👩‍🚀", "🇦🇺"

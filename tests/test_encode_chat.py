@@ -12,7 +12,7 @@ from tiny import CHATML, END, PAD, TURN_END, tokenizer
 from tokenizers import processors
 
 from dpo_credit.credit import Credit, CreditError, Example, Message, Source, Tokens
-from dpo_credit.encode import Conventions, encode
+from dpo_credit.text.encode import Conventions, encode
 
 ASKED = (Message("user", "Rent?"),)
 OPENED = "<|im_start|>user\nRent?<|im_end|>\n<|im_start|>assistant\n"  # ASKED in ChatML

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from matplotlib import font_manager
 
-from dpo_credit.views.fonts import MIN_SIZE_PT, Fonts, fonts_for
+from dpo_credit.views.figure.fonts import MIN_SIZE_PT, Fonts, fonts_for
 
 UNASSIGNED = "\U0003fffd"  # a code point that no font may ever draw
 

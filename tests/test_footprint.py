@@ -14,9 +14,9 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from dpo_credit import Loading, load_pair
-from dpo_credit.evaluate.footprint import Footprint, footprint, without_adapters
-from dpo_credit.logprobs import causal_lm
-from dpo_credit.models import Model
+from dpo_credit.forward.logprobs import causal_lm
+from dpo_credit.inspect.footprint import Footprint, footprint, without_adapters
+from dpo_credit.models.pair import Model
 
 EMBEDDING = "gpt_neox.embed_in.weight"
 QUERIES = "gpt_neox.layers.1.attention.query_key_value.weight"

@@ -27,7 +27,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox
 
 from dpo_credit import align
-from dpo_credit.views.heatmap import render
+from dpo_credit.views.figure.heatmap import render
 from dpo_credit.views.scale import Shading
 
 

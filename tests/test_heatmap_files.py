@@ -11,7 +11,7 @@ import pytest
 from figures import CHOSEN, COLUMN_IN, HOSTILE, REJECTED, WORLD, cells, credit, pair, unhinted, words, written  # noqa: F401  (unhinted is a fixture)
 
 from dpo_credit.credit import Credit, CreditError
-from dpo_credit.views.heatmap import format_of, render, save
+from dpo_credit.views.figure.heatmap import format_of, render, save
 
 
 @pytest.mark.parametrize("format", ["png", "svg", "pdf"])

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from dpo_credit.credit import Credit, Source, Tokens
-from dpo_credit.views.html import fragment
+from dpo_credit.views.page.score import fragment
 from dpo_credit.views.scale import Shading, contrast
 
 END = "<|endoftext|>"

@@ -9,7 +9,7 @@ import pytest
 from pages import Open, browser, cell, credit, index, preference, show, violations
 
 from dpo_credit.credit import Credit, Source
-from dpo_credit.views.html import Entry, render
+from dpo_credit.views.page.score import Entry, render
 
 __all__ = ["browser", "show"]  # fixtures
 

@@ -9,7 +9,7 @@ import pytest
 from pages import Open, bad, browser, cell, credit, good, index, missing, preference, show
 
 from dpo_credit.credit import CreditError
-from dpo_credit.views.html import Entry, fragment, render
+from dpo_credit.views.page.score import Entry, fragment, render
 from dpo_credit.views.scale import Shading
 
 __all__ = ["browser", "show"]  # fixtures

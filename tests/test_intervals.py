@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dpo_credit.evaluate.intervals import RatioSums, Reservoir, correlation, wilson
+from dpo_credit.estimates.intervals import RatioSums, Reservoir, correlation, wilson
 
 ROWS = [(1.5, 3), (-0.25, 1), (4.0, 2), (0.5, 7)]  # totals and counts
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from dpo_credit.credit import CreditError
-from dpo_credit.formats import format_of
-from dpo_credit.journal import Commit, Format, Journal, Mode, beside
+from dpo_credit.rows.formats import format_of
+from dpo_credit.rows.journal import Commit, Format, Journal, Mode, beside
 
 CHUNKS = [(["a", "b"], []), (["c"], ["bad row 4"]), ([], ["bad row 5"]), (["d \u2028 \U0001f600"], [])]
 SETTINGS = {"beta": 0.1, "policy": "p"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dpo_credit.credit import CreditError
-from dpo_credit.evaluate.kept import Kept
+from dpo_credit.rows.kept import Kept
 
 
 def test_resuming_cuts_a_torn_line_and_never_writes_what_was_there_anew(

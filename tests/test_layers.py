@@ -17,16 +17,15 @@ ROOT = Path(dpo_credit.__file__).parent
 HEAVY = {"torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers", "huggingface_hub"}
 
 # module: the imports that its file may have beyond what its rule allows
-LAZY = {"dpo_credit.credit": {"dpo_credit.views.html"}}  # a notebook's `_repr_html_`
-STDLIB_ONLY = {"dpo_credit.credit", "dpo_credit.align", "dpo_credit.records"}
-LOADERS = {"dpo_credit.models", "dpo_credit.checkpoints"}
+LAZY = {"dpo_credit.credit": {"dpo_credit.views.page.score"}}  # a notebook's `_repr_html_`
+STDLIB_ONLY = {"dpo_credit.credit", "dpo_credit.align", "dpo_credit.rows.records"}
+LOADERS = {"dpo_credit.models.pair", "dpo_credit.models.checkpoints"}
 TRAINERS = ("dpo_credit.demo", "dpo_credit.train")  # recipes: they make models, and are no part of scoring
+COMMANDS = ("batch", "corrupt", "inspect", "localise", "report", "search", "steer", "train", "trajectory", "verify")
 PROGRAM = (
     "dpo_credit.cli",
-    "dpo_credit.decode",
     "dpo_credit.demo",
-    "dpo_credit.evaluate",
-    "dpo_credit.train",
+    *(f"dpo_credit.{command}" for command in COMMANDS),
     "dpo_credit.__main__",
 )
 
@@ -75,16 +74,16 @@ def breaches(module: str, source: str) -> list[str]:
             said.append(f"{module} imports {name}, but needs nothing beyond the standard library")
         if within(module, "dpo_credit.views") and top in HEAVY:
             said.append(f"{module} imports {name}: a view only draws")
-        if module == "dpo_credit.encode" and top in HEAVY:
+        if module == "dpo_credit.text.encode" and top in HEAVY:
             said.append(f"{module} imports {name}: text becomes ids without a model")
         if within(name, "dpo_credit.cli") and not within(module, "dpo_credit.cli", "dpo_credit.__main__"):
             said.append(f"{module} imports {name}: the program is a leaf")
-        spine = module.count(".") == 1 and module != "dpo_credit.__main__" and not is_package(module)
+        spine = not within(module, "dpo_credit.views", *PROGRAM) and module != "dpo_credit"
         if spine and within(name, "dpo_credit.views", *PROGRAM):
             said.append(f"{module} imports {name}: the spine knows nothing of what uses it")
         if name == "matplotlib.pyplot":
             said.append(f"{module} imports pyplot, which keeps global state")
-        if top == "ray" and module != "dpo_credit.ray_engine":
+        if top == "ray" and module != "dpo_credit.batch.ray":
             said.append(f"{module} imports ray")
     return said + misdeeds(module, source)
 
@@ -118,24 +117,24 @@ def test_every_module_keeps_the_rules(module: str) -> None:
     ("module", "source"),
     [
         ("dpo_credit.credit", "import numpy"),
-        ("dpo_credit.records", "from dpo_credit.encode import encode"),
+        ("dpo_credit.rows.records", "from dpo_credit.text.encode import encode"),
         ("dpo_credit.align", "def f():\n    from torch import nn"),
-        ("dpo_credit.encode", "import transformers.utils"),
-        ("dpo_credit.views.terminal", "if True:\n    import torch"),
-        ("dpo_credit.views.heatmap", "import matplotlib.pyplot as plt"),
-        ("dpo_credit.scoring", "from dpo_credit.views.terminal import render"),
+        ("dpo_credit.text.encode", "import transformers.utils"),
+        ("dpo_credit.views.terminal.score", "if True:\n    import torch"),
+        ("dpo_credit.views.figure.heatmap", "import matplotlib.pyplot as plt"),
+        ("dpo_credit.scoring", "from dpo_credit.views.terminal.score import render"),
         ("dpo_credit.scoring", "from dpo_credit import cli"),
         ("dpo_credit.scoring", "from dpo_credit.views import html"),
-        ("dpo_credit.models", "import dpo_credit.demo.train"),
-        ("dpo_credit.models", "from .cli import app"),
-        ("dpo_credit.models", "from . import views"),
-        ("dpo_credit.views.html", "from ..cli.app import main"),
-        ("dpo_credit.views.html", "from dpo_credit.cli.app import main"),
+        ("dpo_credit.models.pair", "import dpo_credit.demo.train"),
+        ("dpo_credit.models.pair", "from ..cli import app"),
+        ("dpo_credit.models.pair", "from .. import views"),
+        ("dpo_credit.views.page.score", "from ...cli.app import main"),
+        ("dpo_credit.views.page.score", "from dpo_credit.cli.app import main"),
         ("dpo_credit.scoring", "AutoModel.from_pretrained('x')"),
         ("dpo_credit.cli.score", "load = AutoModel.from_pretrained"),
         ("dpo_credit.scoring", "print(1)"),
-        ("dpo_credit.models", "import os\nos.environ['X']"),
-        ("dpo_credit.views.html", "import ray"),
+        ("dpo_credit.models.pair", "import os\nos.environ['X']"),
+        ("dpo_credit.views.page.score", "import ray"),
     ],
 )
 def test_the_guard_can_fail(module: str, source: str) -> None:
@@ -144,9 +143,12 @@ def test_the_guard_can_fail(module: str, source: str) -> None:
 
 def test_the_guard_lets_types_and_the_notebook_pass() -> None:
     assert (
-        breaches("dpo_credit.encode", "if TYPE_CHECKING:\n    from transformers import PreTrainedTokenizerBase") == []
+        breaches("dpo_credit.text.encode", "if TYPE_CHECKING:\n    from transformers import PreTrainedTokenizerBase")
+        == []
     )
-    assert breaches("dpo_credit.credit", "def _repr_html_():\n    from dpo_credit.views.html import fragment") == []
+    assert (
+        breaches("dpo_credit.credit", "def _repr_html_():\n    from dpo_credit.views.page.score import fragment") == []
+    )
     assert breaches("dpo_credit.__main__", "from dpo_credit.cli.app import main") == []
 
 
@@ -159,7 +161,7 @@ LIGHT = {
     "try: main()\nexcept SystemExit: pass",
     "a command's help": "sys.argv = ['dpo-credit', 'score', '--help']\nfrom dpo_credit.cli.app import main\n"
     "try: main()\nexcept SystemExit: pass",
-    "the encoding": "import dpo_credit.encode, dpo_credit.records, dpo_credit.align",
+    "the encoding": "import dpo_credit.text.encode, dpo_credit.rows.records, dpo_credit.align",
 }
 
 

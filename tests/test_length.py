@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from dpo_credit.evaluate.length import Length, LengthFigures
+from dpo_credit.report.length import Length, LengthFigures
 
 
 def figures(rows: list[list[tuple[int, float]]], preference: bool = True) -> LengthFigures:

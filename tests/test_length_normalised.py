@@ -15,10 +15,12 @@ from program import run
 from rich.console import Console
 
 from dpo_credit import Example, Loading, load_pair, score
-from dpo_credit.models import Model, ModelPair
+from dpo_credit.models.pair import Model, ModelPair
 from dpo_credit.scoring import Scorer
-from dpo_credit.views import heatmap, html, terminal
-from dpo_credit.views.terminal import Look
+from dpo_credit.views.figure import heatmap
+from dpo_credit.views.page import score as html
+from dpo_credit.views.terminal import score as terminal
+from dpo_credit.views.terminal.score import Look
 
 ROW = {"id": "x", "prompt": "My landlord", "chosen": " raised the rent.", "rejected": " never argued about the rent."}
 BOTH = tuple(replace(one, length_normalised=True) for one in (good(), bad()))

@@ -7,8 +7,8 @@ import torch
 from tiny import furthest, of_family
 from torch import Tensor
 
-from dpo_credit import lm_head
-from dpo_credit.lm_head import head_of, streamed_logps
+from dpo_credit.forward import lm_head
+from dpo_credit.forward.lm_head import head_of, streamed_logps
 
 ROWS, WIDTH, WORDS = 23, 8, 57
 

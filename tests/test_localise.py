@@ -16,11 +16,11 @@ from tiny import CHATML, language_model, randomise, save, tokenizer
 from transformers import AutoModelForCausalLM
 
 from dpo_credit.credit import Example
-from dpo_credit.evaluate.labels import Case, Error
-from dpo_credit.evaluate.localise import Options, measure
-from dpo_credit.evaluate.localised import Report
-from dpo_credit.evaluate.scores import Beyond
-from dpo_credit.evaluate.statistics import Ranking
+from dpo_credit.estimates.statistics import Ranking
+from dpo_credit.localise.labels import Case, Error
+from dpo_credit.localise.localise import Options, measure
+from dpo_credit.localise.localised import Report
+from dpo_credit.localise.scores import Beyond
 
 PIECES = [" a", " b", " c", " d"]
 ERRORS = (Error(1, 2), Error(5, 6))  # "a" and "c"

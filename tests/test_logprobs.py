@@ -14,7 +14,7 @@ from tiny import FAMILIES, VOCABULARY, furthest, language_model, naive_logps, of
 from torch import Tensor, nn
 
 from dpo_credit.credit import CreditError, Tokens
-from dpo_credit.logprobs import Scored, answer_logps, causal_lm, in_float32, noise_floor, score_tokens
+from dpo_credit.forward.logprobs import Scored, answer_logps, causal_lm, in_float32, noise_floor, score_tokens
 
 CPU = torch.device("cpu")
 # A float32 forward pass of these models is 1e-6 to 5e-6 nats from float64 (12 seeds, worst token); the project
@@ -58,7 +58,9 @@ def test_batch_and_order_do_not_change_log_probabilities(family: str, monkeypatc
     order = random.Random(1).sample(range(len(batch)), len(batch))
     shuffled = logps(score_tokens(model, [batch[i] for i in order], CPU))
     assert furthest(shuffled, [alone[i] for i in order]) < EXACT
-    monkeypatch.setattr("dpo_credit.logprobs.BATCH_TOKENS", 60)  # several passes, one of them over the limit alone
+    monkeypatch.setattr(
+        "dpo_credit.forward.logprobs.BATCH_TOKENS", 60
+    )  # several passes, one of them over the limit alone
     assert furthest(logps(score_tokens(model, batch, CPU)), alone) < EXACT
 
 
@@ -181,7 +183,7 @@ def test_half_precision_logits_are_normalised_in_float32() -> None:
 def test_logits_too_many_for_one_piece_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     batch, model = random_tokens(LENGTHS), bigram(table())
     whole = score_tokens(model, batch, CPU, top_k=2)
-    monkeypatch.setattr("dpo_credit.logprobs.BATCH_LOGITS", 3 * VOCABULARY)
+    monkeypatch.setattr("dpo_credit.forward.logprobs.BATCH_LOGITS", 3 * VOCABULARY)
     assert score_tokens(model, batch, CPU, top_k=2) == whole
 
 

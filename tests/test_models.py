@@ -16,8 +16,8 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from dpo_credit import Credit, CreditError, Example, Loading, ModelPair, load_pair, score
-from dpo_credit.logprobs import score_tokens
-from dpo_credit.models import Model
+from dpo_credit.forward.logprobs import score_tokens
+from dpo_credit.models.pair import Model
 
 CPU = Loading(device="cpu")
 EXAMPLES = [

@@ -18,14 +18,14 @@ from tiny import language_model, randomise, save
 from torch import nn
 
 from dpo_credit import Loading, load_pair
-from dpo_credit.evaluate.conventions import Way, table
-from dpo_credit.evaluate.preferences import Preference
-from dpo_credit.evaluate.rewards import Rewards
-from dpo_credit.evaluate.search import Finding, Target
-from dpo_credit.evaluate.verdict import sentence
-from dpo_credit.evaluate.verify import verify
-from dpo_credit.models import ModelPair
-from dpo_credit.records import parse_row
+from dpo_credit.models.pair import ModelPair
+from dpo_credit.rows.preferences import Preference
+from dpo_credit.rows.records import parse_row
+from dpo_credit.verify.conventions import Way, table
+from dpo_credit.verify.rewards import Rewards
+from dpo_credit.verify.search import Finding, Target
+from dpo_credit.verify.verdict import sentence
+from dpo_credit.verify.verify import verify
 
 BETA = 0.3
 ROWS = [Preference(parse_row(row, str(n))) for n, row in enumerate(TEXT)]

@@ -14,12 +14,12 @@ from rich.console import Console
 from tiny import FAMILIES, of_family, random_tokens
 
 from dpo_credit.credit import Credit, CreditError, Source, Tokens
-from dpo_credit.logits import answer_logits
-from dpo_credit.logprobs import causal_lm
-from dpo_credit.models import Model
+from dpo_credit.forward.logprobs import causal_lm
+from dpo_credit.models.logits import answer_logits
+from dpo_credit.models.pair import Model
 from dpo_credit.optimal import OptimalValues, allowed, optimal_values
-from dpo_credit.views import terminal_values
-from dpo_credit.views.terminal import Look
+from dpo_credit.views.terminal import values as terminal_values
+from dpo_credit.views.terminal.score import Look
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 # Three tokens with logits 2, 1, 0 where all logits of a state are known: V* = beta * logsumexp.

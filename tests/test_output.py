@@ -11,10 +11,10 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from dpo_credit.credit import Alternative, Credit, Source, Tokens
-from dpo_credit.models import ModelPair
-from dpo_credit.output import credit_record, row_record, to_json
-from dpo_credit.records import parse_row
-from dpo_credit.schema import SHIPPED, json_schema
+from dpo_credit.models.pair import ModelPair
+from dpo_credit.rows.output import credit_record, row_record, to_json
+from dpo_credit.rows.records import parse_row
+from dpo_credit.rows.schema import SHIPPED, json_schema
 from dpo_credit.scoring import score
 
 FIELDS = {  # as the issue writes them, with the JSON types

@@ -9,7 +9,7 @@ import torch
 from tiny import random_tokens
 
 from dpo_credit.credit import Tokens
-from dpo_credit.packing import Pack, packs
+from dpo_credit.forward.packing import Pack, packs
 
 
 def answers_to(prompt: tuple[int, ...], *answers: tuple[int, ...]) -> list[Tokens]:

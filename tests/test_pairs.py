@@ -7,8 +7,8 @@ import json
 import pytest
 
 from dpo_credit.credit import CreditError, Message
-from dpo_credit.pairs import choose, read_pair, read_prompt
-from dpo_credit.records import parse_row
+from dpo_credit.rows.pairs import choose, read_pair, read_prompt
+from dpo_credit.rows.records import parse_row
 
 POST = "SUBREDDIT: r/jobs\n\nPOST: They pay $50K.\n\nTL;DR:"
 

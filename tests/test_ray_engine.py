@@ -18,10 +18,10 @@ import os, sys
 from functools import partial
 from pathlib import Path
 from dpo_credit import Scorer, load_pair
-from dpo_credit.batch import Job, run
-from dpo_credit.journal import Journal
-from dpo_credit.ray_engine import Ray
-from dpo_credit.sources import Input
+from dpo_credit.batch.run import Job, run
+from dpo_credit.rows.journal import Journal
+from dpo_credit.batch.ray import Ray
+from dpo_credit.rows.sources import Input
 
 posts, output, policy, reference = sys.argv[1:]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dpo_credit.credit import CreditError, Message
-from dpo_credit.records import Row, read_row
+from dpo_credit.rows.records import Row, read_row
 
 USER = {"role": "user", "content": "Capital of Australia?"}
 RIGHT, WRONG = ({"role": "assistant", "content": name} for name in ("Canberra", "Cairns"))

@@ -13,10 +13,10 @@ from jsonschema import Draft202012Validator
 from scored import credit, pairs, saved
 
 from dpo_credit.credit import CreditError, Source
-from dpo_credit.evaluate.figures import to_json
-from dpo_credit.evaluate.report import histogram, report
-from dpo_credit.evaluate.schema import SHIPPED, json_schema
-from dpo_credit.saved import SavedRow
+from dpo_credit.report.figures import to_json
+from dpo_credit.report.report import histogram, report
+from dpo_credit.report.schema import SHIPPED, json_schema
+from dpo_credit.rows.saved import SavedRow
 
 MIXED = [
     saved([credit(["A", " cat", "."], [1.0, 2.0, 0.5], end=0.25), credit(["No", "\n"], [-1.0, 4.0], end=0.5)], line=1),
@@ -146,7 +146,7 @@ def test_the_json_is_the_figures_unrounded_and_valid_under_the_shipped_schema() 
 
 
 def test_the_shipped_schema_is_the_one_of_the_types() -> None:
-    assert json.loads(SHIPPED.read_text(encoding="utf-8")) == json_schema(), "python -m dpo_credit.evaluate.schema"
+    assert json.loads(SHIPPED.read_text(encoding="utf-8")) == json_schema(), "python -m dpo_credit.report.schema"
 
 
 def test_memory_does_not_grow_with_the_rows() -> None:

@@ -14,7 +14,7 @@ from pages import browser, violations
 from program import ESCAPE, run
 from scored import credit, saved, write
 
-from dpo_credit.saved import SavedRow
+from dpo_credit.rows.saved import SavedRow
 
 __all__ = ["browser"]  # a fixture
 HOSTILE = "</script><img src=x onerror='window.hacked=1'>"

@@ -10,9 +10,9 @@ import pytest
 
 from dpo_credit.align import diff
 from dpo_credit.credit import Alternative, Credit, CreditError, Source, Tokens
-from dpo_credit.output import credit_record, diff_record, row_record, to_json
-from dpo_credit.records import parse_row
-from dpo_credit.saved import read_saved
+from dpo_credit.rows.output import credit_record, diff_record, row_record, to_json
+from dpo_credit.rows.records import parse_row
+from dpo_credit.rows.saved import read_saved
 
 ROW = parse_row({"id": "r", "prompt": "q", "chosen": "ab", "rejected": "ac"}, "r")
 

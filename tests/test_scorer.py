@@ -12,7 +12,7 @@ from tiny import VOCABULARY, furthest
 from torch import Tensor
 
 from dpo_credit import Credit, CreditError, Example, ModelPair, Scorer, score
-from dpo_credit.models import Model
+from dpo_credit.models.pair import Model
 from dpo_credit.scoring import LEAST_BUDGET
 
 ROWS = [[Example(f"How many of {n}?", f" {n} days"), Example(f"How many of {n}?", " none")] for n in range(9)]

@@ -16,10 +16,10 @@ from transformers import PreTrainedTokenizerFast
 
 from dpo_credit import Conventions, Credit, CreditError, Example, Message, ModelPair, score
 from dpo_credit.credit import margin
-from dpo_credit.encode import encode
-from dpo_credit.logprobs import NOISE_TOKENS, causal_lm
-from dpo_credit.models import Model
+from dpo_credit.forward.logprobs import NOISE_TOKENS, causal_lm
+from dpo_credit.models.pair import Model
 from dpo_credit.scoring import WINDOW
+from dpo_credit.text.encode import encode
 
 EXAMPLES = [
     Example("My landlord raised the rent.\n\nTL;DR:", " The rent went up by 120 dollars.", "rent"),

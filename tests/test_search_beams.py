@@ -14,9 +14,9 @@ from program import run
 from tiny import language_model, tokenizer
 
 from dpo_credit.credit import Example
-from dpo_credit.decode.search import Beams, search
-from dpo_credit.logprobs import causal_lm
-from dpo_credit.models import Model, ModelPair
+from dpo_credit.forward.logprobs import causal_lm
+from dpo_credit.models.pair import Model, ModelPair
+from dpo_credit.search.search import Beams, search
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 BETA, HORIZON, ACTIONS = 0.3, 4, range(3)

@@ -18,11 +18,11 @@ from dpo_credit.demo.corpus import draw_pairs
 from dpo_credit.demo.judge import judge as facts_judge
 from dpo_credit.demo.reading import claims_of, facts_of, wrong_and_right
 from dpo_credit.demo.rows import labelled_row
-from dpo_credit.evaluate.beams import Answer, Judged, Search, figures, parse, sentence
-from dpo_credit.evaluate.judges import Case
-from dpo_credit.evaluate.judges.openai import PROMPT, Endpoint
-from dpo_credit.evaluate.judges.reward import judge as reward_judge
-from dpo_credit.views import html_beams
+from dpo_credit.search.beams import Answer, Judged, Search, figures, parse, sentence
+from dpo_credit.search.judges import Case
+from dpo_credit.search.judges.openai import PROMPT, Endpoint
+from dpo_credit.search.judges.reward import judge as reward_judge
+from dpo_credit.views.page import beams as html_beams
 
 # Rafailov et al. 2024, Appendix H; their sentence on the order of the two is one line.
 PAPER = (

@@ -11,12 +11,12 @@ import torch
 from tiny import FAMILIES, VOCABULARY, furthest, language_model, naive_logps, of_family
 from torch import nn
 
-from dpo_credit import sharing
 from dpo_credit.credit import CreditError, Tokens
-from dpo_credit.logprobs import causal_lm
-from dpo_credit.models import Model
-from dpo_credit.packing import packs
-from dpo_credit.sharing import NotSharedError, SharedPrompts, share_prompts
+from dpo_credit.forward import sharing
+from dpo_credit.forward.logprobs import causal_lm
+from dpo_credit.forward.packing import packs
+from dpo_credit.forward.sharing import NotSharedError, SharedPrompts, share_prompts
+from dpo_credit.models.pair import Model
 
 # A float32 forward pass of these models is 1e-6 to 5e-6 nats from float64; the project asks for 1e-5.
 EXACT = 1e-5

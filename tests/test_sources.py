@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dpo_credit import CreditError
-from dpo_credit.sources import Input, Record, expand, read
+from dpo_credit.rows.sources import Input, Record, expand, read
 
 ROWS = [{"id": f"r{n}", "prompt": f"Post {n} \u2028 TL;DR:", "completion": " yes \U0001f600"} for n in range(5)]
 LINES = b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in ROWS)

@@ -13,9 +13,9 @@ from tiny import VOCABULARY, language_model, save, tokenizer
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from dpo_credit.credit import CreditError
-from dpo_credit.decode.steer import Sampling, steer, tokens_of
-from dpo_credit.decode.steering import Steering, steered
-from dpo_credit.models import Model, ModelPair
+from dpo_credit.models.pair import Model, ModelPair
+from dpo_credit.steer.steer import Sampling, steer, tokens_of
+from dpo_credit.steer.steering import Steering, steered
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PROMPT = torch.tensor([[5, 9, 17, 3]])
@@ -123,7 +123,7 @@ def test_what_is_reported_is_how_far_each_token_was_moved(trio):
 
 
 def _logits(module: Any) -> Any:
-    from dpo_credit.logprobs import causal_lm
+    from dpo_credit.forward.logprobs import causal_lm
 
     return causal_lm(module)
 

@@ -15,7 +15,7 @@ from rich.segment import Segment as Piece
 
 from dpo_credit.credit import Alternative, Credit, Source, Tokens
 from dpo_credit.views.scale import PALETTES, Palette, Shading, Theme, contrast
-from dpo_credit.views.terminal import Look, answer, legend, render
+from dpo_credit.views.terminal.score import Look, answer, legend, render
 
 END = "<|endoftext|>"
 ASTRONAUT = "👩‍🚀"

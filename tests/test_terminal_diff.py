@@ -10,8 +10,8 @@ from rich.console import Console
 from dpo_credit.align import diff
 from dpo_credit.credit import Credit, Source, Tokens
 from dpo_credit.views.scale import Shading
-from dpo_credit.views.terminal import Look
-from dpo_credit.views.terminal_diff import render
+from dpo_credit.views.terminal.diff import render
+from dpo_credit.views.terminal.score import Look
 
 
 def credit(words: list[str], rewards: list[float]) -> Credit:

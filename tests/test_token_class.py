@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dpo_credit.credit import Tokens
-from dpo_credit.evaluate.token_class import CLASSES, markdown_signs, token_classes
+from dpo_credit.text.token_class import CLASSES, markdown_signs, token_classes
 
 
 def classes(*pieces: str, spans: tuple[tuple[int, int], ...] | None = None) -> list[str]:

@@ -12,13 +12,13 @@ from naive import log_likelihoods
 from test_conventions import PLAIN, REFERENCE, TEXT, ended, rewards_of, script
 
 from dpo_credit.credit import CreditError
-from dpo_credit.evaluate.conventions import Way
-from dpo_credit.evaluate.preferences import Preference
-from dpo_credit.evaluate.references import column_logps, logged_rewards
-from dpo_credit.evaluate.search import Target, mean_of_batches
-from dpo_credit.evaluate.verdict import sentence
-from dpo_credit.evaluate.verify import Report, verify
-from dpo_credit.records import parse_row
+from dpo_credit.rows.preferences import Preference
+from dpo_credit.rows.records import parse_row
+from dpo_credit.verify.conventions import Way
+from dpo_credit.verify.references import column_logps, logged_rewards
+from dpo_credit.verify.search import Target, mean_of_batches
+from dpo_credit.verify.verdict import sentence
+from dpo_credit.verify.verify import Report, verify
 
 EVALUATED = {
     "step": 20,

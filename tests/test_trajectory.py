@@ -17,16 +17,16 @@ from rich.console import Console
 from tiny import language_model, save, tokenizer
 from transformers import AutoModelForCausalLM
 
-from dpo_credit.checkpoints import Loading
 from dpo_credit.credit import Credit, CreditError, Source, Tokens
-from dpo_credit.evaluate.runs import checkpoints
-from dpo_credit.evaluate.trajectory import Moment, Trajectory, learnt, points
-from dpo_credit.evaluate.trajectory_file import parse
-from dpo_credit.models import load_pair
+from dpo_credit.models.checkpoints import Loading
+from dpo_credit.models.pair import load_pair
+from dpo_credit.rows.sources import Input, read
 from dpo_credit.scoring import score
-from dpo_credit.sources import Input, read
-from dpo_credit.views import terminal_trajectory
-from dpo_credit.views.terminal import Look
+from dpo_credit.trajectory.runs import checkpoints
+from dpo_credit.trajectory.trajectory import Moment, Trajectory, learnt, points
+from dpo_credit.trajectory.trajectory_file import parse
+from dpo_credit.views.terminal import trajectory as terminal_trajectory
+from dpo_credit.views.terminal.score import Look
 
 CPU = Loading(device="cpu")
 ROWS = [

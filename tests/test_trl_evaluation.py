@@ -20,16 +20,16 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from dpo_credit import Loading, load_pair
 from dpo_credit.credit import CreditError
-from dpo_credit.evaluate import trl_evaluation
-from dpo_credit.evaluate.conventions import Way
-from dpo_credit.evaluate.preferences import Preference
-from dpo_credit.evaluate.references import gather, logged_rewards
-from dpo_credit.evaluate.rewards import Rewards
-from dpo_credit.evaluate.search import Finding
-from dpo_credit.evaluate.trl_evaluation import trl_rewards
-from dpo_credit.evaluate.verify import Report, verify
-from dpo_credit.models import ModelPair
-from dpo_credit.records import parse_row
+from dpo_credit.models.pair import ModelPair
+from dpo_credit.rows.preferences import Preference
+from dpo_credit.rows.records import parse_row
+from dpo_credit.verify import trl_evaluation
+from dpo_credit.verify.conventions import Way
+from dpo_credit.verify.references import gather, logged_rewards
+from dpo_credit.verify.rewards import Rewards
+from dpo_credit.verify.search import Finding
+from dpo_credit.verify.trl_evaluation import trl_rewards
+from dpo_credit.verify.verify import Report, verify
 
 trl = pytest.importorskip("trl", reason="the train extra is not installed")
 datasets = pytest.importorskip("datasets", reason="the train extra is not installed")

@@ -10,11 +10,11 @@ from peft import LoraConfig, get_peft_model
 from tiny import language_model, save
 from transformers import PreTrainedTokenizerFast
 
-from dpo_credit.checkpoints import Loading
 from dpo_credit.credit import CreditError
-from dpo_credit.logprobs import causal_lm
-from dpo_credit.models import Model, load_pair
-from dpo_credit.weights import fingerprint
+from dpo_credit.forward.logprobs import causal_lm
+from dpo_credit.models.checkpoints import Loading
+from dpo_credit.models.pair import Model, load_pair
+from dpo_credit.models.weights import fingerprint
 
 CPU = Loading(device="cpu")
 

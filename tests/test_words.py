@@ -8,7 +8,7 @@ from scipy import stats
 from scored import credit
 
 from dpo_credit.credit import Tokens
-from dpo_credit.evaluate.words import Place, Words, word_at, word_rewards, word_spans
+from dpo_credit.report.words import Place, Words, word_at, word_rewards, word_spans
 
 
 def place(line: int) -> Place:

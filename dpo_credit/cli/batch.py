@@ -14,8 +14,8 @@ from dpo_credit.cli.options import PairOptions
 from dpo_credit.credit import CreditError
 
 if TYPE_CHECKING:
-    from dpo_credit.batch import Job
-    from dpo_credit.journal import Mode
+    from dpo_credit.batch.run import Job
+    from dpo_credit.rows.journal import Mode
 
 EXAMPLE = "Example: dpo-credit batch examples/posts.jsonl -o scored.jsonl"
 SOME_FAILED = 3
@@ -85,8 +85,8 @@ class BatchOptions:
         Raises:
             CreditError: there is nothing to read, or no place for it.
         """
-        from dpo_credit.batch import Job
-        from dpo_credit.sources import Input, expand, output_name
+        from dpo_credit.batch.run import Job
+        from dpo_credit.rows.sources import Input, expand, output_name
 
         if (self.dataset is None) == (not files):
             raise CreditError("give files to score, - for stdin, or --dataset NAME; not both.")

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from dpo_credit.batch import Counts, Engine, Job, Local, Sink, Stream, run
+from dpo_credit.batch.run import Counts, Engine, Job, Local, Sink, Stream, run
 from dpo_credit.cli.files import stdin
 from dpo_credit.cli.run import notes_on_choice
 from dpo_credit.cli.stopping import INTERRUPTED, stopping
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import CreditError
-from dpo_credit.formats import format_of
-from dpo_credit.journal import Journal
+from dpo_credit.rows.formats import format_of
+from dpo_credit.rows.journal import Journal
 
 if TYPE_CHECKING:
     from dpo_credit.cli.batch import BatchOptions
@@ -82,7 +82,7 @@ def _engine(
     load, scorer = options.loader(), options.scorer(asked.budget)
     talk.notes(notes_on_choice(options))
     if asked.engine == "ray":
-        from dpo_credit.ray_engine import Ray
+        from dpo_credit.batch.ray import Ray
 
         if piped is not None or options.sequential:
             what = "--sequential keeps one machine's memory small" if options.sequential else "stdin is here alone"
@@ -95,13 +95,13 @@ def _engine(
         pair = load()
     talk.notes(pair.notes)
     if callable(pair.policy):
-        from dpo_credit.sequential import OneAtATime
+        from dpo_credit.batch.sequential import OneAtATime
 
         if piped is not None:
             raise CreditError("--sequential reads its input twice, which stdin does not allow. Name a file.")
         in_turn = OneAtATime(pair, scorer, asked.cache, lambda line: talk.notes([line]))
         return in_turn, in_turn.settings
-    from dpo_credit.provenance import settings
+    from dpo_credit.batch.provenance import settings
 
     local = scorer(pair, asked.cache)
     return Local(local, piped), lambda job: settings(job, local)

@@ -28,9 +28,9 @@ def corrupt(
     """
     from dpo_credit.cli.files import check_writable, stdin, writing
     from dpo_credit.cli.talk import Talk
-    from dpo_credit.evaluate.corrupt import Tally, corrupted_rows, plan, summary
-    from dpo_credit.output import json_line
-    from dpo_credit.sources import expand, read
+    from dpo_credit.corrupt.corrupt import Tally, corrupted_rows, plan, summary
+    from dpo_credit.rows.output import json_line
+    from dpo_credit.rows.sources import expand, read
 
     talk, tally, wanted = Talk(quiet), Tally(), plan(errors, kinds, seed)
     check_writable(output)

@@ -41,9 +41,9 @@ def diff(
     from dpo_credit.align import diff as align
     from dpo_credit.cli.files import read
     from dpo_credit.cli.run import score_row
-    from dpo_credit.output import diff_record, row_record
-    from dpo_credit.pairs import choose, read_pair, read_prompt
-    from dpo_credit.records import read_row
+    from dpo_credit.rows.output import diff_record, row_record
+    from dpo_credit.rows.pairs import choose, read_pair, read_prompt
+    from dpo_credit.rows.records import read_row
 
     view.check()
     if other is None and prompt is None:

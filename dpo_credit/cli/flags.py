@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 import typer
 
 from dpo_credit.credit import CreditError
-from dpo_credit.published import named
+from dpo_credit.models.published import named
 
 
 def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:

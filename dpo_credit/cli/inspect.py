@@ -39,15 +39,15 @@ def inspect(
     from dpo_credit.cli.present import look_of
     from dpo_credit.cli.run import notes_on_choice
     from dpo_credit.cli.talk import Talk
-    from dpo_credit.records import read_row
-    from dpo_credit.views import terminal_inspect
+    from dpo_credit.rows.records import read_row
+    from dpo_credit.views.terminal import inspect as terminal_inspect
 
     check_writable(json or "-")
     row = None if file is None else read_row(read(file), file, prompt_key=prompt_key, answer_key=answer_key)
     talk = Talk(quiet)
     talk.notes(notes_on_choice(options) if options.policy else ())
     with talk.working("Comparing the models"):
-        from dpo_credit.evaluate.audit import audit, to_json
+        from dpo_credit.inspect.audit import audit, to_json
 
         found = audit(
             options.policy,

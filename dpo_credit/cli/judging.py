@@ -9,8 +9,8 @@ from dpo_credit.cli.search import SearchOptions
 from dpo_credit.credit import CreditError
 
 if TYPE_CHECKING:
-    from dpo_credit.evaluate.judges import Judge
-    from dpo_credit.evaluate.judges.openai import Endpoint
+    from dpo_credit.search.judges import Judge
+    from dpo_credit.search.judges.openai import Endpoint
 
 
 def judge_of(asked: SearchOptions, prompt: str) -> tuple[str, Judge, Endpoint | None]:
@@ -26,12 +26,12 @@ def judge_of(asked: SearchOptions, prompt: str) -> tuple[str, Judge, Endpoint | 
     if name == "facts":
         return name, facts, None
     if name == "reward":
-        from dpo_credit.evaluate.judges.reward import judge as reward
+        from dpo_credit.search.judges.reward import judge as reward
 
         return name, reward, None
     if asked.judge_model is None:
         raise CreditError("--judge openai needs the model's name: --judge-model gpt-4o, say.")
-    from dpo_credit.evaluate.judges.openai import Endpoint
+    from dpo_credit.search.judges.openai import Endpoint
 
     endpoint = Endpoint(asked.judge_url, asked.judge_model, os.environ.get("OPENAI_API_KEY"), seed=asked.seed)
     return f"openai {asked.judge_model} at {asked.judge_url}", endpoint.judge, endpoint

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dpo_credit.credit import CreditError
 
 if TYPE_CHECKING:
-    from dpo_credit.journal import Mode
+    from dpo_credit.rows.journal import Mode
 
 
 def mode_of(output: str | None, *, resume: bool, overwrite: bool) -> Mode:

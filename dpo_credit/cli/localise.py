@@ -11,7 +11,7 @@ from dpo_credit.cli.flags import flag, option, with_shared_options
 from dpo_credit.cli.options import PairOptions
 
 if TYPE_CHECKING:
-    from dpo_credit.evaluate.localise import Localised
+    from dpo_credit.localise.localise import Localised
 
 EXAMPLE = "Example: dpo-credit localise examples/free_prose.jsonl --by word --html report.html"
 
@@ -50,8 +50,8 @@ def localise(
     from dpo_credit.cli.files import check_writable, stdin
     from dpo_credit.cli.run import load
     from dpo_credit.cli.talk import Talk
-    from dpo_credit.evaluate.labels import read_cases
-    from dpo_credit.sources import expand, read
+    from dpo_credit.localise.labels import read_cases
+    from dpo_credit.rows.sources import expand, read
 
     for target in (json, html):
         if target is not None:
@@ -61,8 +61,8 @@ def localise(
     talk = Talk(quiet)
     pair = load(options, talk)
     with talk.working(f"Scoring {len(cases)} answers"):
-        from dpo_credit.evaluate.localise import Options
-        from dpo_credit.evaluate.localise import localise as measure
+        from dpo_credit.localise.localise import Options
+        from dpo_credit.localise.localise import localise as measure
 
         asked = Options(by, top_k, compare == "captum", seed)
         found = measure(pair, cases, conventions=options.conventions(), options=asked)
@@ -74,16 +74,16 @@ def localise(
 def _show(found: Localised, json: str | None, html: str | None, theme: Literal["auto", "dark", "light"]) -> None:
     from dpo_credit.cli.files import write
     from dpo_credit.cli.present import look_of
-    from dpo_credit.output import json_line
+    from dpo_credit.rows.output import json_line
 
     if json is not None:
         write(json, json_line(found.report.record()) + "\n")
     if html is not None:
-        from dpo_credit.views import html_localise
+        from dpo_credit.views.page import localise as html_localise
 
         write(html, html_localise.render(found))
     if json != "-":
-        from dpo_credit.views import terminal_localise
+        from dpo_credit.views.terminal import localise as terminal_localise
 
         console = Console(highlight=False, markup=False, emoji=False)
         console.print(terminal_localise.render(found.report, look_of(console, theme)))

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from dpo_credit.cli.flags import flag, from_config, from_published, option
 from dpo_credit.credit import CreditError
-from dpo_credit.published import published
+from dpo_credit.models.published import published
 
 if TYPE_CHECKING:
-    from dpo_credit.checkpoints import Loading
-    from dpo_credit.encode import Conventions
-    from dpo_credit.models import ModelPair
+    from dpo_credit.models.checkpoints import Loading
+    from dpo_credit.models.pair import ModelPair
     from dpo_credit.scoring import Scorer
+    from dpo_credit.text.encode import Conventions
 
 TEXT, SAFETY = "From text to tokens", "Safety"
 _option, _flag = partial(option, panel="Models"), partial(flag, panel="Models")
@@ -142,7 +142,7 @@ class PairOptions:
 
     def loader(self) -> Callable[[], ModelPair]:
         """What loads the two models, here or wherever it is sent."""
-        from dpo_credit.models import load_pair
+        from dpo_credit.models.pair import load_pair
 
         return partial(
             load_pair,
@@ -162,7 +162,7 @@ class PairOptions:
 
     def loading(self) -> Loading:
         """How they are loaded."""
-        from dpo_credit.checkpoints import Loading
+        from dpo_credit.models.checkpoints import Loading
 
         if self.load_in_4bit and self.load_in_8bit:
             raise CreditError("--load-in-4bit and --load-in-8bit exclude each other.")
@@ -181,7 +181,7 @@ class PairOptions:
     def conventions(self) -> Conventions:
         """How text becomes tokens."""
         from dpo_credit.cli.files import read
-        from dpo_credit.encode import Conventions
+        from dpo_credit.text.encode import Conventions
 
         template = self.chat_template
         if template not in ("auto", "none"):

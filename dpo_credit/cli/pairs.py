@@ -27,9 +27,9 @@ def pairs(
 
     from dpo_credit.cli.files import write
     from dpo_credit.cli.present import look_of
-    from dpo_credit.output import json_line
-    from dpo_credit.published import named, published
-    from dpo_credit.views import terminal_pairs
+    from dpo_credit.models.published import named, published
+    from dpo_credit.rows.output import json_line
+    from dpo_credit.views.terminal import pairs as terminal_pairs
 
     shown = published() if name is None else (named(name),)
     if json is not None:

@@ -18,9 +18,9 @@ from dpo_credit.views.scale import Palette, Shading, Unit
 
 if TYPE_CHECKING:
     from dpo_credit.optimal import OptimalValues
-    from dpo_credit.output import Record
-    from dpo_credit.views.terminal import Look
-    from dpo_credit.views.terminal_values import Shown
+    from dpo_credit.rows.output import Record
+    from dpo_credit.views.terminal.score import Look
+    from dpo_credit.views.terminal.values import Shown
 
 VIEW = "Views"
 
@@ -104,19 +104,19 @@ class ViewOptions:
             if target is not None:
                 check_writable(target)
         if self.heatmap is not None:
-            from dpo_credit.views.heatmap import format_of
+            from dpo_credit.views.figure.heatmap import format_of
 
             format_of(Path(self.heatmap))
 
     def show(self, scored: Scored, record: Record, columns: dict[str, Any] | None = None) -> None:
         """Write the files that were asked for, and the view to stdout unless the JSON goes there."""
         if self.json is not None:
-            from dpo_credit.output import to_json
+            from dpo_credit.rows.output import to_json
 
             write(self.json, to_json(record, columns) + "\n")
         self.write_page([scored], title=scored.id)
         if self.heatmap is not None:
-            from dpo_credit.views import heatmap
+            from dpo_credit.views.figure import heatmap
 
             figure = heatmap.render(
                 scored.credits, scored.labels, shading=self.shading, width_in=self.width_in, style=self.style
@@ -130,7 +130,7 @@ class ViewOptions:
         """Write the page, if one was asked for."""
         if self.html is None:
             return
-        from dpo_credit.views import html
+        from dpo_credit.views.page import score as html
 
         entries = [html.Entry(row.id, row.credits, row.labels, row.prompt) for row in rows]
         write(self.html, html.render(entries, self.shading, title))
@@ -160,7 +160,8 @@ class ViewOptions:
 
     def _terminal(self, scored: Scored, look: Look) -> RenderableType:
         from dpo_credit.align import diff
-        from dpo_credit.views import terminal, terminal_diff
+        from dpo_credit.views.terminal import diff as terminal_diff
+        from dpo_credit.views.terminal import score as terminal
 
         if scored.compare:
             return terminal_diff.render(
@@ -169,7 +170,7 @@ class ViewOptions:
         view = terminal.render(scored.credits, look, labels=scored.labels, rows=self.rows, shading=self.shading)
         if not scored.values:
             return view
-        from dpo_credit.views import terminal_values
+        from dpo_credit.views.terminal import values as terminal_values
 
         labels, columns = scored.labels, scored.show
         return Group(
@@ -179,7 +180,7 @@ class ViewOptions:
 
 def look_of(console: Console, theme: Literal["auto", "dark", "light"]) -> Look:
     """What this terminal can show. COLORFGBG ends in the background's colour, where a terminal sets it."""
-    from dpo_credit.views.terminal import Look
+    from dpo_credit.views.terminal.score import Look
 
     if theme == "auto":
         theme = "light" if os.environ.get("COLORFGBG", "").rpartition(";")[2] in ("7", "15") else "dark"

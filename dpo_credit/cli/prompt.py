@@ -8,10 +8,10 @@ from dpo_credit.cli.files import read
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import CreditError, Message
-from dpo_credit.records import TLDR, load, prompt_of
+from dpo_credit.rows.records import TLDR, load, prompt_of
 
 if TYPE_CHECKING:
-    from dpo_credit.models import ModelPair
+    from dpo_credit.models.pair import ModelPair
 
 Prompt = str | tuple[Message, ...]
 
@@ -45,7 +45,7 @@ def prompt_ids(
     Raises:
         CreditError: it cannot be encoded, or prompt and answer are over the models' limit.
     """
-    from dpo_credit.encode import encode_prompt
+    from dpo_credit.text.encode import encode_prompt
 
     ids, notes = encode_prompt(pair.tokenizer, prompt, options.conventions())
     talk.notes(notes)

@@ -26,8 +26,8 @@ def render(
     from dpo_credit.cli.files import read
     from dpo_credit.cli.present import Scored
     from dpo_credit.credit import CreditError
-    from dpo_credit.output import diff_record, row_record
-    from dpo_credit.saved import read_saved
+    from dpo_credit.rows.output import diff_record, row_record
+    from dpo_credit.rows.saved import read_saved
 
     view.check()
     rows = read_saved(read(file), file, beta)

@@ -35,9 +35,10 @@ def report(
     from dpo_credit.cli.files import check_writable, write
     from dpo_credit.cli.present import look_of
     from dpo_credit.cli.scored import ScoredFiles
-    from dpo_credit.evaluate.figures import to_json
-    from dpo_credit.evaluate.report import report as report_on
-    from dpo_credit.views import html_report, terminal_report
+    from dpo_credit.report.figures import to_json
+    from dpo_credit.report.report import report as report_on
+    from dpo_credit.views.page import report as html_report
+    from dpo_credit.views.terminal import report as terminal_report
 
     for target in filter(None, (json, html)):
         check_writable(target)

@@ -8,13 +8,13 @@ from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.present import Scored
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import Credit, Example
-from dpo_credit.published import named
-from dpo_credit.records import Row
+from dpo_credit.models.published import named
+from dpo_credit.rows.records import Row
 
 if TYPE_CHECKING:
-    from dpo_credit.models import ModelPair
+    from dpo_credit.models.pair import ModelPair
     from dpo_credit.optimal import OptimalValues
-    from dpo_credit.views.terminal_values import Shown
+    from dpo_credit.views.terminal.values import Shown
 
 _EMBEDDED = (
     "scored with the embedded pair, which knows its own small world only; name yours with --policy and --reference"
@@ -52,7 +52,7 @@ def score_row(
 
 
 def _values(pair: ModelPair, credits: tuple[Credit, ...]) -> tuple[OptimalValues, ...]:
-    from dpo_credit.logits import answer_logits
+    from dpo_credit.models.logits import answer_logits
     from dpo_credit.optimal import optimal_values
 
     policy = pair.policy() if callable(pair.policy) else pair.policy

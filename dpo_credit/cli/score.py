@@ -34,9 +34,9 @@ def score(
     """
     from dpo_credit.cli.files import read
     from dpo_credit.cli.run import score_row
-    from dpo_credit.output import row_record
-    from dpo_credit.records import read_row
-    from dpo_credit.views.terminal_values import shown
+    from dpo_credit.rows.output import row_record
+    from dpo_credit.rows.records import read_row
+    from dpo_credit.views.terminal.values import shown
 
     view.check()
     columns = shown(show) if show is not None else ()

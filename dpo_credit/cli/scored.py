@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dpo_credit.cli import files
 from dpo_credit.credit import CreditError
-from dpo_credit.saved import SavedRow, stream_saved
-from dpo_credit.sources import expand, read
+from dpo_credit.rows.saved import SavedRow, stream_saved
+from dpo_credit.rows.sources import expand, read
 
 
 class ScoredFiles:

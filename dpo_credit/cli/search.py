@@ -15,8 +15,8 @@ from dpo_credit.cli.present import ViewOptions
 from dpo_credit.credit import CreditError
 
 if TYPE_CHECKING:
-    from dpo_credit.decode.search import Beams
-    from dpo_credit.journal import Mode
+    from dpo_credit.rows.journal import Mode
+    from dpo_credit.search.search import Beams
 
 EXAMPLE = "Example: dpo-credit search examples/travel.json --beams 1,2,5 --max-new-tokens 60"
 JUDGING, ROWS = "Judging", "Data sets"
@@ -76,7 +76,7 @@ class SearchOptions:
 
     def search(self) -> Beams:
         """How answers are found."""
-        from dpo_credit.decode.search import Beams
+        from dpo_credit.search.search import Beams
 
         return Beams(_widths(self.beams), self.length_penalty, self.sample, self.seed, self.max_new_tokens)
 

@@ -22,7 +22,7 @@ from dpo_credit.cli.search import SearchOptions
 from dpo_credit.cli.stopping import INTERRUPTED, stopping
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import CreditError
-from dpo_credit.evaluate.beams import SCHEMA, Judged, Search, answer_of, header, known, line, parse
+from dpo_credit.search.beams import SCHEMA, Judged, Search, answer_of, header, known, line, parse
 
 
 def is_kept(file: str) -> bool:
@@ -53,11 +53,11 @@ def run_rows(files: Sequence[str], asked: SearchOptions, options: PairOptions, v
         CreditError: a row, a model or the judge is at fault, or something cannot be written.
         typer.Exit: the search was interrupted.
     """
-    from dpo_credit.decode.rows import search_rows
-    from dpo_credit.evaluate.judges import Case
-    from dpo_credit.evaluate.kept import Kept
-    from dpo_credit.sources import Input, expand
-    from dpo_credit.sources import read as read_rows
+    from dpo_credit.rows.kept import Kept
+    from dpo_credit.rows.sources import Input, expand
+    from dpo_credit.rows.sources import read as read_rows
+    from dpo_credit.search.judges import Case
+    from dpo_credit.search.rows import search_rows
 
     _check(asked, view)
     if options.sequential:
@@ -106,7 +106,7 @@ def run_rows(files: Sequence[str], asked: SearchOptions, options: PairOptions, v
 
 
 def _check(asked: SearchOptions, view: ViewOptions) -> None:
-    from dpo_credit.views.figure_beams import format_of
+    from dpo_credit.views.figure.beams import format_of
 
     view.check()
     for target in (asked.output, asked.png):
@@ -127,9 +127,11 @@ def _bar(talk: Talk, done: int, total: int) -> Iterator[Progress]:
 
 
 def _show(found: Sequence[Search], labels: tuple[str, ...], asked: SearchOptions, view: ViewOptions) -> None:
-    from dpo_credit.evaluate.beams import record
-    from dpo_credit.output import json_line
-    from dpo_credit.views import figure_beams, html_beams, terminal_beams
+    from dpo_credit.rows.output import json_line
+    from dpo_credit.search.beams import record
+    from dpo_credit.views.figure import beams as figure_beams
+    from dpo_credit.views.page import beams as html_beams
+    from dpo_credit.views.terminal import beams as terminal_beams
 
     if view.json is not None:
         write(view.json, "".join(json_line(record(*one)) + "\n" for one in zip(found, labels, strict=True)))

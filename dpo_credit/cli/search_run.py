@@ -15,11 +15,11 @@ from dpo_credit.cli.run import load, prompt_text
 from dpo_credit.cli.search import SearchOptions
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import Credit, CreditError, Example
-from dpo_credit.output import ListRecord, credit_record
-from dpo_credit.records import read_row, stem
+from dpo_credit.rows.output import ListRecord, credit_record
+from dpo_credit.rows.records import read_row, stem
 
 if TYPE_CHECKING:
-    from dpo_credit.models import ModelPair
+    from dpo_credit.models.pair import ModelPair
 
 
 def run(file: str, asked: SearchOptions, options: PairOptions, view: ViewOptions) -> None:
@@ -28,9 +28,9 @@ def run(file: str, asked: SearchOptions, options: PairOptions, view: ViewOptions
     Raises:
         CreditError: the prompt, a model or the judge is at fault, or the text would be longer than the models take.
     """
-    from dpo_credit.decode.search import search
-    from dpo_credit.evaluate.judges import Case
-    from dpo_credit.views import terminal_search
+    from dpo_credit.search.judges import Case
+    from dpo_credit.search.search import search
+    from dpo_credit.views.terminal import search as terminal_search
 
     view.check()
     if options.sequential:

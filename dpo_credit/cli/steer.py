@@ -36,7 +36,7 @@ def steer(
     """
     from dpo_credit.cli.prompt import prompt_in
     from dpo_credit.cli.steer_run import show, steered
-    from dpo_credit.decode.steer import Sampling
+    from dpo_credit.steer.steer import Sampling
 
     if json is not None:
         check_writable(json)

@@ -15,10 +15,10 @@ from dpo_credit.cli.prompt import Prompt, prompt_ids
 from dpo_credit.cli.run import load
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import Credit, CreditError
-from dpo_credit.output import json_line
+from dpo_credit.rows.output import json_line
 
 if TYPE_CHECKING:
-    from dpo_credit.decode.steer import Sampling
+    from dpo_credit.steer.steer import Sampling
 
 
 def steered(
@@ -31,10 +31,10 @@ def steered(
     """
     from transformers import TextStreamer
 
-    from dpo_credit.checkpoints import compare_tokenizers, find, load_tokenizer
-    from dpo_credit.decode.steer import steer
-    from dpo_credit.devices import devices
-    from dpo_credit.models import Model, load_model
+    from dpo_credit.models.checkpoints import compare_tokenizers, find, load_tokenizer
+    from dpo_credit.models.devices import devices
+    from dpo_credit.models.pair import Model, load_model
+    from dpo_credit.steer.steer import steer
 
     class Growing(TextStreamer):
         def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
@@ -68,7 +68,7 @@ def show(answers: list[Credit], prompt: Prompt, json: str | None) -> None:
         write(json, "".join(json_line(_record(answer, prompt)) + "\n" for answer in answers))
     if json == "-":
         return
-    from dpo_credit.views import terminal_steer
+    from dpo_credit.views.terminal import steer as terminal_steer
 
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(terminal_steer.render(answers, look_of(console, "auto")))

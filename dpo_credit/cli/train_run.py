@@ -16,7 +16,7 @@ from dpo_credit.cli.keeping import mode_of
 from dpo_credit.cli.stopping import INTERRUPTED, stopping
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import CreditError
-from dpo_credit.evaluate.trl_evaluation import INSTALL, installed
+from dpo_credit.verify.trl_evaluation import INSTALL, installed
 
 if TYPE_CHECKING:
     from dpo_credit.train.recipe import Recipe

@@ -12,7 +12,7 @@ from dpo_credit.cli.keeping import mode_of
 from dpo_credit.cli.options import PairOptions
 
 if TYPE_CHECKING:
-    from dpo_credit.journal import Mode
+    from dpo_credit.rows.journal import Mode
 
 EXAMPLE = "Example: dpo-credit trajectory tldr/dpo pairs.jsonl --png fig3.png --html out.html -o kept.jsonl"
 RUNNING, VIEW = "Running", "Views"

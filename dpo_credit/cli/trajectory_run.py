@@ -23,12 +23,12 @@ from dpo_credit.credit import CreditError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from dpo_credit.checkpoints import Checkpoint, Loading
-    from dpo_credit.evaluate.follow import Follower
-    from dpo_credit.evaluate.runs import At
-    from dpo_credit.evaluate.trajectory import Moment, Trajectory
-    from dpo_credit.models import ModelPair
-    from dpo_credit.records import Row
+    from dpo_credit.models.checkpoints import Checkpoint, Loading
+    from dpo_credit.models.pair import ModelPair
+    from dpo_credit.rows.records import Row
+    from dpo_credit.trajectory.follow import Follower
+    from dpo_credit.trajectory.runs import At
+    from dpo_credit.trajectory.trajectory import Moment, Trajectory
 
 
 def run(sources: Sequence[str], asked: FollowOptions, options: PairOptions) -> None:
@@ -38,7 +38,7 @@ def run(sources: Sequence[str], asked: FollowOptions, options: PairOptions) -> N
         CreditError: a model, a row or a kept file is at fault, or something cannot be written.
         typer.Exit: the run was interrupted.
     """
-    from dpo_credit.views import figure_trajectory
+    from dpo_credit.views.figure import trajectory as figure_trajectory
 
     _ = asked.mode
     for target in (asked.output, asked.png, asked.html, asked.json):
@@ -48,7 +48,7 @@ def run(sources: Sequence[str], asked: FollowOptions, options: PairOptions) -> N
         figure_trajectory.format_of(Path(asked.png))
     kept = [Path(source).is_file() for source in sources]
     if all(kept):
-        from dpo_credit.evaluate.trajectory_file import parse
+        from dpo_credit.trajectory.trajectory_file import parse
 
         if asked.output is not None:
             raise CreditError("-o keeps what is followed; kept files are only drawn again. Leave it out.")
@@ -61,14 +61,14 @@ def run(sources: Sequence[str], asked: FollowOptions, options: PairOptions) -> N
 
 
 def _follow(run: str, rows: str, asked: FollowOptions, options: PairOptions) -> Trajectory:
-    from dpo_credit.evaluate.kept import Kept
-    from dpo_credit.evaluate.preferences import read_preferences
-    from dpo_credit.evaluate.runs import checkpoints
-    from dpo_credit.evaluate.trajectory import Trajectory
-    from dpo_credit.evaluate.trajectory_file import header, known, line
-    from dpo_credit.models import free
-    from dpo_credit.sources import Input, expand
-    from dpo_credit.sources import read as read_rows
+    from dpo_credit.models.pair import free
+    from dpo_credit.rows.kept import Kept
+    from dpo_credit.rows.preferences import read_preferences
+    from dpo_credit.rows.sources import Input, expand
+    from dpo_credit.rows.sources import read as read_rows
+    from dpo_credit.trajectory.runs import checkpoints
+    from dpo_credit.trajectory.trajectory import Trajectory
+    from dpo_credit.trajectory.trajectory_file import header, known, line
 
     if options.policy is not None:
         raise CreditError("--policy has no place here: RUN names the policies.")
@@ -109,10 +109,10 @@ def _follower(
     options: PairOptions,
     talk: Talk,
 ) -> Follower:
-    from dpo_credit.checkpoints import max_length, require_safe_weights
-    from dpo_credit.devices import devices
-    from dpo_credit.evaluate.follow import Follower
-    from dpo_credit.models import ModelPair, load_model, trained_with
+    from dpo_credit.models.checkpoints import max_length, require_safe_weights
+    from dpo_credit.models.devices import devices
+    from dpo_credit.models.pair import ModelPair, load_model, trained_with
+    from dpo_credit.trajectory.follow import Follower
 
     loading = options.loading()
     policies = [_policy(at, options) for at in found]
@@ -141,7 +141,7 @@ def _tokenizer(
     policies: Sequence[Checkpoint], place: Checkpoint, loading: Loading, talk: Talk
 ) -> PreTrainedTokenizerBase:
     """The first policy's, as for `score`; every other model's must agree with it."""
-    from dpo_credit.checkpoints import compare_tokenizers, load_tokenizer
+    from dpo_credit.models.checkpoints import compare_tokenizers, load_tokenizer
 
     try:
         tokenizer = load_tokenizer(policies[0], loading)
@@ -154,13 +154,13 @@ def _tokenizer(
 
 
 def _policy(at: At, options: PairOptions) -> Checkpoint:
-    from dpo_credit.checkpoints import find
+    from dpo_credit.models.checkpoints import find
 
     return find(at.model, "policy", replace(options.loading(), revision=at.revision))
 
 
 def _reference(policy: Checkpoint, options: PairOptions) -> Checkpoint:
-    from dpo_credit.checkpoints import find, read_record
+    from dpo_credit.models.checkpoints import find, read_record
 
     loading = options.loading()
     if options.reference is not None:
@@ -176,8 +176,8 @@ def _reference(policy: Checkpoint, options: PairOptions) -> Checkpoint:
 
 
 def _moments(follower: Follower, found: Sequence[At], options: PairOptions, talk: Talk) -> Iterator[Moment]:
-    from dpo_credit.devices import devices
-    from dpo_credit.models import free, load_model
+    from dpo_credit.models.devices import devices
+    from dpo_credit.models.pair import free, load_model
 
     loading = options.loading()
     for n, at in enumerate(found, 1):
@@ -190,9 +190,10 @@ def _moments(follower: Follower, found: Sequence[At], options: PairOptions, talk
 
 
 def _show(found: Sequence[Trajectory], labels: tuple[str, ...], asked: FollowOptions) -> None:
-    from dpo_credit.evaluate.trajectory import record
-    from dpo_credit.output import json_line
-    from dpo_credit.views import figure_trajectory, terminal_trajectory
+    from dpo_credit.rows.output import json_line
+    from dpo_credit.trajectory.trajectory import record
+    from dpo_credit.views.figure import trajectory as figure_trajectory
+    from dpo_credit.views.terminal import trajectory as terminal_trajectory
 
     if asked.json is not None:
         lines = [json_line(record(one, label)) + "\n" for one, label in zip(found, labels, strict=True)]
@@ -204,7 +205,7 @@ def _show(found: Sequence[Trajectory], labels: tuple[str, ...], asked: FollowOpt
         )
         write(asked.png, picture.getvalue())
     if asked.html is not None:
-        from dpo_credit.views import html_trajectory
+        from dpo_credit.views.page import trajectory as html_trajectory
 
         write(asked.html, html_trajectory.render(found, labels))
     if asked.json != "-":

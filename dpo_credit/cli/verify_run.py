@@ -14,9 +14,9 @@ from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.present import look_of
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import CreditError
-from dpo_credit.records import load
-from dpo_credit.sources import Record, expand
-from dpo_credit.sources import read as read_records
+from dpo_credit.rows.records import load
+from dpo_credit.rows.sources import Record, expand
+from dpo_credit.rows.sources import read as read_records
 
 
 def verify(
@@ -30,15 +30,15 @@ def verify(
 ) -> bool:
     """Whether all numbers agree under the options given; the report goes where it was asked for."""
     talk = Talk(quiet)  # before the libraries are imported, which it keeps quiet
-    from dpo_credit.evaluate import references, verdict
-    from dpo_credit.evaluate.conventions import Way
-    from dpo_credit.evaluate.preferences import read_preferences
-    from dpo_credit.evaluate.rewards import Rewards
-    from dpo_credit.evaluate.sides import is_adapter
-    from dpo_credit.evaluate.verify import verify
-    from dpo_credit.models import Model
-    from dpo_credit.output import json_line
-    from dpo_credit.views.terminal_verify import render
+    from dpo_credit.models.pair import Model
+    from dpo_credit.rows.output import json_line
+    from dpo_credit.rows.preferences import read_preferences
+    from dpo_credit.verify import references, verdict
+    from dpo_credit.verify.conventions import Way
+    from dpo_credit.verify.rewards import Rewards
+    from dpo_credit.verify.sides import is_adapter
+    from dpo_credit.verify.verify import verify
+    from dpo_credit.views.terminal.verify import render
 
     if options.sequential:
         raise CreditError("--sequential holds one model at a time, but TRL's evaluation needs both. Leave it out.")

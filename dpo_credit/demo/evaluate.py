@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from dpo_credit import Credit, Example, load_pair, score
-from dpo_credit.evaluate.grading import Graded, auroc, errors_of, sum_over, word_spans
-from dpo_credit.evaluate.statistics import interval, mcnemar_p, resamples, sign_flip_p
+from dpo_credit.estimates.statistics import interval, mcnemar_p, resamples, sign_flip_p
+from dpo_credit.localise.grading import Graded, auroc, errors_of, sum_over, word_spans
 
 from .corpus import draw_pairs
 from .errors import Pair

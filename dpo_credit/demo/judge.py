@@ -1,7 +1,7 @@
 """The judge of the generated world: every stated fact is checked against the post."""
 
 from dpo_credit.credit import CreditError
-from dpo_credit.evaluate.judges import Case, Verdict, compare
+from dpo_credit.search.judges import Case, Verdict, compare
 
 from .reading import facts_of, wrong_and_right
 

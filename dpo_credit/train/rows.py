@@ -12,9 +12,9 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from dpo_credit.credit import CreditError, Example, Tokens
-from dpo_credit.encode import encode_answers
-from dpo_credit.records import Row
-from dpo_credit.sources import Input, Record, expand, read
+from dpo_credit.rows.records import Row
+from dpo_credit.rows.sources import Input, Record, expand, read
+from dpo_credit.text.encode import encode_answers
 from dpo_credit.train.recipe import Recipe
 
 

@@ -14,13 +14,13 @@ import torch
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
-from dpo_credit.checkpoints import EMBEDDED, Checkpoint, Loading, find, load_tokenizer, require_safe_weights
 from dpo_credit.credit import CreditError
-from dpo_credit.models import load_module
+from dpo_credit.models.checkpoints import EMBEDDED, Checkpoint, Loading, find, load_tokenizer, require_safe_weights
+from dpo_credit.models.pair import load_module
+from dpo_credit.models.trained import NAME, Trained, read
 from dpo_credit.train.recipe import Recipe
 from dpo_credit.train.rows import Rows, compare, read_rows
 from dpo_credit.train.trainers import adapter, configuration, trainer
-from dpo_credit.trained import NAME, Trained, read
 
 Mode = Literal["new", "resume", "overwrite"]
 LOADING = Loading(device="cpu", dtype="float32")  # the trainer places the weights, and keeps them in float32

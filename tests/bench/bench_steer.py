@@ -17,7 +17,7 @@ import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from dpo_credit import load_pair
-from dpo_credit.decode.steering import Steering, steered
+from dpo_credit.steer.steering import Steering, steered
 
 ROUNDS = 5
 SETTINGS = ((64, 1), (256, 1), (64, 4))  # new tokens and beams

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from dpo_credit.records import Row, parse_row
+from dpo_credit.rows.records import Row, parse_row
 
 TEXT = "I earn $50K as an analyst in Denver and they offer a manager post for $90K but my sister says wait a month"
 MADE_UP = 64  # prompts that `made_up` makes

@@ -1,0 +1,1 @@
+"""`batch`: rows of any number scored chunk by chunk, safe to interrupt."""

@@ -1,0 +1,46 @@
+"""What decides a run's numbers, as JSON: the pair's weights, its tokenizer, every convention and version."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from dpo_credit.models.weights import fingerprint
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from dpo_credit.batch.run import Job
+    from dpo_credit.scoring import Scorer
+
+_NUMBERS_COME_FROM = ("dpo-credit", "torch", "transformers")
+
+
+def settings(job: Job, scorer: Scorer) -> dict[str, Any]:
+    """What decides a run's numbers and rows: a run goes on under the same alone."""
+    policy, reference = scorer.models
+    sides = {"policy": policy, "reference": reference}
+    return {
+        "inputs": [one.name for one in job.inputs],
+        "split": next((one.split for one in job.inputs), None),
+        **{name: getattr(job, name) for name in ("prompt_key", "answer_key", "limit", "chunk_rows")},
+        **{name: model.name for name, model in sides.items()},
+        **{f"{name}'s weights": fingerprint(model) for name, model in sides.items()},
+        "dtype": [model.dtype for model in scorer.models],
+        "device": [model.device.type for model in scorer.models],
+        "tokenizer": _tokenizer_hash(scorer.pair.tokenizer),
+        "beta": scorer.pair.beta,
+        **asdict(scorer.conventions),
+        "tokens_per_batch": scorer.tokens_per_batch,
+        "versions": {package: version(package) for package in _NUMBERS_COME_FROM},
+    }
+
+
+def _tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    ids = backend.to_str() if backend is not None else json.dumps(sorted(tokenizer.get_vocab().items()))
+    said = json.dumps([ids, tokenizer.chat_template, tokenizer.special_tokens_map], default=str, sort_keys=True)
+    return hashlib.blake2b(said.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()

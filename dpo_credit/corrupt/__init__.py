@@ -1,0 +1,1 @@
+"""`corrupt`: right answers made wrong, with the wrong spans labelled."""

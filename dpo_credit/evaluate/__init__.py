@@ -1,1 +1,0 @@
-"""Whether the credit is right: labelled errors, baselines, agreement."""

@@ -1,0 +1,1 @@
+"""`inspect`: what exactly is scored, and whether the two models belong together."""

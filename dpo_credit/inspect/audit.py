@@ -1,0 +1,274 @@
+"""What exactly is being scored, and is the pair what it should be: sizes, weights, templates, tokens, and findings.
+
+Nothing is credited: the models run, if they fit, only to see how surprising the answers are to each.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dpo_credit.credit import Credit, CreditError, Example
+from dpo_credit.inspect import findings as rules
+from dpo_credit.inspect.findings import Finding, Surprise
+from dpo_credit.inspect.footprint import Footprint, footprint, without_adapters
+from dpo_credit.inspect.memory import Need, Size, needs, size_of
+from dpo_credit.inspect.scored_text import ScoredText, doubled, read_answers
+from dpo_credit.models.checkpoints import (
+    Checkpoint,
+    Loading,
+    Place,
+    compare_tokenizers,
+    find_pair,
+    load_tokenizer,
+    max_length,
+)
+from dpo_credit.models.devices import devices
+from dpo_credit.models.pair import Model, ModelPair, load_pair
+from dpo_credit.rows.output import json_line
+from dpo_credit.scoring import score
+from dpo_credit.text.encode import Conventions, encode_answers
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_ORDER = ("error", "warning", "note")
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One model of the pair: `base` is what an adapter sits on; `words` counts its tokenizer's tokens."""
+
+    name: str
+    base: str | None
+    size: Size
+    words: int
+    max_length: int | None
+    has_template: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """A pair and what it scores, looked at closely.
+
+    `shared`: the reference is the policy's own base. `footprint` is None where weights could not be compared,
+    `surprises` are empty where the models did not run; a finding then says why.
+    """
+
+    policy: Side
+    reference: Side
+    shared: bool
+    texts: tuple[ScoredText, ...]
+    footprint: Footprint | None
+    needs: tuple[Need, ...]
+    surprises: tuple[Surprise, ...]
+    findings: tuple[Finding, ...]
+
+
+def audit(
+    policy: str | Path | None = None,
+    reference: str | Path | None = None,
+    *,
+    examples: Sequence[Example] = (),
+    conventions: Conventions = Conventions(),
+    loading: Loading = Loading(),
+) -> Audit:
+    """Look at a pair, and at answers to one prompt if there are any.
+
+    Raises:
+        CreditError: a model cannot be found, or an answer cannot be encoded.
+    """
+    chosen, base = find_pair(policy, reference, loading)
+    other = base or _own_base(chosen)
+    tokenizer = load_tokenizer(chosen, loading)
+    theirs = load_tokenizer(base, loading, default=tokenizer) if base else tokenizer
+    sides = [(chosen, tokenizer), (other, theirs)]
+    limit = min((n for found, _ in sides if (n := max_length(found, loading))), default=None)
+    conventions = conventions if conventions.max_length is not None else replace(conventions, max_length=limit)
+    read = read_answers(tokenizer, examples, conventions) if examples else ()
+    texts, batch = tuple(text for text, _ in read), [tokens for _, tokens in read]
+    sizes = [
+        size_of(found, device, loading, batch)
+        for (found, _), device in zip(sides, devices(loading.device), strict=True)
+    ]
+    needed = needs(*sizes, shared=base is None)
+    found = [
+        *_tokenizers(tokenizer, theirs, sizes),
+        *rules.templates(
+            tokenizer.chat_template,  # type: ignore[arg-type]
+            theirs.chat_template,  # type: ignore[arg-type]
+            conventions.chat_template,
+            _same_tokens(tokenizer, theirs, examples, conventions),
+        ),
+        *rules.texts(
+            texts,
+            [doubled(tokens.prompt_ids, tokenizer.bos_token_id) for tokens in batch],
+            {*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()},
+            chat_without_template=_is_transcript(tokenizer, examples, conventions),
+        ),
+        *rules.room(needed, shared=base is None, sequential=loading.sequential),
+    ]
+    weights: Footprint | None = None
+    surprises: tuple[Surprise, ...] = ()
+    if _blocked(found):
+        said = "the models were not loaded, so their weights and the answers' perplexity are not compared."
+        found.append(Finding("not-loaded", "note", said, "Mend the errors first."))
+    else:
+        try:
+            pair = load_pair(policy, reference, loading=loading)
+        except CreditError as error:
+            found.append(_not_loaded(error, chosen))
+        else:
+            weights, more = _weights(pair, chosen, base, sizes)
+            surprises = tuple(_surprise(pair, one) for one in score(pair, examples, conventions=conventions))
+            if not any(finding.level == "error" for finding in more):  # an error there explains any perplexity
+                more += rules.base_as_reference(surprises, base.name if base else chosen.model.path)
+            found += more
+    ours, its = (_side(*side, size, loading) for side, size in zip(sides, sizes, strict=True))
+    return Audit(
+        policy=ours,
+        reference=its,
+        shared=base is None,
+        texts=texts,
+        footprint=weights,
+        needs=needed,
+        surprises=surprises,
+        findings=tuple(sorted(found, key=lambda finding: _ORDER.index(finding.level))),
+    )
+
+
+def _side(found: Checkpoint, tokenizer: PreTrainedTokenizerBase, size: Size, loading: Loading) -> Side:
+    return Side(
+        name=found.name,
+        base=found.model.path if found.adapter else None,
+        size=size,
+        words=len(tokenizer),
+        max_length=max_length(found, loading),
+        has_template=bool(tokenizer.chat_template),
+    )
+
+
+def to_json(found: Audit) -> str:
+    """One line of JSON; a relative change that is infinite (the reference is zero there) is null."""
+    fields = {"schema": "dpo-credit/inspect@1", **asdict(found)}
+    return json_line(_finite(fields))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _own_base(chosen: Checkpoint) -> Checkpoint:
+    """What an adapter's reference is: its base, or the adapter named "ref" on it."""
+    ref = Place(chosen.ref_adapter, local=True) if chosen.ref_adapter else None
+    name = f"{chosen.name} (adapter ref)" if ref else f"{chosen.model.path} (adapter off)"
+    return Checkpoint(name, "reference", chosen.model, ref)
+
+
+def _tokenizers(
+    policy: PreTrainedTokenizerBase, reference: PreTrainedTokenizerBase, sizes: Sequence[Size]
+) -> list[Finding]:
+    found = []
+    try:
+        notes = compare_tokenizers(policy, reference)
+    except CreditError as error:
+        said, _, _ = str(error).partition(" Scores need")
+        fix = "Load the SFT checkpoint that the policy was trained from: both models must read the same ids."
+        return [Finding("tokenizers-differ", "error", said, fix)]
+    if notes:
+        found.append(Finding("tokenizers-differ", "note", f"{notes[0]}.", "Nothing, unless a text here uses them."))
+    ours, theirs = (size.vocabulary for size in sizes)
+    if ours != theirs:
+        said = f"the policy has {ours} embeddings and the reference {theirs}: one is padded."
+        found.append(Finding("vocabularies-differ", "note", said, "Nothing: the ids mean the same to both."))
+    return found
+
+
+def _same_tokens(
+    policy: PreTrainedTokenizerBase,
+    reference: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    conventions: Conventions,
+) -> bool | None:
+    """Whether the examples give the same ids under the two templates in question; None without examples."""
+    if not examples:
+        return None
+    used = conventions.chat_template
+    pair = (policy.chat_template, reference.chat_template) if used == "auto" else (policy.chat_template, used)
+    try:
+        ours, theirs = (
+            encode_answers(
+                policy, examples, replace(conventions, chat_template=template or "none", truncate="prompt-start")
+            )
+            for template in pair
+        )
+    except CreditError:  # one of them rejects the chat
+        return False
+    return [(one.prompt_ids, one.answer_ids) for one in ours] == [(one.prompt_ids, one.answer_ids) for one in theirs]
+
+
+def _is_transcript(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], conventions: Conventions) -> bool:
+    unwritten = conventions.chat_template == "auto" and not tokenizer.chat_template
+    return unwritten and any(not isinstance(example.prompt, str) for example in examples)
+
+
+def _blocked(found: Sequence[Finding]) -> bool:
+    """Whether there is no point in loading the models."""
+    return any(finding.level == "error" and finding.kind in ("no-room", "tokenizers-differ") for finding in found)
+
+
+def _not_loaded(error: CreditError, chosen: Checkpoint) -> Finding:
+    said = str(error)
+    if chosen.adapter and "adapter of policy" in said and re.search("loading state_dict|Target modules", said):
+        return Finding(
+            "wrong-base",
+            "error",
+            f"the policy's adapter does not fit {chosen.model.path}, its base_model_name_or_path: {said}",
+            "Correct base_model_name_or_path in its adapter_config.json to the model it was trained on.",
+        )
+    return Finding("not-loaded", "error", f"the pair does not load: {said}", "See the message.")
+
+
+def _weights(
+    pair: ModelPair, chosen: Checkpoint, base: Checkpoint | None, sizes: Sequence[Size]
+) -> tuple[Footprint | None, list[Finding]]:
+    if not (isinstance(pair.policy, Model) and isinstance(pair.reference, Model)):
+        said = "weights are compared with both models in memory, which --sequential avoids."
+        return None, [Finding("not-compared", "note", said, "Leave --sequential out to compare them.")]
+    compared = footprint(pair.policy, pair.reference)
+    if compared is None:
+        said = "the adapter is none that adds to weights, so its footprint has no size in them."
+        return None, [Finding("not-compared", "note", said, "Nothing.")]
+    found: list[Finding] = []
+    if chosen.adapter and base is not None:
+        bases = footprint(without_adapters(pair.policy), without_adapters(pair.reference))
+        found += rules.wrong_base(bases, chosen.model.path, base.name) if bases else ()
+    if not found:
+        found += [*rules.same_weights(compared), *rules.unrelated(compared, *sizes)]
+    return compared, found
+
+
+def _surprise(pair: ModelPair, credit: Credit) -> Surprise:
+    last = credit.tokens.answer_ids[-1] == pair.tokenizer.eos_token_id and len(credit.tokens.answer_ids) > 1
+    text = slice(0, -1 if last else None)
+    policy, reference = credit.policy_logps, credit.reference_logps
+    return Surprise(
+        id=credit.id,
+        policy=_perplexity(policy[text]),
+        reference=_perplexity(reference[text]),
+        nats_per_token=(credit.policy_logp - credit.reference_logp) / len(policy),
+        policy_end=policy[-1] if last else None,
+        reference_end=reference[-1] if last else None,
+    )
+
+
+def _perplexity(logps: Sequence[float]) -> float:
+    return math.exp(min(-math.fsum(logps) / len(logps), 700.0))  # exp overflows a float from 710 on

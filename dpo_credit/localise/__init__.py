@@ -1,0 +1,1 @@
+"""`localise`: whether the reward finds the wrong tokens of labelled answers."""

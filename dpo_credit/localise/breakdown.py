@@ -1,0 +1,99 @@
+"""Where the wrong units are found: by the kind of error, the position in the answer, and the class of token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from dpo_credit.estimates.statistics import UNDEFINED, Estimate, Ranking, estimate
+from dpo_credit.localise.labels import Case
+from dpo_credit.localise.localised import Group
+from dpo_credit.localise.scores import REWARD, Units
+from dpo_credit.text import token_class as token_classes
+
+LEAST_ANSWERS = 5  # with errors in a part, below which resampling them tells nothing
+THIRDS = ("first third", "middle third", "last third")
+CLASSES = ("digits", "capitalised", "other words", "punctuation", "white space", "other")
+
+
+def token_class(text: str) -> str:
+    """What a unit's text is: one of CLASSES. The report's classes, with words parted by their first letter."""
+    name = token_classes.CLASSES[token_classes.plain_class(text)]
+    if name != "words":
+        return name
+    first = next(char for char in text if char.isalpha())
+    return "capitalised" if first.isupper() else "other words"
+
+
+def groups(cases: Sequence[Case], units: Sequence[Units], baseline: str, top_k: int, draws: np.ndarray) -> list[Group]:
+    """The reward and the best baseline in each part of the units.
+
+    Args:
+        cases: N labelled answers.
+        units: their units.
+        baseline: the name of the best baseline.
+        top_k: how many units count as suspected.
+        draws: (R, N) bootstrap resamples.
+    """
+    owner = np.repeat(np.arange(len(units)), [len(one.spans) for one in units])
+    errors = np.concatenate([one.errors for one in units])
+    scores = {name: np.concatenate([one.scores[name] for one in units]) for name in (REWARD, baseline)}
+    texts = [case.wrong.answer[start:end] for case, one in zip(cases, units, strict=True) for start, end in one.spans]
+    kinds = np.array(
+        [
+            case.errors[error].kind if error >= 0 else ""
+            for case, one in zip(cases, units, strict=True)
+            for error in one.errors.tolist()
+        ]
+    )
+    thirds = np.array(
+        [
+            THIRDS[min(2, 3 * (start + end) // (2 * len(case.wrong.answer)))]
+            for case, one in zip(cases, units, strict=True)
+            for start, end in one.spans
+        ]
+    )
+    classes = np.array([token_class(text) for text in texts])
+
+    def group(by: Literal["kind", "position", "class"], name: str, inside: np.ndarray) -> Group:
+        areas = [
+            _area(Ranking(values[inside], errors[inside] >= 0, owner[inside]), draws) for values in scores.values()
+        ]
+        wrong = inside & (errors >= 0)
+        return Group(
+            by=by,
+            name=name,
+            units=int(inside.sum()),
+            wrong_units=int(wrong.sum()),
+            errors=len(set(zip(owner[wrong].tolist(), errors[wrong].tolist(), strict=True))),
+            reward=areas[0],
+            baseline=areas[1],
+            found=_found(cases, units, name, top_k, draws) if by == "kind" else UNDEFINED,
+        )
+
+    present = sorted(set(kinds) - {""}, key=lambda kind: (-int((kinds == kind).sum()), kind))
+    found = [group("kind", kind, (kinds == kind) | (kinds == "")) for kind in present]
+    found += [group("position", third, thirds == third) for third in THIRDS if (thirds == third).any()]
+    return found + [group("class", name, classes == name) for name in CLASSES if (classes == name).any()]
+
+
+def _area(ranking: Ranking, draws: np.ndarray) -> Estimate:
+    value = ranking.areas()[0]
+    if len(set(ranking.answers[ranking.wrong].tolist())) < LEAST_ANSWERS:
+        return UNDEFINED if np.isnan(value) else Estimate(float(value), None, None)
+    return estimate(value, ranking.drawn(draws)[0])
+
+
+def _found(cases: Sequence[Case], units: Sequence[Units], kind: str, top_k: int, draws: np.ndarray) -> Estimate:
+    """The share of a kind's errors with a unit among the most suspicious."""
+    hits, counts = np.zeros(len(cases)), np.zeros(len(cases))
+    for n, (case, one) in enumerate(zip(cases, units, strict=True)):
+        graded = one.graded(REWARD)
+        of_kind = {error for error in graded.names if case.errors[error].kind == kind}
+        hits[n], counts[n] = len(of_kind & graded.found(top_k)), len(of_kind)
+    if (counts > 0).sum() < LEAST_ANSWERS:
+        return Estimate(float(hits.sum() / counts.sum()), None, None)
+    with np.errstate(invalid="ignore"):
+        return estimate(hits.sum() / counts.sum(), (draws @ hits) / (draws @ counts))

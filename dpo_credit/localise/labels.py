@@ -1,0 +1,141 @@
+"""Rows with labelled wrong spans -> Cases: the wrong answer, the right one if there is one, and its errors.
+
+The labels' field names are RAGTruth's (Niu et al. 2024, arXiv:2401.00396): `start`, `end`, `text`, with a `kind` or a
+`label_type`, in characters of the answer as the row holds it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from dpo_credit.credit import CreditError, Example
+from dpo_credit.rows.records import Row, answer_keys
+from dpo_credit.rows.sources import Record
+
+UNSPECIFIED = "unspecified"
+_SHOWN = 40  # characters of text in a message
+_SHAPE = '[{"start": 12, "end": 16, "text": "nine", "kind": "number"}], in characters of the wrong answer'
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """Characters [start, end) of a wrong answer that are wrong, what kind of error it is, and what would be right."""
+
+    start: int
+    end: int
+    kind: str = UNSPECIFIED
+    original: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """An answer with its errors in order, none of which overlap, and the right answer where the row has one."""
+
+    id: str
+    wrong: Example
+    errors: tuple[Error, ...]
+    right: Example | None = None
+
+
+def read_cases(
+    records: Iterable[Record], *, prompt_key: str | None = None, answer_key: str | None = None
+) -> list[Case]:
+    """The labelled rows of records.
+
+    Args:
+        records: rows with a prompt, `rejected` (and `chosen`) or a single answer, and `labels`. An answer whose
+            `labels` are empty has no error.
+        prompt_key: the field that holds the prompt, where its name is none of the usual ones.
+        answer_key: likewise the wrong answer.
+
+    Raises:
+        CreditError: a record is no such row, a label lies outside its answer or does not match it, or no row has any.
+    """
+    cases, source = [], "the input"
+    for record in records:
+        source = record.source
+        place = f"{record.source}, line {record.line}"
+        try:
+            row = record.row(prompt_key, answer_key)
+            cases.append(_case(row, record.fields(), answer_key))
+        except CreditError as error:
+            message = str(error)
+            raise CreditError(message if place in message else f"{place}: {message}") from error
+    if not cases:
+        raise CreditError(f"{source} is empty. Give rows with labels: {_SHAPE}.")
+    if not any(case.errors for case in cases):
+        raise CreditError(f"{source}: no row has a label, so there is nothing to find. Give labels: {_SHAPE}.")
+    return cases
+
+
+def _case(row: Row, fields: dict[str, Any], answer_key: str | None) -> Case:
+    if row.kind == "list":
+        raise CreditError(
+            f"{row.id}: several answers, but labels are about one. Give rejected (and chosen), or one answer a row."
+        )
+    wrong = row.examples[-1]
+    if "labels" not in fields:
+        raise CreditError(f"{row.id}: no labels. Give labels: {_SHAPE}; an empty list where nothing is wrong.")
+    labels = fields["labels"]
+    if not isinstance(labels, list):
+        raise CreditError(f"{row.id}: labels must be a list: {_SHAPE}.")
+    given = _given(fields, answer_keys(fields, answer_key)[1][-1], wrong.answer)
+    errors = [_error(label, f"{row.id}: label {n}", given) for n, label in enumerate(labels, 1)]
+    shift = len(wrong.answer) - len(given)  # a prompt split off before the answer, or a space put there
+    moved = [Error(one.start + shift, one.end + shift, one.kind, one.original) for one in errors]
+    if any(one.start < 0 for one in moved):
+        raise CreditError(f"{row.id}: a label lies in the prompt. Labels mark what is wrong in the answer.")
+    right = row.examples[0] if row.kind == "preference" else None
+    return Case(row.id, wrong, _merged(moved), right)
+
+
+def _given(fields: dict[str, Any], key: str, answer: str) -> str:
+    """The answer as the row holds it, which is what labels count characters of: it ends as the scored one."""
+    value = fields[key]
+    text = value["text"] if isinstance(value, dict) and isinstance(value.get("text"), str) else value
+    return text if isinstance(text, str) and (text.endswith(answer) or answer == f" {text}") else answer
+
+
+def _error(label: Any, name: str, answer: str) -> Error:
+    if not isinstance(label, dict):
+        raise CreditError(f"{name} is no object. Labels look like {_SHAPE}.")
+    start, end = label.get("start"), label.get("end")
+    if not all(isinstance(at, int) and not isinstance(at, bool) for at in (start, end)):
+        raise CreditError(f"{name} has start {start!r} and end {end!r}; both must be whole numbers of characters.")
+    assert isinstance(start, int) and isinstance(end, int)
+    if not 0 <= start < end <= len(answer):
+        raise CreditError(
+            f"{name} spans characters {start} to {end} of an answer of {len(answer)}. Count from 0, end excluded."
+        )
+    covered, text = answer[start:end], label.get("text")
+    if isinstance(text, str) and text and text != covered:
+        places = [found.start() for found in re.finditer(re.escape(text), answer)]
+        hint = f"it stands at {places[0]}" if len(places) == 1 else "count characters, not bytes or tokens, from 0"
+        raise CreditError(
+            f"{name} says {_short(text)} but characters {start} to {end} of the answer are {_short(covered)}: {hint}."
+        )
+    if not covered.strip():
+        raise CreditError(f"{name} covers white space only, which no token is wrong by.")
+    kind = next((label[key] for key in ("kind", "label_type", "type") if isinstance(label.get(key), str)), "")
+    original = label.get("original")
+    # white space at a label's ends belongs to right tokens
+    start, end = start + len(covered) - len(covered.lstrip()), end - len(covered) + len(covered.rstrip())
+    return Error(start, end, kind.strip() or UNSPECIFIED, original if isinstance(original, str) else None)
+
+
+def _merged(errors: list[Error]) -> tuple[Error, ...]:
+    """Labels in order; those that overlap, as two annotators' do, are one error of the first one's kind."""
+    merged: list[Error] = []
+    for one in sorted(errors, key=lambda error: (error.start, error.end)):
+        if merged and one.start < merged[-1].end:
+            first = merged.pop()
+            one = Error(first.start, max(first.end, one.end), first.kind, first.original)
+        merged.append(one)
+    return tuple(merged)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…")

@@ -1,0 +1,197 @@
+"""Does the reward find the wrong tokens, and better than simpler scores do? Measured on labelled answers.
+
+Rafailov et al. 2024, "From r to Q*", section 5.1 shows it on one answer; this measures it on many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dpo_credit.credit import Credit, CreditError
+from dpo_credit.estimates.statistics import RESAMPLES, resamples
+from dpo_credit.localise.breakdown import groups
+from dpo_credit.localise.labels import Case
+from dpo_credit.localise.localised import Answer, Report, Unit
+from dpo_credit.localise.measures import Measured, compare, sentence
+from dpo_credit.localise.preference import preference
+from dpo_credit.localise.scores import ALIGNED, REWARD, SURE, UNSURE, Beyond, Units, token_values, units_of
+from dpo_credit.models.pair import Model, ModelPair
+from dpo_credit.text.encode import Conventions
+
+FEW = 30  # answers below which the intervals are rough
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to measure: units, how many count as suspected, whether to attribute with Captum, and the seed of chance."""
+
+    unit: Unit = "token"
+    top_k: int = 3
+    captum: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Localised:
+    """The report, and the credits it rests on: of each wrong answer, and of its right one where there is one."""
+
+    report: Report
+    wrong: tuple[Credit, ...]
+    right: tuple[Credit | None, ...]
+
+
+def localise(
+    pair: ModelPair,
+    cases: Sequence[Case],
+    *,
+    conventions: Conventions = Conventions(),
+    options: Options = Options(),
+) -> Localised:
+    """Score labelled answers and measure how well the reward finds what is wrong in them, beside the baselines.
+
+    Args:
+        pair: see `load_pair`.
+        cases: see `read_cases`.
+        conventions: how text becomes tokens.
+        options: see `Options`.
+
+    Raises:
+        CreditError: an answer cannot be scored, or there is nothing wrong or nothing right in any.
+    """
+    wrong, right = _score(pair, cases, conventions)
+    return measure(cases, wrong, right, _beyond(pair, wrong, options), options)
+
+
+def measure(
+    cases: Sequence[Case],
+    wrong: Sequence[Credit],
+    right: Sequence[Credit | None],
+    beyond: Sequence[Beyond],
+    options: Options,
+) -> Localised:
+    """`localise`, where the answers are scored.
+
+    Raises:
+        CreditError: no answer has both wrong and right units.
+    """
+    rng = np.random.default_rng(options.seed)
+    complete = all(one is not None for one in right)
+    units = []
+    for case, credit, other, more in zip(cases, wrong, right, beyond, strict=True):
+        values = token_values(credit, more, other if complete else None)
+        units.append(units_of(credit, case.errors, values, options.unit, rng))
+    draws = resamples(len(cases), rng)
+    measured = {name: Measured([one.graded(name) for one in units], options.top_k) for name in units[0].scores}
+    if np.isnan(measured[REWARD].auroc_within).all():
+        raise CreditError(
+            f"no answer has both wrong and right {options.unit}s, so none can be ranked above another. "
+            "Labels should mark only the characters that are wrong."
+        )
+    # wrong facts may stand where a model is sure or where it is not: the baseline is whichever finds more of them
+    del measured[min((UNSURE, SURE), key=lambda name: np.nanmean(measured[name].auroc_within))]
+    names = list(measured)
+    drawn = {name: one.ranking.drawn(draws) for name, one in measured.items()}
+    findings = [measured[name].finding(name, drawn[name], draws) for name in names]
+    comparisons = [compare(name, measured, drawn, draws, rng) for name in names if name != REWARD]
+    within = {one.name: one.auroc_within.value or 0.0 for one in findings}
+    best = max((name for name in names if name not in (REWARD, ALIGNED)), key=within.__getitem__)
+    ranked = measured[REWARD].ranking
+    report = Report(
+        schema="dpo-credit/localise@1",
+        policy=wrong[0].source.policy,
+        reference=wrong[0].source.reference,
+        beta=wrong[0].beta,
+        length_normalised=wrong[0].length_normalised,
+        dtype=wrong[0].source.dtype,
+        unit=options.unit,
+        top_k=options.top_k,
+        seed=options.seed,
+        resamples=RESAMPLES,
+        answers=len(cases),
+        answers_with_right_one=sum(one is not None for one in right),
+        answers_with_several_errors=sum(len(one.graded(REWARD).names) > 1 for one in units),
+        errors=sum(len(case.errors) for case in cases),
+        units=len(ranked.scores),
+        wrong_units=int(ranked.wrong.sum()),
+        end_token="excluded",
+        best=best,
+        sentence=sentence(findings, next(one for one in comparisons if one.baseline == best), options.unit),
+        findings=findings,
+        comparisons=comparisons,
+        preference=preference(wrong, right, draws),
+        groups=groups(cases, units, best, options.top_k, draws),
+        notes=_notes(cases, complete, options),
+        cases=[_answer(*one, measured, n) for n, one in enumerate(zip(cases, wrong, right, units, strict=True))],
+    )
+    return Localised(report, tuple(wrong), tuple(right))
+
+
+def _score(
+    pair: ModelPair, cases: Sequence[Case], conventions: Conventions
+) -> tuple[list[Credit], list[Credit | None]]:
+    from dpo_credit.scoring import score
+
+    examples = [example for case in cases for example in (case.right, case.wrong) if example is not None]
+    scored = score(pair, examples, conventions=conventions)
+    wrong: list[Credit] = []
+    right: list[Credit | None] = []
+    for case in cases:
+        right.append(next(scored) if case.right else None)
+        credit = next(scored)
+        if credit.tokens.answer != case.wrong.answer:
+            raise CreditError(
+                f"{case.id}: the chat template rewrites the answer, so the labels no longer fit it. Label "
+                f"it as rendered: {credit.tokens.answer[:60]!r}"
+            )
+        wrong.append(credit)
+    return wrong, right
+
+
+def _beyond(pair: ModelPair, wrong: Sequence[Credit], options: Options) -> list[Beyond]:
+    from dpo_credit.localise.entropy import entropies
+
+    batch = [credit.tokens for credit in wrong]
+    policy = _loaded(pair.policy)
+    entropy = entropies(policy, batch)
+    if not options.captum:
+        return [Beyond(values) for values in entropy]
+    from dpo_credit.localise.attribution import attribute
+
+    attributed = attribute(policy, _loaded(pair.reference), batch, pair.beta)
+    return [Beyond(*values) for values in zip(entropy, attributed, strict=True)]
+
+
+def _loaded(side: object) -> Model:
+    return side if isinstance(side, Model) else side()  # type: ignore[operator]
+
+
+def _notes(cases: Sequence[Case], complete: bool, options: Options) -> list[str]:
+    notes = []
+    if not options.captum:
+        notes.append("gradient attribution was not computed; --compare captum does (slower)")
+    if not complete:
+        notes.append("not every row has a right answer, so the aligned difference right - wrong is left out")
+    if (none := sum(not case.errors for case in cases)) > 0:
+        notes.append(f"{none} answers have no label: they count in the pooled numbers only")
+    if len(cases) < FEW:
+        notes.append(f"only {len(cases)} answers: the intervals are rough")
+    return notes
+
+
+def _answer(
+    case: Case, wrong: Credit, right: Credit | None, units: Units, measured: dict[str, Measured], n: int
+) -> Answer:
+    within = {name: float(one.auroc_within[n]) for name, one in measured.items()}
+    return Answer(
+        id=case.id,
+        answer=case.wrong.answer,
+        labels=list(case.errors),
+        units=list(units.spans),
+        errors=units.errors.tolist(),
+        scores={name: units.scores[name].tolist() for name in measured},
+        auroc={name: None if np.isnan(value) else value for name, value in within.items()},
+        margin=None if right is None else right.reward - wrong.reward,
+    )

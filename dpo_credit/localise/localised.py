@@ -1,0 +1,144 @@
+"""What `localise` reports: plain data, numbers unrounded, whose JSON is "dpo-credit/localise@1"."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from dpo_credit.estimates.statistics import Bin, Estimate
+from dpo_credit.localise.labels import Error
+
+Unit = Literal["token", "word"]
+Verdict = Literal["better", "worse", "undecided"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """How well one score finds the wrong units of the same answers; the reward's, or a baseline's.
+
+    `auroc` and `average_precision` pool all units; their `_within` are means over answers. `top_1` and `top_k`: a wrong
+    unit is the most suspicious one, or among the k most. Of answers with several errors: how often the `first_error`,
+    the `later_errors` (each) and `all_errors` have a unit among the k most suspicious. `sees_right_answer`: the score
+    knows more than the wrong answer alone, so it is no rival of the reward.
+    """
+
+    name: str
+    about: str
+    sees_right_answer: bool
+    auroc: Estimate
+    auroc_within: Estimate
+    average_precision: Estimate
+    average_precision_within: Estimate
+    top_1: Estimate
+    top_k: Estimate
+    first_error: Estimate
+    later_errors: Estimate
+    all_errors: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The reward against a baseline, paired by answer.
+
+    `difference` of the AUROC within answers, with the p of a two-sided sign-flip permutation test, on which the
+    `verdict` about the reward rests (at 0.05); `auroc_difference` of the pooled AUROC; `top_1_difference` of how often
+    the most suspicious unit is a wrong one, with the p of McNemar's exact test.
+    """
+
+    baseline: str
+    difference: Estimate
+    p: float
+    verdict: Verdict
+    auroc_difference: Estimate
+    top_1_difference: Estimate
+    top_1_p: float
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A part of the units: errors of one kind, a third of the answer, a class of tokens.
+
+    `reward` and `baseline` (the best one) are pooled AUROCs, of a kind against all right units, else within the part.
+    `found`: the share of a kind's errors with a unit among the k that the reward suspects most.
+    """
+
+    by: Literal["kind", "position", "class"]
+    name: str
+    units: int
+    wrong_units: int
+    errors: int
+    reward: Estimate
+    baseline: Estimate
+    found: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """The answer-level side: which answer the pair prefers, how well its probability is calibrated, and the echo.
+
+    `brier` is the mean squared error of P(right answer preferred), 0.25 for a coin; `log_loss` DPO's own loss, nats;
+    `echo` how far an untouched token after the first edit moved; `edit` what an edit earned.
+    """
+
+    answers: int
+    accuracy: Estimate
+    margin: Estimate
+    brier: Estimate
+    log_loss: Estimate
+    calibration_error: Estimate
+    reliability: list[Bin]
+    echo: Estimate
+    edit: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One wrong answer: its units as [start, end) characters, each one's error (-1 for none) and suspicion by score."""
+
+    id: str
+    answer: str
+    labels: list[Error]
+    units: list[tuple[int, int]]
+    errors: list[int]
+    scores: dict[str, list[float]]
+    auroc: dict[str, float | None]
+    margin: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that `localise` found. `sentence` says whether the reward beats the best baseline, `best`."""
+
+    schema: Literal["dpo-credit/localise@1"]
+    policy: str
+    reference: str
+    beta: float
+    length_normalised: bool
+    dtype: str
+    unit: Unit
+    top_k: int
+    seed: int
+    resamples: int
+    answers: int
+    answers_with_right_one: int
+    answers_with_several_errors: int
+    errors: int
+    units: int
+    wrong_units: int
+    end_token: Literal["excluded"]
+    best: str
+    sentence: str
+    findings: list[Finding]
+    comparisons: list[Comparison]
+    preference: Preference | None
+    groups: list[Group]
+    notes: list[str]
+    cases: list[Answer]
+
+    def finding(self, name: str) -> Finding:
+        """The finding of a score."""
+        return next(one for one in self.findings if one.name == name)
+
+    def record(self) -> dict[str, Any]:
+        """The report as JSON has it."""
+        return asdict(self)

@@ -1,0 +1,1 @@
+"""`report`: a scored data set in figures, without a model."""

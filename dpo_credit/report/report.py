@@ -1,0 +1,256 @@
+"""A scored data set in figures, in one pass: what it holds, what was rewarded where, whether length pays, which words.
+
+Memory grows with the number of distinct words, not with the number of rows.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpo_credit.credit import Credit, CreditError, margin
+from dpo_credit.estimates.intervals import Floats, RatioSums, Reservoir, wilson
+from dpo_credit.report.figures import (
+    ClassFigures,
+    Histogram,
+    PairFigures,
+    Report,
+    RowFigures,
+    Side,
+    SideFigures,
+    SourceFigures,
+)
+from dpo_credit.report.length import Length
+from dpo_credit.report.words import Place, Words
+from dpo_credit.rows.saved import SavedRow
+from dpo_credit.text.token_class import CLASSES, token_classes
+
+MIN_ROWS = 5  # in which a word occurs to be listed
+PARTS = 10  # of an answer, for rewards by relative position
+_OCTAVES = 32  # of token positions: 1, 2, 3 to 4, 5 to 8, ...
+_SAMPLE = 100_000  # margins behind the quantiles and the histogram
+_BINS = 40  # of the histogram, at most
+
+
+def report(rows: Iterable[SavedRow], *, words: int = 20, min_rows: int = MIN_ROWS, shown: int = 10) -> Report:
+    """All figures of a scored data set.
+
+    Args:
+        rows: what was scored, one row at a time; see `saved.stream`.
+        words: how many of the most rewarded and of the most punished words to list.
+        min_rows: in how many rows a word occurs to be listed; at least 2.
+        shown: how many of the rows with the lowest and of those with the highest margin (or reward) to list.
+
+    Raises:
+        CreditError: there are no rows, or two answers of a preference do not compare.
+    """
+    data = _DataSet(shown)
+    for row in rows:
+        data.add(row)
+    return data.figures(words, min_rows)
+
+
+class _Answer(NamedTuple):
+    """A Credit with its rewards (T,) and its tokens' classes (T,) as indices into `CLASSES`."""
+
+    credit: Credit
+    rewards: Floats
+    classes: NDArray[np.int64]
+
+
+class _Side:
+    """The sums behind `SideFigures`."""
+
+    def __init__(self) -> None:
+        self.answers = RatioSums(2)  # reward and tokens of an answer
+        self.relative, self.absolute, self.classes = RatioSums(PARTS), RatioSums(_OCTAVES), RatioSums(len(CLASSES))
+
+    def add(self, answers: Sequence[_Answer]) -> Floats:
+        """One row's answers of this side. Returns what each class earned in them, (C,)."""
+        totals = [np.zeros(size) for size in (PARTS, _OCTAVES, len(CLASSES))]
+        counts = [np.zeros(size) for size in (PARTS, _OCTAVES, len(CLASSES))]
+        for answer in answers:
+            shows_text = np.array([start < end for start, end in answer.credit.tokens.spans])
+            relative, absolute = _places(int(shows_text.sum()))
+            placed = answer.rewards[shows_text]
+            for n, (bins, weights) in enumerate(
+                ((relative, placed), (absolute, placed), (answer.classes, answer.rewards))
+            ):
+                totals[n] += np.bincount(bins, weights, len(totals[n]))
+                counts[n] += np.bincount(bins, minlength=len(counts[n]))
+        for n, sums in enumerate((self.relative, self.absolute, self.classes)):
+            sums.add(totals[n], counts[n])
+        reward = sum(answer.credit.reward for answer in answers)
+        tokens = float(sum(len(answer.rewards) for answer in answers))
+        self.answers.add(np.array([reward, tokens]), np.full(2, float(len(answers))))
+        return totals[2]
+
+    def figures(self, side: Side) -> SideFigures:
+        reward, tokens = self.answers.means()
+        assert reward is not None and tokens is not None
+        absolute = self.absolute.means()
+        while absolute and absolute[-1] is None:
+            absolute.pop()
+        return SideFigures(side, reward, tokens, self.relative.means(), absolute)
+
+
+@lru_cache(maxsize=4096)
+def _places(length: int) -> tuple[np.ndarray, np.ndarray]:
+    """(T,) and (T,): the part of the answer and the octave of each of its tokens."""
+    positions = np.arange(length)
+    return positions * PARTS // max(length, 1), np.ceil(np.log2(positions + 1)).astype(np.int64)
+
+
+class _Ends:
+    """The rows with the lowest and the highest values, a few of each."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._seen = 0
+        self._heaps: tuple[list[tuple[float, int, Place]], list[tuple[float, int, Place]]] = ([], [])
+
+    def add(self, value: float, place: Place) -> None:
+        self._seen += 1
+        for sign, heap in zip((-1, 1), self._heaps, strict=True):
+            item = (sign * value, sign * self._seen, place)  # of equal rows the first are low, and the last high
+            if len(heap) < self._count:
+                heapq.heappush(heap, item)
+            elif self._count and item > heap[0]:
+                heapq.heapreplace(heap, item)
+
+    def figures(self) -> tuple[list[RowFigures], list[RowFigures]]:
+        """The lowest, ascending, and of the others the highest, descending."""
+        low, high = (sorted(heap, reverse=True) for heap in self._heaps)
+        taken = {-number for _, number, _ in low}
+        return (
+            [RowFigures(place, -value) for value, _, place in low],
+            [RowFigures(place, value) for value, number, place in high if number not in taken],
+        )
+
+
+class _DataSet:
+    """All sums, row by row."""
+
+    def __init__(self, shown: int) -> None:
+        self._files: dict[str, None] = {}
+        self._rows = self._answers = self._tokens = self._right = 0
+        self._sources: Counter[tuple[str, str, float, str, bool]] = Counter()
+        self._sides: dict[Side, _Side] = {}
+        self._class_tokens = np.zeros(len(CLASSES), dtype=np.int64)
+        self._margins, self._sample = RatioSums(1 + len(CLASSES)), Reservoir(_SAMPLE, 1)
+        self._length, self._words = Length(), Words()
+        self._pairs, self._others = _Ends(shown), _Ends(shown)
+
+    def add(self, row: SavedRow) -> None:
+        place = Place(row.source, row.line, row.row.id)
+        preference = row.row.kind == "preference"
+        self._files[row.source] = None
+        self._rows += 1
+        self._answers += len(row.credits)
+        scored = [
+            _Answer(credit, np.array(credit.rewards), np.array(token_classes(credit.tokens))) for credit in row.credits
+        ]
+        lengths = [(len(answer.rewards), answer.credit.reward) for answer in scored]
+        self._tokens += sum(length for length, _ in lengths)
+        for answer in scored:
+            self._class_tokens += np.bincount(answer.classes, minlength=len(CLASSES))
+        for source in _sources(row.credits):
+            self._sources[source] += 1
+        if preference:
+            self._add_pair(scored, self._margin(row), place)
+        else:
+            self._side("answer").add(scored)
+            self._others.add(sum(reward for _, reward in lengths) / len(lengths), place)
+        self._length.add(lengths, preference)
+        self._words.add([(answer.credit.tokens, answer.rewards) for answer in scored], place)
+
+    def _margin(self, row: SavedRow) -> float:
+        try:
+            return margin(*row.credits)
+        except CreditError as error:
+            raise CreditError(f"{row.place}: {error}") from error
+
+    def _add_pair(self, scored: Sequence[_Answer], value: float, place: Place) -> None:
+        chosen, rejected = self._side("chosen").add(scored[:1]), self._side("rejected").add(scored[1:])
+        self._margins.add(np.concatenate(([value], chosen - rejected)), np.ones(1 + len(CLASSES)))
+        self._sample.add([value])
+        self._right += value > 0
+        self._pairs.add(value, place)
+
+    def _side(self, side: Side) -> _Side:
+        return self._sides.setdefault(side, _Side())
+
+    def figures(self, words: int, min_rows: int) -> Report:
+        if not self._rows:
+            raise CreditError("there are no rows to report on. Give what dpo-credit score --json or batch wrote.")
+        lowest, highest = (self._pairs if self._sample.seen else self._others).figures()
+        return Report(
+            schema="dpo-credit/report@1",
+            files=list(self._files),
+            rows=self._rows,
+            answers=self._answers,
+            tokens=self._tokens,
+            sources=[SourceFigures(*source, rows) for source, rows in self._sources.most_common()],
+            pairs=self._pair_figures() if self._sample.seen else None,
+            sides=[self._sides[side].figures(side) for side in ("chosen", "rejected", "answer") if side in self._sides],
+            classes=self._class_figures(),
+            length=self._length.figures(),
+            words=self._words.figures(words, min_rows),
+            lowest=lowest,
+            highest=highest,
+        )
+
+    def _pair_figures(self) -> PairFigures:
+        values = self._sample.values[:, 0]
+        mean = self._margins.means()[0]
+        assert mean is not None
+        return PairFigures(
+            count=self._sample.seen,
+            accuracy=wilson(self._right, self._sample.seen),
+            margin=mean,
+            quantiles=np.quantile(values, (0.05, 0.25, 0.5, 0.75, 0.95)).tolist(),
+            histogram=histogram(values),
+            sampled=len(values),
+        )
+
+    def _class_figures(self) -> list[ClassFigures]:
+        means = {side: sums.classes.means() for side, sums in self._sides.items()}
+        margins = self._margins.means()[1:]
+        return [
+            ClassFigures(
+                name,
+                int(self._class_tokens[n]),
+                {side: mean for side, of_side in means.items() if (mean := of_side[n]) is not None},
+                margins[n],
+            )
+            for n, name in enumerate(CLASSES)
+            if self._class_tokens[n]
+        ]
+
+
+def _sources(credits: Sequence[Credit]) -> set[tuple[str, str, float, str, bool]]:
+    return {(c.source.policy, c.source.reference, c.beta, c.source.dtype, c.length_normalised) for c in credits}
+
+
+def histogram(values: Floats) -> Histogram:
+    """(N,) values counted between round numbers, zero among them; the outermost 0.5 % at either end may lie beyond.
+
+    The width is Freedman and Diaconis's (1981), rounded up to 1, 2 or 5 times a power of ten, for at most 40 bins.
+    """
+    low, first, third, high = np.quantile(values, (0.005, 0.25, 0.75, 0.995))
+    width = max(2 * (third - first) / len(values) ** (1 / 3), (high - low) / (_BINS - 2), 0.0)
+    if not width:
+        width = abs(high) or 1.0
+    power = 10.0 ** np.floor(np.log10(width))
+    width = power * next(step for step in (1, 2, 5, 10) if step * power >= width * (1 - 1e-9))
+    start, stop = int(np.floor(low / width)), int(np.floor(high / width)) + 1
+    edges = np.arange(start, stop + 1) * width
+    inside = values[(values >= edges[0]) & (values <= edges[-1])]
+    counts, _ = np.histogram(inside, edges)
+    return Histogram(edges.tolist(), counts.tolist(), int((values < edges[0]).sum()), int((values > edges[-1]).sum()))

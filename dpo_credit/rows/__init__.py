@@ -1,0 +1,1 @@
+"""Files and rows: what is read, what is scored and saved, and the files that long runs keep."""

@@ -1,0 +1,23 @@
+"""The JSON Schema of what `--json` writes, made from the types in `output`: `python -m dpo_credit.rows.schema`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from dpo_credit.rows.output import Record
+
+SHIPPED = Path(__file__).parent / "schema.json"
+
+
+def json_schema() -> dict[str, Any]:
+    """Draft 2020-12; a scored answer, a preference, a list of answers or a diff, each with any other columns."""
+    from pydantic import TypeAdapter
+
+    schema = TypeAdapter(Record).json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "dpo-credit/credit@1", **schema}
+
+
+if __name__ == "__main__":
+    SHIPPED.write_text(json.dumps(json_schema(), indent=2) + "\n", encoding="utf-8")

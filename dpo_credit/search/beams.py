@@ -1,0 +1,197 @@
+"""Win rate and length by number of beams (Rafailov et al. 2024, Figure 2), and the rows that they rest on, as JSONL."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import bootstrap
+
+from dpo_credit.credit import Credit, CreditError
+from dpo_credit.estimates.intervals import CONFIDENCE, Mean
+from dpo_credit.rows.output import json_line
+from dpo_credit.search.judges import Verdict
+
+SCHEMA = "dpo-credit/beams@1"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer: its text, tokens, log-likelihood under the policy, reward, whether it ended, and its verdict."""
+
+    answer: str
+    tokens: int
+    policy_logp: float
+    reward: float
+    ended: bool
+    win: float | None = None
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A row: an Answer for each number of beams, and the chosen one where there is one."""
+
+    id: str
+    answers: tuple[Answer, ...]
+    chosen: Answer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A search over rows, and under which settings; `beams`, in the order of each row's answers."""
+
+    settings: dict[str, Any]
+    rows: tuple[Judged, ...]
+
+    @property
+    def beams(self) -> tuple[int, ...]:
+        """Numbers of beams."""
+        return tuple(self.settings["beams"])
+
+
+@dataclass(frozen=True, slots=True)
+class Width:
+    """Means over rows at a number of beams, with 95 % bootstrap intervals; a tie is half a win."""
+
+    beams: int
+    win: Mean | None
+    tokens: Mean
+    reward: Mean
+    policy_logp: Mean
+    ended: Mean
+
+
+def answer_of(credit: Credit, verdict: Verdict | None = None) -> Answer:
+    """What is kept of a scored answer."""
+    found = Answer(
+        answer=credit.tokens.answer,
+        tokens=len(credit.tokens.answer_ids),
+        policy_logp=credit.policy_logp,
+        reward=credit.reward,
+        ended=credit.tokens.end != "none",
+    )
+    if verdict is None:
+        return found
+    return Answer(**{**asdict(found), "win": verdict.win, "said": verdict.said})
+
+
+def figures(search: Search) -> tuple[Width, ...]:
+    """The figures of each number of beams."""
+    found = []
+    for n, beams in enumerate(search.beams):
+        answers = [row.answers[n] for row in search.rows]
+        wins = [one.win for one in answers if one.win is not None]
+        found.append(
+            Width(
+                beams=beams,
+                win=_mean(wins) if wins else None,
+                tokens=_mean([one.tokens for one in answers]),
+                reward=_mean([one.reward for one in answers]),
+                policy_logp=_mean([one.policy_logp for one in answers]),
+                ended=_mean([float(one.ended) for one in answers]),
+            )
+        )
+    return tuple(found)
+
+
+def chosen_tokens(search: Search) -> Mean | None:
+    """The mean length of the chosen answers."""
+    lengths = [row.chosen.tokens for row in search.rows if row.chosen is not None]
+    return _mean(lengths) if lengths else None
+
+
+def _mean(values: Sequence[float]) -> Mean:
+    count, mean = len(values), math.fsum(values) / len(values)
+    if count < 2 or min(values) == max(values):
+        return Mean(mean, None if count < 2 else mean, None if count < 2 else mean, count, count)
+    drawn = bootstrap((np.array(values),), np.mean, confidence_level=CONFIDENCE, method="percentile", rng=0)
+    return Mean(mean, float(drawn.confidence_interval.low), float(drawn.confidence_interval.high), count, count)
+
+
+def record(search: Search, label: str = "") -> dict[str, Any]:
+    """The figures as JSON."""
+    return {
+        "schema": "dpo-credit/beams-figures@1",
+        "name": label,
+        "settings": search.settings,
+        "rows": len(search.rows),
+        "chosen_tokens": None if (mean := chosen_tokens(search)) is None else asdict(mean),
+        "widths": [asdict(one) for one in figures(search)],
+    }
+
+
+def header(settings: dict[str, Any]) -> dict[str, Any]:
+    """The first line of a kept search."""
+    return {"schema": SCHEMA, "settings": settings}
+
+
+def line(row: Judged) -> str:
+    """A row's line."""
+    return json_line(asdict(row)) + "\n"
+
+
+def parse(data: bytes, name: str) -> Search:
+    """A search that was kept.
+
+    Raises:
+        CreditError: the file is something else.
+    """
+    try:
+        head, *rows = map(json.loads, data.split(b"\n")[:-1])  # a line that was cut off while it was written is none
+        if head["schema"] != SCHEMA:
+            raise ValueError(f"its schema is {head['schema']!r}")
+        return Search(head["settings"], tuple(_row(row) for row in rows))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CreditError(
+            f"{name} is no search that was kept ({error}). Give what dpo-credit search -o wrote."
+        ) from error
+
+
+def _row(row: dict[str, Any]) -> Judged:
+    chosen = None if row["chosen"] is None else Answer(**row["chosen"])
+    return Judged(row["id"], tuple(Answer(**answer) for answer in row["answers"]), chosen)
+
+
+def known(data: bytes, name: str, settings: dict[str, Any]) -> list[Judged]:
+    """The rows that a kept search holds already.
+
+    Raises:
+        CreditError: it was made under other settings.
+    """
+    search = parse(data, name)
+    for key in {**search.settings, **settings}:
+        if search.settings.get(key) != settings.get(key):
+            was, now = search.settings.get(key), settings.get(key)
+            raise CreditError(f"cannot resume {name}: {key} was {was} and is {now}. Search as before, or --overwrite.")
+    return list(search.rows)
+
+
+def sentence(search: Search) -> str:
+    """Whether the paper's over-optimisation shows: answers that grow with the beams while the win rate falls."""
+    known = figures(search)
+    if len(known) < 2:
+        return "One number of beams shows no trend."
+    lengths = [one.tokens.mean for one in known]
+    grows = lengths[-1] > 1.5 * lengths[0] and known[-1].tokens.mean == max(lengths)
+    said = f"From {known[0].beams} to {known[-1].beams} beams the mean length goes from {lengths[0]:.0f} to "
+    said += f"{lengths[-1]:.0f} tokens"
+    wins = [one.win for one in known if one.win is not None]
+    if len(wins) < len(known):
+        return f"{said}."
+    best = max(range(len(wins)), key=lambda n: wins[n].mean)
+    said += f" and the win rate from {100 * wins[0].mean:.0f} to {100 * wins[-1].mean:.0f} %"
+    said += f", with its best at {known[best].beams} ({100 * wins[best].mean:.0f} %)."
+    last, top = wins[-1], wins[best]
+    falls = last.high is not None and top.low is not None and last.high < top.low
+    verdict = {
+        (True, True): "Over-optimisation as in the paper: longer answers that win less.",
+        (True, False): "Answers grow as in the paper, but no fall of the win rate is beyond its interval.",
+        (False, True): "The win rate falls as in the paper, but lengths do not explode.",
+        (False, False): "The paper's over-optimisation is not found here.",
+    }
+    return f"{said} {verdict[grows, falls]}"

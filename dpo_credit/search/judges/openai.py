@@ -1,0 +1,95 @@
+"""A language model as a judge, behind any OpenAI-compatible endpoint, with the paper's prompt (Appendix H)."""
+
+from __future__ import annotations
+
+import random
+import re
+
+from dpo_credit.credit import CreditError
+from dpo_credit.search.judges import Case, Verdict
+
+# Rafailov et al. 2024, Appendix H, word for word.
+PROMPT = (
+    "Which of the following summaries does a better job of summarizing the most important points in the given forum "
+    "post?\nPost: {query}\nSummary A: {a}\nSummary B: {b}\n"
+    "FIRST provide a one-sentence comparison of the two summaries, explaining which you prefer and why. SECOND, on a "
+    'new line, state only "A" or "B" to indicate your choice. Your response should use the format:\n\n'
+    'Comparison: <one-sentence comparison and explanation> Preferred: <"A" or "B">'
+)
+RETRIES = 5
+_CHOICE = re.compile(r"Preferred:\s*[\"'<]*([AB])[\"'>]*\.?\s*$")
+
+
+class Endpoint:
+    """A chat model and what it has cost so far.
+
+    Args:
+        url: of the API, such as https://api.openai.com/v1 or http://localhost:8000/v1.
+        model: its name there.
+        key: the API's key, or None; it goes into the requests' header and nowhere else.
+        seed: of the order in which the two answers are shown.
+
+    Raises:
+        CreditError: the client is not installed, or the address is none.
+    """
+
+    def __init__(self, url: str, model: str, key: str | None = None, *, seed: int = 0) -> None:
+        try:
+            import openai
+        except ImportError as error:
+            raise CreditError("--judge openai needs its client: pip install 'dpo-credit[judge]'.") from error
+        self.url, self.model, self.seed = url, model, seed
+        self.requests = self.prompt_tokens = self.completion_tokens = self.unclear = 0
+        try:
+            # the client waits longer from one retry to the next, or as long as the endpoint says
+            self._client = openai.OpenAI(base_url=url, api_key=key or "none", max_retries=RETRIES, timeout=120)
+        except Exception as error:  # whatever the client says of an address
+            raise CreditError(f"--judge-url {url} is no address of an API.") from error
+
+    def judge(self, case: Case) -> Verdict:
+        """The model's choice; an answer that names none by the prompt's format counts as a tie, and is counted.
+
+        Raises:
+            CreditError: there is no chosen answer, or the endpoint refuses or does not answer.
+        """
+        if case.chosen is None:
+            raise CreditError(f"{case.id} has no chosen answer for the judge to compare with. Give preferences.")
+        ours, theirs = (credit.tokens.answer.strip() for credit in (case.answer, case.chosen))
+        if ours == theirs:
+            return Verdict(0.5, "the same answer")
+        first = random.Random(f"{self.seed}/{case.id}/{ours}").random() < 0.5
+        a, b = (ours, theirs) if first else (theirs, ours)
+        text = self._ask(PROMPT.format(query=case.prompt, a=a, b=b))
+        choice = _CHOICE.search(text.strip())
+        if choice is None:
+            self.unclear += 1
+            return Verdict(0.5, "unclear")
+        return Verdict(float((choice[1] == "A") == first), " ".join(text.split()))
+
+    @property
+    def cost(self) -> str:
+        """What was asked so far."""
+        said = f"{self.requests} requests, {self.prompt_tokens:,} + {self.completion_tokens:,} tokens"
+        return said + (f"; {self.unclear} answers named no choice and count as ties" if self.unclear else "")
+
+    def _ask(self, text: str) -> str:
+        import openai
+
+        try:
+            answer = self._client.chat.completions.create(
+                model=self.model, messages=[{"role": "user", "content": text}], temperature=0
+            )
+            self.requests += 1
+            if answer.usage is not None:
+                self.prompt_tokens += answer.usage.prompt_tokens
+                self.completion_tokens += answer.usage.completion_tokens
+            return answer.choices[0].message.content or ""
+        except openai.APIStatusError as error:
+            said = f"status {error.status_code}"
+        except openai.OpenAIError as error:
+            said = type(error).__name__
+        except (TypeError, AttributeError, IndexError, ValueError) as error:
+            raise CreditError(f"the judge at {self.url} gives no chat completion. Is it OpenAI-compatible?") from error
+        raise CreditError(
+            f"the judge at {self.url} does not answer ({said}). Check --judge-url, --judge-model and key."
+        )

@@ -1,0 +1,84 @@
+"""Beam search over many prompts: for each of them an answer by each number of beams, scored token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from transformers import set_seed
+
+from dpo_credit.credit import Credit, CreditError, Example
+from dpo_credit.models.generate import generate
+from dpo_credit.models.pair import Model, ModelPair
+from dpo_credit.rows.records import Row
+from dpo_credit.scoring import Scorer
+from dpo_credit.search.search import Beams
+from dpo_credit.steer.steer import tokens_of
+from dpo_credit.text.encode import Conventions, encode_prompt
+
+CHUNK = 16  # rows whose answers come out together
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the searches found for a row: a Credit a width, and those of the row's own answers."""
+
+    row: Row
+    answers: tuple[Credit, ...]
+    own: tuple[Credit, ...]
+
+
+def search_rows(
+    pair: ModelPair, rows: Sequence[Row], beams: Beams, conventions: Conventions = Conventions(), *, skip: int = 0
+) -> Iterator[Found]:
+    """Search the policy for an answer to each row's prompt.
+
+    Args:
+        pair: the policy that is searched, and its reference; both loaded.
+        rows: their prompts are answered, their own answers scored beside them. They come out in order.
+        beams: how answers are found.
+        conventions: how text becomes tokens.
+        skip: rows that are known already; those after them come out as if they had been searched, too.
+
+    Raises:
+        CreditError: a prompt cannot be encoded or leaves no room for an answer, or the numbers are not finite.
+    """
+    policy = pair.policy
+    assert isinstance(policy, Model)
+    scorer = Scorer(pair, conventions=conventions)
+    for begin in range(skip // CHUNK * CHUNK, len(rows), CHUNK):
+        chunk = rows[begin : begin + CHUNK]
+        prompts = [_prompt(pair, row, beams, conventions) for row in chunk]
+        found: list[list[Credit]] = [[] for _ in chunk]
+        for width in beams.widths:
+            set_seed(beams.seed * 1_000_003 + begin)
+            written = dict(
+                generate(policy, pair.tokenizer, prompts, max_new_tokens=beams.max_new_tokens, **beams.choice(width))
+            )
+            tokens = [tokens_of(pair.tokenizer, prompt, written[n]) for n, prompt in enumerate(prompts)]
+            examples = [
+                [Example(row.examples[0].prompt, one.answer, row.id)] for row, one in zip(chunk, tokens, strict=True)
+            ]
+            for n, credits in enumerate(_whole(scorer.score(examples, [[one] for one in tokens]))):
+                found[n] += credits
+        own = _whole(scorer.rows([row.examples for row in chunk]))
+        for n, (row, answers, its) in enumerate(zip(chunk, found, own, strict=True), begin):
+            if n >= skip:
+                yield Found(row, tuple(answers), its)
+
+
+def _prompt(pair: ModelPair, row: Row, beams: Beams, conventions: Conventions) -> tuple[int, ...]:
+    ids, _ = encode_prompt(pair.tokenizer, row.examples[0].prompt, conventions, name=row.id)
+    if pair.max_length is not None and len(ids) + beams.max_new_tokens > pair.max_length:
+        raise CreditError(
+            f"{row.id}: its prompt has {len(ids)} tokens, which with {beams.max_new_tokens} more are over the models' "
+            f"{pair.max_length}. Lower --max-new-tokens, or leave the row out."
+        )
+    return ids
+
+
+def _whole(results: Sequence[tuple[Credit, ...] | CreditError]) -> list[tuple[Credit, ...]]:
+    for result in results:
+        if isinstance(result, CreditError):
+            raise result
+    return [result for result in results if not isinstance(result, CreditError)]

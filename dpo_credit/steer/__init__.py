@@ -1,0 +1,1 @@
+"""`steer`: decoding from a base model re-weighted by a pair."""

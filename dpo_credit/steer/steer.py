@@ -1,0 +1,123 @@
+"""Answers from a steered base model, each token with how far steering moved it (Rafailov et al. 2024, Sec. 5.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import LogitsProcessorList, PreTrainedTokenizerBase, set_seed
+
+from dpo_credit.credit import Alternative, Credit, CreditError, Source, Tokens
+from dpo_credit.forward.logprobs import inputs
+from dpo_credit.models.generate import without_defaults
+from dpo_credit.models.pair import Model, ModelPair
+from dpo_credit.steer.steering import Steering, steered
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How `generate` chooses: greedily or by beams, or by drawing with a seed."""
+
+    max_new_tokens: int = 128
+    num_beams: int = 1
+    draw: bool = False
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 0
+    count: int = 1
+
+
+def steer(
+    base: Model,
+    pair: ModelPair,
+    prompt_ids: Sequence[int],
+    *,
+    strength: float = 1.0,
+    sampling: Sampling = Sampling(),
+    streamer: Any = None,
+) -> list[Credit]:
+    """Answers of pi_base * (pi / pi_ref)^strength to one prompt, by the base's own `generate`.
+
+    Returns:
+        One Credit an answer whose `policy_logps` are the steered log-probabilities, whose `reference_logps` are the
+        base's, and whose beta is 1: its rewards are how far steering moved each token, in nats. `reference_top` holds
+        what the base would have said.
+
+    Raises:
+        CreditError: the vocabularies differ in size, or a pair of one base and its adapter was loaded.
+    """
+    policy, reference = pair.policy, pair.reference
+    assert isinstance(policy, Model) and isinstance(reference, Model), "a pair loaded one at a time"
+    modules = [one.module for one in (base, policy, reference)]
+    if None in modules or policy.module is reference.module:
+        raise CreditError("steering runs policy and reference side by side: name the adapter's base with --reference.")
+    set_seed(sampling.seed)
+    tokenizer = pair.tokenizer
+    ids = torch.tensor([list(prompt_ids)], device=base.device)
+    choice: dict[str, Any] = {"do_sample": sampling.draw, "num_beams": sampling.num_beams}
+    if sampling.draw:
+        choice |= {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+    with without_defaults(base.module):  # type: ignore[arg-type]
+        written = base.module.generate(  # type: ignore[union-attr, operator]
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            logits_processor=LogitsProcessorList([Steering(modules[1], modules[2], strength)]),  # type: ignore[arg-type]
+            max_new_tokens=sampling.max_new_tokens,
+            num_return_sequences=sampling.count,
+            pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            streamer=streamer,
+            **choice,
+        )
+    answers = [tokens_of(tokenizer, prompt_ids, row[len(prompt_ids) :].tolist()) for row in written]
+    return [_moved(base, pair, tokens, strength, str(n + 1)) for n, tokens in enumerate(answers)]
+
+
+@torch.no_grad()
+def _moved(base: Model, pair: ModelPair, tokens: Tokens, strength: float, name: str) -> Credit:
+    sides = (base, pair.policy, pair.reference)
+    logps = []
+    for model in sides:
+        ids, mask, rows = (one.to(model.device) for one in inputs([tokens]))  # type: ignore[union-attr]
+        logps.append(model.logits(ids, mask, rows).float().log_softmax(-1).cpu())  # type: ignore[union-attr]
+    moved = steered(logps[0], logps[1], logps[2], strength)
+    own = torch.tensor(tokens.answer_ids)[:, None]
+    best, likeliest = logps[0].max(-1)
+    said = tuple(
+        (Alternative(str(pair.tokenizer.decode([i])), logp),)
+        for i, logp in zip(likeliest.tolist(), best.tolist(), strict=True)
+    )
+    return Credit(
+        tokens=tokens,
+        policy_logps=tuple(moved.gather(-1, own).squeeze(-1).tolist()),
+        reference_logps=tuple(logps[0].gather(-1, own).squeeze(-1).tolist()),
+        beta=1.0,
+        source=Source(f"{base.name}, steered", base.name, base.dtype),
+        id=name,
+        reference_top=said,
+    )
+
+
+def tokens_of(tokenizer: PreTrainedTokenizerBase, prompt_ids: Sequence[int], ids: Sequence[int]) -> Tokens:
+    """Generated ids (T,), up to and with the first end token, and the characters that each of them wrote.
+
+    Tokens that only together make a character share its span.
+    """
+    eos = tokenizer.eos_token_id
+    ended = eos in ids
+    kept = list(ids[: ids.index(eos)]) if ended else list(ids)  # type: ignore[attr-defined]
+    spans: list[tuple[int, int]] = []
+    text, waiting = "", 0
+    for t in range(1, len(kept) + 1):
+        so_far = str(tokenizer.decode(kept[:t], clean_up_tokenization_spaces=False))
+        waiting += 1
+        if so_far.endswith("\ufffd") and t < len(kept):
+            continue
+        spans += [(len(text), len(so_far))] * waiting
+        text, waiting = so_far, 0
+    pieces = [str(tokenizer.decode([i])) for i in kept]
+    if ended:
+        kept, spans, pieces = [*kept, eos], [*spans, (len(text), len(text))], [*pieces, str(tokenizer.eos_token)]  # type: ignore[list-item]
+    return Tokens(tuple(prompt_ids), tuple(kept), tuple(pieces), tuple(spans), text, "appended" if ended else "none")

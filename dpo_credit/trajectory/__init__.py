@@ -1,0 +1,1 @@
+"""`trajectory`: rewards over the checkpoints of a training."""

@@ -1,0 +1,114 @@
+"""Credit from inside a TRL run: what `dpo-credit trajectory` tells of its checkpoints, while it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from dpo_credit.credit import CreditError
+from dpo_credit.models.pair import ModelPair, model_of
+from dpo_credit.rows.kept import Kept
+from dpo_credit.rows.records import Row
+from dpo_credit.rows.sources import expand, read
+from dpo_credit.trajectory.follow import Follower
+from dpo_credit.trajectory.trajectory import Moment, Point, Trajectory, points
+from dpo_credit.trajectory.trajectory_file import header, known, line
+
+
+class CreditCallback(TrainerCallback):
+    """Scores preferences every so many steps of a `DPOTrainer`, logs the means, and keeps all numbers.
+
+        trainer.add_callback(CreditCallback(trainer, "validation.jsonl", "trajectory.jsonl", every=50))
+
+    `dpo-credit trajectory trajectory.jsonl --html out.html` draws what it keeps.
+
+    Args:
+        trainer: a `DPOTrainer`; of several processes the first alone scores.
+        rows: preferences, or a file of them.
+        output: where the numbers go; a file that is there is replaced, and gone on with where the training is resumed.
+        every: steps between two scorings; the last step is scored too.
+        samples: answers drawn from the reference for Eq. 16; 0 for none.
+
+    Raises:
+        CreditError: the trainer shards its weights (FSDP, DeepSpeed), or a row is no preference.
+    """
+
+    def __init__(
+        self, trainer: Any, rows: str | Sequence[Row], output: str | Path, *, every: int = 50, samples: int = 0
+    ) -> None:
+        if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+            raise CreditError("CreditCallback needs whole weights: with FSDP or DeepSpeed, follow the checkpoints.")
+        self.rows = [record.row() for record in read(expand([rows]))] if isinstance(rows, str) else list(rows)
+        if wrong := next((row for row in self.rows if row.kind != "preference"), None):
+            raise CreditError(f"{wrong.id} has no chosen and rejected. Give preferences.")
+        self.trainer, self.every, self.samples = trainer, every, samples
+        self.kept = Kept(Path(output), "overwrite")
+        self.follower: Follower | None = None
+        self.done: set[int] = set()
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Ask the reference, once."""
+        if not state.is_world_process_zero:
+            return
+        beta, normalised = float(args.beta), "sigmoid_norm" in args.loss_type  # type: ignore[attr-defined]
+        with self._module(reference=True) as module:
+            model = model_of(module, "reference")
+            pair = ModelPair(model, model, self.trainer.processing_class, beta, None, (), normalised)
+            self.follower = Follower(pair, self.rows, samples=self.samples, seed=args.seed)
+        head = header(str(args.output_dir), self.follower.start)
+        if state.global_step:
+            self.kept.mode = "resume"
+        nothing: list[Moment] = []
+        moments = self.kept.begin(head, lambda data: known(data, self.kept.path, head), nothing)
+        self.done = {moment.step for moment in moments}
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Score, every so many steps and at the last."""
+        if self.follower is None or (state.global_step % self.every and state.global_step < state.max_steps):
+            return
+        with self._module(reference=False) as module:
+            moment = self.follower.at(state.global_step, f"step {state.global_step}", model_of(module, "policy"))
+        if state.global_step not in self.done:
+            self.kept.add(line(moment))
+        self.trainer.log({f"credit/{name}": value for name, value in _means(moment, self.rows).items()})
+
+    @contextmanager
+    def _module(self, *, reference: bool) -> Iterator[Any]:
+        """The policy or the reference, in evaluation mode; the policy comes back as it was."""
+        policy = self.trainer.accelerator.unwrap_model(self.trainer.model)
+        apart = self.trainer.ref_model
+        if reference and apart is not None:
+            yield self.trainer.accelerator.unwrap_model(apart)
+            return
+        training = policy.training
+        policy.eval()
+        try:
+            if not reference:
+                yield policy
+            elif "ref" in policy.peft_config:
+                policy.set_adapter("ref")
+                yield policy
+            else:
+                with policy.disable_adapter():
+                    yield policy
+        finally:
+            if reference and "ref" in policy.peft_config:
+                policy.set_adapter("default")
+            policy.train(training)
+
+
+def _means(moment: Moment, rows: Sequence[Row]) -> dict[str, float]:
+    point: Point = points(Trajectory("", tuple(row.id for row in rows), (moment,)))[0]
+    found = {
+        "chosen": point.chosen.mean,
+        "rejected": point.rejected.mean,
+        "margin": point.margin.mean,
+        "accuracy": 0.0 if point.accuracy is None else point.accuracy.share,
+    }
+    return found if point.expected is None else {**found, "expected": point.expected.mean}

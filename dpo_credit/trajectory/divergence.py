@@ -1,0 +1,118 @@
+"""KL(pi_ref || pi) of whole answers, from samples of the reference (Rafailov et al. 2024, Eq. 16).
+
+The expected reward under the reference is -beta times it. The log-ratios of sampled tokens are unbiased but noisy. Here
+each position adds what its 64 likeliest tokens add exactly, and the sampled token's own log-ratio only where it is none
+of them: as unbiased, with less noise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from dpo_credit.credit import CreditError, Tokens
+from dpo_credit.forward.logprobs import BATCH_TOKENS, inputs, passes
+from dpo_credit.models.generate import generate
+from dpo_credit.models.pair import Model
+from dpo_credit.trajectory.trajectory import Divergence
+
+LIKELIEST = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Answers drawn from the reference, and what it gave at each of their T positions.
+
+    `likeliest` (T, k) token ids, `logps` (T, k) and `own` (T,) log-probabilities of these and of the drawn token.
+    """
+
+    tokens: tuple[Tokens, ...]
+    likeliest: tuple[Tensor, ...]
+    logps: tuple[Tensor, ...]
+    own: tuple[Tensor, ...]
+
+
+def draw(
+    reference: Model,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int = 128,
+    seed: int = 0,
+) -> Drawn:
+    """One answer of the reference to each prompt, drawn token by token, at most `max_new_tokens` long.
+
+    What the process draws elsewhere stays as it would have been: a callback must not change the training it watches.
+    """
+    choice = {"do_sample": True, "top_k": 0, "top_p": 1.0, "temperature": 1.0}
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        answers = dict(generate(reference, tokenizer, prompts, max_new_tokens=max_new_tokens, **choice))
+    return look(reference, [_tokens(prompts[n], answers[n]) for n in range(len(prompts))])
+
+
+def look(reference: Model, tokens: Sequence[Tokens]) -> Drawn:
+    """What the reference gives at the positions of answers."""
+    k = LIKELIEST
+    likeliest: list[Tensor] = [torch.empty(0)] * len(tokens)
+    logps, own = list(likeliest), list(likeliest)
+    for n, rows in _log_probabilities(reference, tokens):
+        top = rows.topk(min(k, rows.shape[-1]))
+        likeliest[n], logps[n] = top.indices, top.values
+        own[n] = _own(rows, tokens[n])
+    return Drawn(tuple(tokens), tuple(likeliest), tuple(logps), tuple(own))
+
+
+def divergence(policy: Model, drawn: Drawn) -> Divergence:
+    """KL(pi_ref || pi) in nats an answer, with its standard error over the answers drawn.
+
+    Raises:
+        CreditError: the policy has no number for a token that the reference finds likely.
+    """
+    each = [0.0] * len(drawn.tokens)
+    for n, rows in _log_probabilities(policy, drawn.tokens):
+        own = torch.tensor(drawn.tokens[n].answer_ids)
+        if (furthest := max(int(drawn.likeliest[n].max()), int(own.max()))) >= rows.shape[-1]:
+            raise CreditError(
+                f"policy {policy.name} has {rows.shape[-1]} vocabulary entries, but the reference may say token "
+                f"{furthest}: Eq. 16 needs one vocabulary. Name the SFT model that it was trained from, or leave "
+                "Eq. 16 out with --samples 0."
+            )
+        outside = (drawn.likeliest[n] != own[:, None]).all(-1)
+        exact = (drawn.logps[n].exp() * (drawn.logps[n] - rows.gather(-1, drawn.likeliest[n]))).sum()
+        rest = ((drawn.own[n] - _own(rows, drawn.tokens[n])) * outside).sum()
+        each[n] = float(exact + rest)
+    mean = math.fsum(each) / len(each)
+    spread = math.fsum((one - mean) ** 2 for one in each) / max(1, len(each) - 1)
+    return Divergence(mean, math.sqrt(spread / len(each)), len(each), _hash(drawn))
+
+
+def _hash(drawn: Drawn) -> str:
+    said = json.dumps([[one.prompt_ids, one.answer_ids] for one in drawn.tokens])
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+def _own(rows: Tensor, tokens: Tokens) -> Tensor:
+    return rows.gather(-1, torch.tensor(tokens.answer_ids)[:, None])[:, 0]
+
+
+@torch.no_grad()
+def _log_probabilities(model: Model, tokens: Sequence[Tokens]) -> Iterator[tuple[int, Tensor]]:
+    """(index of an answer, (T, V) log-probabilities at its positions), in no order."""
+    for picked in passes(tokens, BATCH_TOKENS):
+        batch = [tokens[n] for n in picked]
+        ids, mask, rows = (one.to(model.device) for one in inputs(batch))
+        found = model.logits(ids, mask, rows).double().log_softmax(-1).cpu()
+        yield from zip(picked, found.split([len(one.answer_ids) for one in batch]), strict=True)
+
+
+def _tokens(prompt: Sequence[int], answer: Sequence[int]) -> Tokens:
+    count = len(answer)
+    return Tokens(tuple(prompt), tuple(answer), ("",) * count, ((0, 0),) * count, "")

@@ -1,0 +1,201 @@
+"""How the implicit reward grew over a training (Rafailov et al. 2024, Sec. 5.4): means a checkpoint, tokens, Eq. 16."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.special import stdtrit
+
+from dpo_credit.align import diff
+from dpo_credit.credit import Credit, Segment
+from dpo_credit.estimates.intervals import CONFIDENCE, Mean, Share, mean_of, wilson
+
+SIDES = ("chosen", "rejected")
+LISTED = 100  # tokens that are told when they were learnt
+_UPPER = 0.5 + CONFIDENCE / 2
+Pair = tuple[Credit, Credit]
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """KL(pi_ref || pi), nats an answer, its standard error, and how many answers of the reference it rests on.
+
+    `drawn` is a hash of these answers: estimates compare closely on the same ones alone.
+    """
+
+    kl: float
+    error: float
+    samples: int
+    drawn: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A checkpoint: the step of training, the policy's name, chosen and rejected of each row, and Eq. 16's KL."""
+
+    step: int
+    name: str
+    pairs: tuple[Pair, ...]
+    divergence: Divergence | None = None
+
+    def with_logps(self, step: int, name: str, logps: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Moment:
+        """The same rows under another policy: `logps` (T,) of the chosen and the rejected answer of each."""
+        pairs = tuple(
+            (self._under(name, chosen, of_chosen), self._under(name, rejected, of_rejected))
+            for (chosen, rejected), (of_chosen, of_rejected) in zip(self.pairs, logps, strict=True)
+        )
+        return Moment(step, name, pairs)
+
+    @staticmethod
+    def _under(name: str, credit: Credit, logps: Sequence[float]) -> Credit:
+        return replace(credit, policy_logps=tuple(logps), source=replace(credit.source, policy=name))
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """A run's checkpoints in the order of training; the first may be its start, where policy and reference are one."""
+
+    name: str
+    ids: tuple[str, ...]
+    moments: tuple[Moment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Means over rows at a checkpoint, with 95 % intervals: rewards, margin, accuracy, log-likelihoods.
+
+    `accuracy` is None where all margins are zero, as at the start.
+
+    `expected` is the expected reward under the reference, -beta KL(pi_ref || pi) (Eq. 16); None where not estimated.
+    """
+
+    step: int
+    chosen: Mean
+    rejected: Mean
+    margin: Mean
+    accuracy: Share | None
+    chosen_logp: Mean
+    rejected_logp: Mean
+    expected: Mean | None
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """When a token's credit was learnt: the first step from which on it held at least half of its last reward.
+
+    `side` is 0 for the chosen answer, 1 for the rejected one; `shared` says that the token stands in both.
+    """
+
+    row: int
+    side: int
+    segment: Segment
+    rewards: tuple[float, ...]
+    step: int
+    shared: bool = False
+
+    @property
+    def answer(self) -> str:
+        """ "chosen", "rejected" or "both"."""
+        return "both" if self.shared else SIDES[self.side]
+
+
+def points(trajectory: Trajectory) -> tuple[Point, ...]:
+    """The figures of each checkpoint."""
+    return tuple(_point(moment) for moment in trajectory.moments)
+
+
+def _point(moment: Moment) -> Point:
+    margins = [chosen.reward - rejected.reward for chosen, rejected in moment.pairs]
+
+    def mean(value: Callable[[Credit], float], side: int) -> Mean:
+        return _mean([value(pair[side]) for pair in moment.pairs])
+
+    return Point(
+        step=moment.step,
+        chosen=mean(lambda credit: credit.reward, 0),
+        rejected=mean(lambda credit: credit.reward, 1),
+        margin=_mean(margins),
+        accuracy=wilson(sum(margin > 0 for margin in margins), len(margins)) if any(margins) else None,
+        chosen_logp=mean(lambda credit: credit.policy_logp, 0),
+        rejected_logp=mean(lambda credit: credit.policy_logp, 1),
+        expected=_expected(moment),
+    )
+
+
+def _expected(moment: Moment) -> Mean | None:
+    found = moment.divergence
+    beta = moment.pairs[0][0].beta
+    if found is None or moment.pairs[0][0].length_normalised:  # beta / T times log-ratios: no KL is their mean
+        return None
+    half = beta * found.error * float(stdtrit(max(1, found.samples - 1), _UPPER)) if found.samples > 1 else math.nan
+    return mean_of(0.0 - beta * found.kl, half, found.samples, found.samples)
+
+
+def _mean(values: Sequence[float]) -> Mean:
+    count = len(values)
+    half = math.nan
+    if count > 1:
+        half = float(stdtrit(count - 1, _UPPER) * np.std(values, ddof=1) / math.sqrt(count))
+    return mean_of(math.fsum(values) / count, half, count, count)
+
+
+def learnt(trajectory: Trajectory) -> list[Learnt]:
+    """The tokens of all answers, those that ended with the most credit first.
+
+    A token that both answers share is told once, with the chosen answer's reward.
+    """
+    found = []
+    for row, last in enumerate(trajectory.moments[-1].pairs):
+        shared = diff(*last).pairs
+        ours, theirs = ({pair[side] for pair in shared} for side in (0, 1))
+        found += [replace(one, shared=n in ours) for n, one in enumerate(learnt_in(trajectory, row, 0))]
+        found += [one for n, one in enumerate(learnt_in(trajectory, row, 1)) if n not in theirs]
+    return sorted(found, key=lambda one: -abs(one.segment.reward))
+
+
+def learnt_in(trajectory: Trajectory, row: int, side: int) -> list[Learnt]:
+    """The tokens of one answer (side 0: chosen, 1: rejected), in its order."""
+    over_time = [moment.pairs[row][side].segments for moment in trajectory.moments]
+    steps = [moment.step for moment in trajectory.moments]
+    found = []
+    for segments in zip(*over_time, strict=True):
+        rewards = tuple(segment.reward for segment in segments)
+        found.append(Learnt(row, side, segments[-1], rewards, _since(steps, rewards)))
+    return found
+
+
+def _since(steps: Sequence[int], rewards: Sequence[float]) -> int:
+    last, since = rewards[-1], steps[-1]
+    for step, reward in zip(reversed(steps), reversed(rewards), strict=True):
+        if reward * last < 0.5 * last * last:
+            break
+        since = step
+    return since
+
+
+def record(trajectory: Trajectory, label: str = "") -> dict[str, Any]:
+    """The figures as JSON: each checkpoint's, and when the tokens with the most credit learnt it."""
+    first = trajectory.moments[0].pairs[0][0]
+    return {
+        "schema": "dpo-credit/trajectory-figures@1",
+        "name": label or trajectory.name,
+        "rows": len(trajectory.ids),
+        "beta": first.beta,
+        "length_normalised": first.length_normalised,
+        "reference": first.source.reference,
+        "checkpoints": [asdict(point) for point in points(trajectory)],
+        "learnt": [
+            {
+                "id": trajectory.ids[one.row],
+                "side": one.answer,
+                "token": one.segment.text or one.segment.piece,
+                "rewards": list(one.rewards),
+                "step": one.step,
+            }
+            for one in learnt(trajectory)[:LISTED]
+        ],
+    }

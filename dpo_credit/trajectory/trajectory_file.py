@@ -1,0 +1,105 @@
+"""A trajectory as JSONL: a header with the rows under the reference, then a line for each checkpoint."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from dpo_credit.credit import CreditError
+from dpo_credit.rows.output import json_line, row_record, to_json
+from dpo_credit.rows.records import Row
+from dpo_credit.rows.saved import read_record
+from dpo_credit.trajectory.trajectory import Divergence, Moment, Trajectory
+
+SCHEMA = "dpo-credit/trajectory@1"
+_CLOSE = 1e-4  # nats: what the reference's numbers may differ by between two runs of one program
+
+
+def header(name: str, start: Moment) -> dict[str, Any]:
+    """The first line: what was followed, and the rows under the reference, as `score --json` writes them."""
+    rows = []
+    for chosen, rejected in start.pairs:
+        row = Row(chosen.id, "preference", (), ("chosen", "rejected"))
+        rows.append(json.loads(to_json(row_record(row, (chosen, rejected)))))
+    return {"schema": SCHEMA, "name": name, "samples": _divergence(start), "rows": rows}
+
+
+def line(moment: Moment) -> str:
+    """A checkpoint's line."""
+    fields = {
+        "step": moment.step,
+        "policy": moment.name,
+        "chosen_logps": [list(chosen.policy_logps) for chosen, _ in moment.pairs],
+        "rejected_logps": [list(rejected.policy_logps) for _, rejected in moment.pairs],
+        "divergence": _divergence(moment),
+    }
+    return json_line(fields) + "\n"
+
+
+def _divergence(moment: Moment) -> dict[str, Any] | None:
+    found = moment.divergence
+    return None if found is None else asdict(found)
+
+
+def parse(data: bytes, name: str) -> tuple[dict[str, Any], Trajectory]:
+    """The header and the trajectory, from its start on; a line that was cut off while it was written is none.
+
+    Raises:
+        CreditError: the file is something else, or was changed.
+    """
+    lines = data.split(b"\n")[:-1]  # not splitlines: JSON leaves U+2028 and its like as they are
+    try:
+        head, *rest = map(json.loads, lines)
+        if head["schema"] != SCHEMA:
+            raise ValueError(f"its schema is {head['schema']!r}")
+        read = [read_record(row, name, None)[1] for row in head["rows"]]
+        pairs = tuple((chosen, rejected) for chosen, rejected in read)
+        start = Moment(0, pairs[0][0].source.reference, pairs, _known(head["samples"]))
+        moments = [start]
+        for one in rest:
+            logps = list(zip(one["chosen_logps"], one["rejected_logps"], strict=True))
+            moment = start.with_logps(one["step"], one["policy"], logps)
+            moments.append(replace(moment, divergence=_known(one["divergence"])))
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise CreditError(f"{name} is no trajectory that was kept ({error}). Give what -o wrote.") from error
+    moments.sort(key=lambda moment: moment.step)
+    return head, Trajectory(head["name"], tuple(chosen.id for chosen, _ in pairs), tuple(moments))
+
+
+def _known(found: dict[str, Any] | None) -> Divergence | None:
+    return None if found is None else Divergence(**found)
+
+
+def known(data: bytes, path: Path, head: dict[str, Any]) -> list[Moment]:
+    """The checkpoints that a file holds already.
+
+    Raises:
+        CreditError: the file is of other rows, another reference, beta or samples.
+    """
+    was, trajectory = parse(data, str(path))
+    _refuse_changes(path, was, head)
+    return list(trajectory.moments[1:])
+
+
+def _refuse_changes(path: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
+    def say(what: str) -> CreditError:
+        return CreditError(f"cannot resume {path}: {what}. Follow it as before, or anew with --overwrite.")
+
+    if len(was["rows"]) != len(now["rows"]):
+        raise say(f"it has {len(was['rows'])} rows, now there are {len(now['rows'])}")
+    drawn_before, drawn_now = (head["samples"] or {} for head in (was, now))
+    if drawn_before.get("samples") != drawn_now.get("samples"):
+        raise say("the number of samples has changed")
+    for before, after in zip(was["rows"], now["rows"], strict=True):
+        for side in ("chosen", "rejected"):
+            one, other = before[side], after[side]
+            for key in ("token_ids", "beta", "length_normalised", "prompt_tokens"):
+                if one[key] != other[key]:
+                    raise say(f"{key} of row {before['id']} has changed")
+            pairs = zip(one["reference_logps"], other["reference_logps"], strict=True)
+            if any(abs(a - b) > _CLOSE for a, b in pairs):
+                raise say("the reference is another model")
+    if drawn_before.get("drawn") != drawn_now.get("drawn"):
+        raise say("other answers were drawn from the reference (--seed, --max-new-tokens or the device has changed)")

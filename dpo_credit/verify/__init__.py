@@ -1,0 +1,1 @@
+"""`verify`: whose numbers ours agree with, and under which convention."""

@@ -1,0 +1,306 @@
+"""The search: known conventions tried on one target, one at a time, then two, until its numbers and ours meet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Literal
+
+from dpo_credit.verify.conventions import PEERS, Convention, Way, beta_convention, is_arithmetic
+from dpo_credit.verify.rewards import ERRORS, SAMPLE_ROWS, Answers, Rewards
+
+_FLOOR = 1e-6  # below which no logged number says anything
+_OWN_ERROR = 0.7  # the share of its own error within which half-precision arithmetic must explain the numbers
+_CLOSER = 3  # times closer: then an arithmetic explains what agrees already
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Somebody's numbers for chosen and rejected, a row each (None where it gave none), or their means over all rows.
+
+    `who` stands before what they did in a sentence. `batches`: the means are those of batches, averaged, of
+    one of these sizes (the one that fits best); without any, of all rows.
+    `loss`: theirs, where they logged it.
+    """
+
+    name: str
+    who: str
+    numbers: tuple[tuple[float, float] | None, ...]
+    quantity: Literal["reward", "reference_logp"] = "reward"
+    means: bool = False
+    batches: tuple[int, ...] = ()
+    loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Ours and theirs for one row (or the means): (chosen, rejected) each, and by how much they may differ."""
+
+    row: int
+    ours: tuple[float, float] | None
+    theirs: tuple[float, float]
+    tolerance: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def difference(self) -> float:
+        """The larger of the two; infinite where we have no number."""
+        if self.ours is None:
+            return math.inf
+        return max(abs(a - b) for a, b in zip(self.ours, self.theirs, strict=True))
+
+    @property
+    def agrees(self) -> bool:
+        return self.ours is not None and all(
+            abs(a - b) <= most for a, b, most in zip(self.ours, self.theirs, self.tolerance, strict=True)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What some conventions (none: the options given) make of a target: how many of its `of` rows agree.
+
+    `largest` is the largest difference of those that can be compared; `rms` is in nats. `also` names what gives the
+    same numbers on these rows.
+    """
+
+    conventions: tuple[Convention, ...]
+    agreeing: int
+    of: int
+    largest: float | None
+    rms: float
+    meets: bool
+    also: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return ", ".join(one.name for one in self.conventions) or "the options given"
+
+    @property
+    def flags(self) -> str:
+        """Our flags that lead there; "" if there are none for some of it."""
+        return " ".join(one.flags for one in self.conventions) if all(one.flags for one in self.conventions) else ""
+
+
+class Search:
+    """The conventions that bring one target's numbers and ours together.
+
+    All are tried on a few rows, those on which the options given fail among them; only what agrees there is computed
+    for all rows, and, where nothing does, what comes closest.
+    """
+
+    def __init__(
+        self, rewards: Rewards, target: Target, known: Sequence[Convention], say: Callable[[str], None]
+    ) -> None:
+        self.rewards, self.target, self.known, self.say = rewards, target, known, say
+        self.given = [n for n, numbers in enumerate(target.numbers) if numbers is not None]
+        self.ours = self._finding((), None)
+        self.sample = None if self.ours.meets else self._sample()
+        self.seen: dict[tuple[tuple[float, float] | None, ...], tuple[Convention, ...]] = {}
+        self.found: dict[tuple[str, ...], Finding] = {(): self.ours}
+        self.also: dict[tuple[str, ...], list[str]] = {}
+
+    def _sample(self) -> list[int] | None:
+        """Indices of the rows to try on; None for all."""
+        if self.target.means or len(self.given) <= SAMPLE_ROWS:
+            return None
+        compared = self.compared(self.rewards.base)
+        differ = [one.row for one in compared if not one.agrees]
+        some = differ[:: math.ceil(len(differ) / (SAMPLE_ROWS * 3 // 4))]
+        rest = [n for n in self.given if n not in some]
+        return sorted(some + rest[: SAMPLE_ROWS - len(some)])
+
+    def run(self) -> tuple[Finding, ...]:
+        """All that was tried, best first; of two conventions together, what meets, or comes closer than any one."""
+        base = self.rewards.base
+        singles = [one for one in self.known if not self.rewards.same(one.applied(base), base)]
+        for rows in (None, self.sample):
+            self.seen[self._numbers((), rows)] = ()
+        if self.ours.meets:
+            singles = [one for one in singles if is_arithmetic(one) and self.rewards.error(base) > 0]
+        else:
+            self._try(())
+        for single in singles:
+            self._try((single,))
+        if not self._met():
+            for first, second in combinations([one for one in singles if one not in PEERS], 2):
+                # two means are few: an arithmetic's wide error and a second convention would explain any two
+                if not first.excludes(second) and not (self.target.means and (_wide(first) or _wide(second))):
+                    self._try((first, second))
+        if not self._met():
+            closest = min(self.found.values(), key=self._rank)
+            self.found[_names(closest.conventions)] = self._finding(closest.conventions, None)
+        also = {key: tuple(names) for key, names in self.also.items()}
+        findings = (replace(one, also=also.get(key, ())) for key, one in self.found.items())
+        return tuple(sorted(findings, key=self._rank))
+
+    def _met(self) -> bool:
+        return any(finding.meets for finding in self.found.values())
+
+    def _rank(self, finding: Finding) -> tuple[object, ...]:
+        explains = self.ours.meets and finding.meets and finding.rms * _CLOSER <= self.ours.rms
+        largest = math.inf if finding.largest is None else finding.largest
+        return (
+            not finding.meets,
+            not explains,
+            len(finding.conventions) if finding.meets else 0,
+            -finding.agreeing / finding.of,
+            largest,
+        )
+
+    def compared(self, way: Way, rows: Sequence[int] | None = None, *, error: float | None = None) -> list[Compared]:
+        """Ours and theirs, row by row, or the means.
+
+        Args:
+            rows: indices of the rows; all that the target has numbers for, if not given.
+            error: the arithmetic's own error of a log-ratio, nats; as measured, if not given.
+        """
+        if error is None:
+            error = self.rewards.error(way)
+        if self.target.means:
+            return [self._means(self.rewards.answers(way), way, error)]
+        picked = self.given if rows is None else list(rows)
+        made = []
+        for n, one in zip(picked, self.rewards.answers(way, picked), strict=True):
+            theirs = self.target.numbers[n]
+            assert theirs is not None
+            ours = None if one is None else self.numbers(one, way)
+            made.append(Compared(n, ours, theirs, (0.0, 0.0) if one is None else self._tolerance(one, way, error)))
+        return made
+
+    def numbers(self, answers: Answers, way: Way) -> tuple[float, float]:
+        """What the target has for a row, as we compute it."""
+        if self.target.quantity == "reference_logp":
+            sides = [one.policy if way.reference == "swapped" else one.reference for one in answers]
+            chosen, rejected = (
+                side / (one.tokens if way.mean else 1) for side, one in zip(sides, answers, strict=True)
+            )
+            return chosen, rejected
+        return way.beta * answers[0].log_ratio(way), way.beta * answers[1].log_ratio(way)
+
+    def _tolerance(self, answers: Answers, way: Way, error: float) -> tuple[float, float]:
+        """By how much two programs may differ that do the same: float32's rounding, and the arithmetic's own error."""
+        beta = way.beta if self.target.quantity == "reward" else 1.0
+        chosen, rejected = (
+            max(_FLOOR, beta * (one.rounding(way) + ERRORS * error / (one.tokens if way.mean else 1)))
+            for one in answers
+        )
+        return chosen, rejected
+
+    def _means(self, answers: Sequence[Answers | None], way: Way, error: float) -> Compared:
+        (theirs,) = (numbers for numbers in self.target.numbers if numbers is not None)
+        whole = [one for one in answers if one is not None]
+        if len(whole) < len(answers):
+            return Compared(0, None, theirs)
+        error /= math.sqrt(len(whole))  # independent errors average out
+        numbers, tolerances = (
+            [self.numbers(one, way) for one in whole],
+            [self._tolerance(one, way, error) for one in whole],
+        )
+        sizes = self.target.batches or (len(whole),)
+        found = [Compared(0, mean_of_batches(numbers, n), theirs, mean_of_batches(tolerances, n)) for n in sizes]
+        return min(found, key=lambda one: one.difference)
+
+    def _finding(self, conventions: tuple[Convention, ...], rows: Sequence[int] | None) -> Finding:
+        way = self.way(conventions)
+        compared = self.compared(way, rows)
+        differences = [one.difference for one in compared if one.ours is not None]
+        beta = way.beta if self.target.quantity == "reward" else 1.0
+        rms = math.sqrt(sum(x * x for x in differences) / len(differences)) / beta if differences else math.inf
+        error = self.error(way)
+        own = self.ours.rms if self.target.means and conventions else math.inf
+        if way.numerics != self.rewards.base.numerics and (rms > _OWN_ERROR * error or rms * _CLOSER > own):
+            # what float32 made is within the error of half precision too: that alone tells nothing
+            compared = self.compared(way, rows, error=0.0)
+        agreeing = sum(one.agrees for one in compared)
+        return Finding(
+            conventions=conventions,
+            agreeing=agreeing,
+            of=len(compared),
+            largest=max(differences, default=None),
+            rms=rms,
+            meets=agreeing == len(compared) > 0,
+        )
+
+    def error(self, way: Way) -> float:
+        """The arithmetic's own error of what the target has, nats; in means, independent errors average out."""
+        return self.rewards.error(way) / (math.sqrt(len(self.rewards.rows)) if self.target.means else 1)
+
+    def _try(self, conventions: tuple[Convention, ...]) -> None:
+        """These conventions, and with them the beta that the numbers themselves suggest."""
+        self.say(", ".join(_names(conventions)))
+        finding = self._best(conventions, self.sample)
+        if finding is None:
+            return
+        if finding.meets and self.sample is not None:
+            finding = self._best(conventions, None)
+            assert finding is not None
+        numbers = self._numbers(finding.conventions, None if finding.meets else self.sample)
+        known = self.seen.setdefault(numbers, finding.conventions)
+        if known != finding.conventions:
+            if len(known) == len(finding.conventions):
+                self.also.setdefault(_names(known), []).append(finding.name)
+            return
+        closer = len(conventions) <= 1 or self._rank(finding) < min(map(self._rank, self.found.values()))
+        if finding.conventions and (finding.meets or closer):
+            self.found[_names(finding.conventions)] = finding
+
+    def _best(self, conventions: tuple[Convention, ...], rows: Sequence[int] | None) -> Finding | None:
+        """With their own beta, or another where that meets; None where no row can go that way."""
+        way = self.way(conventions)
+        compared = self.compared(way, rows)
+        if all(one.ours is None for one in compared):
+            return None
+        finding = self._finding(conventions, rows)
+        beta = None if finding.meets or self.ours.meets else self._beta(compared, way)
+        if self.target.means and any(map(_wide, conventions)):
+            beta = None
+        if beta is None:
+            return finding
+        other = self._finding((*conventions, beta_convention(beta)), rows)
+        return other if other.meets else finding
+
+    def _numbers(
+        self, conventions: tuple[Convention, ...], rows: Sequence[int] | None
+    ) -> tuple[tuple[float, float] | None, ...]:
+        return tuple(one.ours for one in self.compared(self.way(conventions), rows))
+
+    def way(self, conventions: tuple[Convention, ...]) -> Way:
+        """The options given, with these conventions."""
+        way = self.rewards.base
+        for one in conventions:
+            way = one.applied(way)
+        return way
+
+    def _beta(self, compared: Sequence[Compared], way: Way) -> float | None:
+        """The beta of least squares, to three digits (of means, two); None if there is none or it is the one used."""
+        if self.target.quantity != "reward":
+            return None
+        pairs = [
+            (a / way.beta, b)
+            for one in compared
+            if one.ours is not None
+            for a, b in zip(one.ours, one.theirs, strict=True)
+        ]
+        power = sum(a * a for a, _ in pairs)
+        digits = 2 if self.target.means else 3
+        beta = float(f"{sum(a * b for a, b in pairs) / power:.{digits}g}") if power else 0.0
+        return beta if beta > 0 and beta != way.beta else None
+
+
+def _wide(convention: Convention) -> bool:
+    return "numerics" in convention.changes
+
+
+def _names(conventions: tuple[Convention, ...]) -> tuple[str, ...]:
+    return tuple(one.name for one in conventions)
+
+
+def mean_of_batches(values: Sequence[tuple[float, float]], batch: int) -> tuple[float, float]:
+    """The mean of the means of batches, as TRL logs it: a last batch that is smaller weighs as much as the others."""
+    parts = [values[n : n + batch] for n in range(0, len(values), batch)]
+    chosen, rejected = (
+        math.fsum(math.fsum(pair[side] for pair in part) / len(part) for part in parts) / len(parts) for side in (0, 1)
+    )
+    return chosen, rejected

@@ -1,0 +1,194 @@
+"""TRL's own evaluation of preference rows: what its DPOTrainer gives for each of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from typing import Any
+
+from dpo_credit.credit import CreditError
+from dpo_credit.models.pair import Model, ModelPair
+from dpo_credit.rows.preferences import Preference
+from dpo_credit.verify.search import Target
+from dpo_credit.verify.sides import is_adapter
+
+INSTALL = "pip install 'dpo-credit[train]'"
+_INDEX = "dpo_credit_row"  # a column by which a row is known after TRL has dropped some
+
+
+def installed() -> bool:
+    """Whether TRL and what it needs are there."""
+    return all(importlib.util.find_spec(name) for name in ("trl", "datasets"))
+
+
+def trl_rewards(
+    pair: ModelPair, rows: Sequence[Preference], max_length: int | None = None
+) -> tuple[Target, tuple[str, ...]]:
+    """Each row's rewards from `DPOTrainer.evaluate`, in the models' own dtype and with no mixed precision.
+
+    TRL evaluates each row by itself, since it logs means only. A row that names no prompt goes to TRL without one.
+
+    Args:
+        pair: both models loaded; they come back as they were.
+        max_length: TRL's own, if not given.
+
+    Returns:
+        The target, and what the user should be told.
+
+    Raises:
+        CreditError: TRL is not installed, or fails on these rows.
+    """
+    if not installed():
+        raise CreditError(f"TRL is not installed: {INSTALL}")
+    import trl
+
+    numbers: dict[int, tuple[float, float]] = {}
+    order = sorted(range(len(rows)), key=lambda n: _shape(rows[n]))
+    try:
+        for _, group in groupby(order, key=lambda n: _shape(rows[n])):
+            numbers |= _evaluated(pair, [(n, _trl_row(rows[n])) for n in group], max_length)
+    except Exception as error:  # whatever TRL and datasets raise is about these rows or these models
+        said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise CreditError(
+            f"TRL {trl.__version__} cannot evaluate these rows: {said} (--no-trl leaves it out.)"
+        ) from error
+    if not numbers:
+        raise CreditError("TRL drops all rows: their prompts fill its max_length. Give shorter ones, or --max-length.")
+    dropped = len(rows) - len(numbers)
+    name = f"TRL {trl.__version__}"
+    notes = (f"{name} drops {dropped} of {len(rows)} rows whose prompt fills its max_length",) if dropped else ()
+    return Target(name, name, tuple(numbers.get(n) for n in range(len(rows)))), notes
+
+
+def _shape(row: Preference) -> tuple[bool, bool]:
+    return row.is_chat, row.implicit
+
+
+def _trl_row(row: Preference) -> dict[str, Any]:
+    chosen, rejected = row.row.examples
+    if not row.is_chat and row.implicit:
+        return {"chosen": f"{chosen.prompt}{chosen.answer}", "rejected": f"{rejected.prompt}{rejected.answer}"}
+    if not row.is_chat:
+        return {"prompt": chosen.prompt, "chosen": chosen.answer, "rejected": rejected.answer}
+    assert not isinstance(chosen.prompt, str)
+    answers = ({"role": "assistant", "content": one.answer} for one in (chosen, rejected))
+    prompt = [message._asdict() for message in chosen.prompt]
+    return {"prompt": prompt, "chosen": [next(answers)], "rejected": [next(answers)]}
+
+
+def _evaluated(
+    pair: ModelPair, rows: list[tuple[int, dict[str, Any]]], max_length: int | None
+) -> dict[int, tuple[float, float]]:
+    import datasets
+    from transformers import PrinterCallback
+    from trl import DPOConfig, DPOTrainer
+
+    assert isinstance(pair.policy, Model) and isinstance(pair.reference, Model)
+    dataset = datasets.Dataset.from_list([{**row, _INDEX: n} for n, row in rows])
+    with tempfile.TemporaryDirectory() as folder, _as_it_was(pair), _no_progress_bars():
+        limit: dict[str, Any] = {} if max_length is None else {"max_length": max_length}
+        config = DPOConfig(
+            folder,
+            beta=pair.beta,
+            per_device_eval_batch_size=1,
+            report_to="none",
+            save_strategy="no",
+            bf16=False,
+            fp16=False,
+            gradient_checkpointing=False,
+            use_cpu=pair.policy.device.type == "cpu",
+            disable_tqdm=True,
+            **limit,
+        )
+        shared = pair.policy.module is pair.reference.module
+        with _adapters(pair) as finish:
+            policy: Any = pair.policy.module
+            reference: Any = None if shared else pair.reference.module
+            trainer = DPOTrainer(
+                policy,
+                reference,
+                args=config,
+                train_dataset=dataset,
+                eval_dataset=dataset,
+                processing_class=pair.tokenizer,
+            )
+            finish()
+            trainer.remove_callback(PrinterCallback)
+            encoded: Any = trainer.eval_dataset
+            numbers = {}
+            for at, n in enumerate(encoded[_INDEX]):
+                trainer.eval_dataset = encoded.select([at])
+                trainer.evaluate()
+                logged = trainer.state.log_history[-1]
+                numbers[n] = logged["eval_rewards/chosen"], logged["eval_rewards/rejected"]
+            return numbers
+
+
+@contextmanager
+def _adapters(pair: ModelPair) -> Iterator[Any]:
+    """Give TRL the adapter alone, and after it has set up, the reference as the pair has it.
+
+    TRL takes a model with an adapter for one about to be trained on, and makes a copy of it named "ref" the reference.
+    """
+    module: Any = pair.policy.module  # type: ignore[union-attr]
+    reference = pair.reference
+    assert isinstance(reference, Model)
+    own = is_adapter(reference) and reference.module is module
+    kept = {}
+    if own and "ref" in module.peft_config:
+        kept = {name: p.detach().clone() for name, p in module.named_parameters() if ".ref." in name}
+        module.delete_adapter("ref")
+
+    def finish() -> None:
+        if own and not kept:
+            module.delete_adapter("ref")
+        for name, weight in kept.items():
+            module.get_parameter(name).data.copy_(weight)
+
+    try:
+        yield finish
+    finally:
+        if own:
+            module.set_adapter("default")
+            module.requires_grad_(False)
+
+
+@contextmanager
+def _as_it_was(pair: ModelPair) -> Iterator[None]:
+    """Undo what TRL does to models and tokenizer: another `forward`, pad tokens, no dropout, another device."""
+    models: list[Any] = []
+    for side in (pair.policy, pair.reference):
+        module: Any = side.module if isinstance(side, Model) else None
+        base = module.get_base_model() if hasattr(module, "get_base_model") else module
+        models += [one for one in (module, base) if not any(one is other for other in models)]
+    kept = [(m, m.__dict__.get("forward"), m.config.get_text_config().pad_token_id, m.device) for m in models]
+    pad = pair.tokenizer.pad_token
+    try:
+        yield
+    finally:
+        for model, forward, pad_id, device in kept:
+            if forward is None:
+                model.__dict__.pop("forward", None)
+            else:
+                model.forward = forward
+            model.config.get_text_config().pad_token_id = pad_id
+            if model.device != device:
+                model.to(device)
+            model.eval()
+        pair.tokenizer.pad_token = pad
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    import datasets
+
+    shown = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not shown:
+            datasets.enable_progress_bars()

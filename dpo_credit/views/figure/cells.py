@@ -1,0 +1,131 @@
+"""Tokens as cells in lines, shaded by reward: one answer, or two with each untouched token above itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from dpo_credit.credit import Credit, Segment
+from dpo_credit.views.figure.chart import colours
+from dpo_credit.views.figure.fonts import BOX_PAD_PT, MIN_SIZE_PT
+from dpo_credit.views.figure.layout import Column, Placed, wrap
+from dpo_credit.views.figure.sheet import INK, MARGIN_PT, MUTED, Sheet, write
+from dpo_credit.views.scale import Scale
+from dpo_credit.views.terminal.score import Look
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LOOK = Look()
+# in font sizes: a cell's height, the gap between the rows of one line, and the room for the numbers of edits above
+_CELL, _BETWEEN, _ABOVE, _ABOVE_ONE = 1.5, 0.55, 1.3, 0.35
+_EDGE: dict[str, Any] = {"linewidth": 0.35, "edgecolor": "#c9c9c9"}
+_OUTLINE_PT = 1.1  # between an edit's cells and its outline
+# under rewards below zero: strong ones, and those too faint to tell their colour
+_LINE: dict[str, Any] = {"linewidth": 0.8, "solid_capstyle": "butt"}
+_HAIR: dict[str, Any] = {"linewidth": 0.4, "solid_capstyle": "butt", "color": "#606060"}
+
+
+class Answer(NamedTuple):
+    """What is drawn of an answer: its tokens, words or sentences on a scale."""
+
+    credit: Credit
+    units: tuple[Segment, ...]
+    scale: Scale
+    label: str
+
+
+def gutter(sheet: Sheet, names: Sequence[str]) -> float:
+    """Room for the names before each row."""
+    width = max((sheet.fonts.width(name, MIN_SIZE_PT) for name in names), default=0.0)
+    return width + 6 if width else 0.0
+
+
+def draw_cells(
+    sheet: Sheet, answers: Sequence[Answer], columns: Sequence[Column], *, names: Sequence[str] = (), outlined: bool
+) -> None:
+    """Add the cells to the sheet: with outlines, or tight and with the edits underlined."""
+    left = MARGIN_PT + gutter(sheet, names)
+    placed, boxes, lines = wrap(columns, sheet.width - MARGIN_PT - left)
+    size = sheet.size
+    above = size * (_ABOVE if boxes else _ABOVE_ONE if len(answers) == 1 else 2 * _ABOVE_ONE)
+    pitch = above + size * (len(answers) * _CELL + (len(answers) - 1) * _BETWEEN)
+
+    def draw(axes: Axes, y: float) -> None:
+        def top(line: int, row: int) -> float:
+            return y + line * pitch + above + row * size * (_CELL + _BETWEEN)
+
+        for line in range(lines):
+            for row, name in enumerate(names):
+                baseline = top(line, row) + 0.68 * _CELL * size
+                write(axes, MARGIN_PT, baseline, name, sheet.fonts, MIN_SIZE_PT, colour=MUTED)
+        for (row, line, _), cell in groupby(sorted(placed, key=_cell_of), key=_cell_of):
+            origin = (left, top(line, row))
+            _draw_cell(axes, sheet, list(cell), answers[row], origin, _EDGE if outlined else {"linewidth": 0})
+        numbered: set[int] = set()
+        for box in boxes:
+            for row in range(len(answers)):
+                dashes: Literal["-", "--"] = "-" if any(box.holds(item) for item in placed if item.row == row) else "--"
+                rectangle = (left + box.left, top(box.line, row), box.right - box.left, _CELL * size)
+                _draw_edit(axes, rectangle, f"edit{box.edit + 1}a{row + 1}l{box.line + 1}", dashes, outlined=outlined)
+            if box.edit not in numbered:
+                numbered.add(box.edit)
+                baseline = top(box.line, 0) - 2.8
+                write(axes, left + box.left - 1, baseline, str(box.edit + 1), sheet.fonts, MIN_SIZE_PT)
+
+    sheet.add(lines * pitch + 0.8 * size, draw)
+
+
+def _cell_of(item: Placed) -> tuple[int, int, int]:
+    """Pieces of one token (word, sentence) on one line share a cell."""
+    return item.row, item.line, item.piece.unit
+
+
+def _draw_cell(
+    axes: Axes, sheet: Sheet, items: Sequence[Placed], answer: Answer, origin: tuple[float, float], edge: dict[str, Any]
+) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Rectangle
+
+    left, top = origin
+    height = _CELL * sheet.size
+    first, last = items[0], items[-1]
+    reward = answer.units[first.piece.unit].reward
+    face, ink = colours(answer.scale, reward)
+    x0, x1 = left + first.x, left + last.x + last.piece.width
+    name = f"a{first.row + 1}t{first.piece.unit + 1}"
+    axes.add_patch(Rectangle((x0, top), x1 - x0, height, facecolor=face, gid=name, **edge))
+    if answer.scale.position(reward) < 0:
+        pen = _LINE if answer.scale.strength(reward) else _HAIR
+        axes.add_line(
+            Line2D((x0 + 0.8, x1 - 0.8), (top + height - 1.7,) * 2, gid=f"{name}-below", **{"color": ink, **pen})
+        )
+    for x, run in ((left + item.x + run.x, run) for item in items for run in item.piece.runs):
+        if run.boxed:
+            width = sheet.fonts.width(run.text, run.size) + 2 * BOX_PAD_PT
+            axes.add_patch(Rectangle((x, top + 1.8), width, height - 4.4, fill=False, edgecolor=ink, linewidth=0.5))
+        shift = BOX_PAD_PT if run.boxed else 0.0
+        write(axes, x + shift, top + 0.69 * height, run.text, sheet.fonts, run.size, colour=ink)
+
+
+def _draw_edit(
+    axes: Axes,
+    rectangle: tuple[float, float, float, float],
+    name: str,
+    dashes: Literal["-", "--"],
+    *,
+    outlined: bool,
+) -> None:
+    """An outline around an edit, or a line below it; dashed where this answer has nothing there."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Rectangle
+
+    x, y, width, height = rectangle
+    if outlined:
+        grown = (width + 2 * _OUTLINE_PT, height + 2 * _OUTLINE_PT)
+        corner = (x - _OUTLINE_PT, y - _OUTLINE_PT)
+        axes.add_patch(Rectangle(corner, *grown, fill=False, edgecolor=INK, linewidth=0.9, linestyle=dashes, gid=name))
+    else:
+        ends = ((x, x + width), (y + height + 1.4,) * 2)
+        axes.add_line(Line2D(*ends, color=INK, linewidth=1.2, linestyle=dashes, solid_capstyle="butt", gid=name))

@@ -1,0 +1,154 @@
+"""What stands below the cells of a heatmap: the cumulative reward of two answers, and the colour bar."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from dpo_credit.credit import Segment
+from dpo_credit.views.figure.layout import Stretch
+from dpo_credit.views.figure.sheet import INK, MUTED
+from dpo_credit.views.scale import RGB, Scale
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.font_manager import FontProperties
+
+_BAND = "#e9e9ec"
+_NOISE: tuple[RGB, RGB] = ((236, 236, 236), (98, 98, 98))  # 5.2:1
+_STEPS = 201
+_LINES = (("-", INK), ((0, (3, 1.4)), "#767676"))  # of the chosen and the rejected answer
+
+
+def colours(scale: Scale, reward: float) -> tuple[str, str]:
+    """A cell's colour and its text's; grey within the noise floor."""
+    background, text = _NOISE if abs(reward) < scale.noise else scale.shade(reward, "light")
+    return "#{:02x}{:02x}{:02x}".format(*background), "#{:02x}{:02x}{:02x}".format(*text)
+
+
+def signed(value: float) -> str:
+    """A sign and three significant digits."""
+    return f"{value:+.3g}".replace("-", "−")
+
+
+def colour_bar(axes: Axes, scale: Scale, font: FontProperties, beyond: tuple[bool, bool]) -> None:
+    """The scale's colours over rewards; pointed where rewards lie `beyond` its lower or upper end."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, Normalize
+
+    limit = scale.limit
+    rewards = [limit * (2 * step / (_STEPS - 1) - 1) for step in range(_STEPS)]
+    shades = ListedColormap([colours(scale, reward)[0] for reward in rewards])
+    extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(beyond, "neither")
+    norm = Normalize(-limit or -1.0, limit or 1.0)  # all rewards zero: one colour, and one tick
+    assert axes.figure is not None
+    bar = axes.figure.colorbar(ScalarMappable(norm, shades), cax=axes, orientation="horizontal", extend=extend)
+    assert bar.solids is not None
+    bar.solids.set_edgecolor("face")  # no seams in vector viewers
+    bar.outline.set_linewidth(0.4)
+    ticks = [-limit, -limit / 2, 0.0, limit / 2, limit] if limit else [0.0]
+    bar.set_ticks(ticks, labels=[signed(tick) if tick else "0" for tick in ticks])
+    _plain(axes, font)
+
+
+def cumulative_chart(
+    axes: Axes,
+    units: Sequence[Sequence[Segment]],
+    edits: Sequence[Stretch],
+    *,
+    names: Sequence[str],
+    font: FontProperties,
+) -> None:
+    """Running sums of both answers' rewards; the edits are bands with their numbers, the same for both."""
+    starts, length = _places(edits, [len(side) for side in units])
+    for number, (low, high) in enumerate(starts):
+        axes.axvspan(low, high, color=_BAND, linewidth=0, gid=f"band{number + 1}")
+    ends = []
+    for side, segments in enumerate(units):
+        x, y = _curve(segments, [edit[side] for edit in edits], starts, length)
+        style, colour = _LINES[side]
+        axes.plot(x, y, linestyle=style, color=colour, linewidth=1.1, gid=f"cumulative{side}")
+        ends.append(y[-1])
+    axes.axhline(0, color=MUTED, linewidth=0.4)
+    axes.set_xlim(0, length)
+    axes.margins(y=0.12)
+    axes.locator_params(axis="y", nbins=4)
+    axes.locator_params(axis="x", integer=True)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "−"))
+    for edge in ("top", "right"):
+        axes.spines[edge].set_visible(False)
+    for edge in ("left", "bottom"):
+        axes.spines[edge].set_linewidth(0.5)
+    _plain(axes, font)
+    _name_ends(axes, ends, names, font)
+    _number_bands(axes, starts, font)
+
+
+def _places(edits: Sequence[Stretch], lengths: Sequence[int]) -> tuple[list[tuple[int, int]], int]:
+    """Where each edit lies when the shorter side of every edit is padded, and the padded length of both answers."""
+    starts, shift = [], 0  # padding of the chosen answer so far
+    for (low, high), (other_low, other_high) in edits:
+        width = max(high - low, other_high - other_low)
+        starts.append((low + shift, low + shift + width))
+        shift += width - (high - low)
+    return starts, lengths[0] + shift
+
+
+def _curve(
+    segments: Sequence[Segment], own: Sequence[tuple[int, int]], starts: Sequence[tuple[int, int]], length: int
+) -> tuple[list[int], list[float]]:
+    """The running sum after each unit, flat where this side of an edit is the shorter one."""
+    x, y = [0], [0.0]
+    sums = list(accumulate((segment.reward for segment in segments), initial=0.0))
+    shift, edit = 0, 0
+    for n in range(len(segments) + 1):
+        while edit < len(own) and own[edit][1] == n:
+            x.append(n + shift)
+            y.append(sums[n])
+            shift = starts[edit][1] - n
+            edit += 1
+        x.append(n + shift)
+        y.append(sums[n])
+    return x, y
+
+
+def _plain(axes: Axes, font: FontProperties) -> None:
+    axes.tick_params(length=2, width=0.5, pad=1.5, colors=INK)
+    axes.minorticks_off()
+    for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        label.set_fontproperties(font)
+
+
+def _name_ends(axes: Axes, ends: Sequence[float], names: Sequence[str], font: FontProperties) -> None:
+    """Each curve's name at its right end, moved apart where they would touch."""
+    low, high = axes.get_ylim()
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    height_pt = axes.get_position().height * figure.get_size_inches()[1] * 72
+    apart = (font.get_size_in_points() * 1.25) / height_pt * (high - low)
+    upper = 0 if ends[0] >= ends[1] else 1
+    middle, half = sum(ends) / 2, max(abs(ends[0] - ends[1]), apart) / 2
+    for side, name in enumerate(names):
+        y = middle + half if side == upper else middle - half
+        axes.annotate(
+            name, (1, y), xycoords=("axes fraction", "data"), xytext=(3, 0), textcoords="offset points",
+            va="center", color=_LINES[side][1], fontproperties=font, parse_math=False, annotation_clip=False,
+        )  # fmt: skip
+
+
+def _number_bands(axes: Axes, starts: Sequence[tuple[int, int]], font: FontProperties) -> None:
+    """The edits' numbers above their bands, but for those that would touch the one before."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    width_pt = axes.get_position().width * figure.get_size_inches()[0] * 72
+    free = -1.0
+    for number, (low, high) in enumerate(starts, start=1):
+        at = (low + high) / 2
+        half = 0.35 * font.get_size_in_points() * len(str(number)) * axes.get_xlim()[1] / width_pt
+        if at - half > free:
+            axes.annotate(
+                str(number), (at, 1), xycoords=("data", "axes fraction"), xytext=(0, 1.5),
+                textcoords="offset points", ha="center", va="bottom", color=MUTED, fontproperties=font,
+            )  # fmt: skip
+            free = at + 1.4 * half

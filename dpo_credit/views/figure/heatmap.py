@@ -1,0 +1,293 @@
+"""A Credit as a figure for a paper: tokens as cells that wrap like text, two answers aligned, a colour bar in nats.
+
+The "paper" style follows Figure 1 of Rafailov et al. 2024 (darker is higher). Only `Figure` is used, never pyplot,
+and matplotlib is imported when a figure is drawn.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, get_args
+
+from dpo_credit import align
+from dpo_credit.credit import Credit, CreditError, Segment
+from dpo_credit.views.figure import layout
+from dpo_credit.views.figure.cells import LOOK, Answer, draw_cells, gutter
+from dpo_credit.views.figure.chart import colour_bar, cumulative_chart, signed
+from dpo_credit.views.figure.fonts import MIN_SIZE_PT, SANS, fonts_for
+from dpo_credit.views.figure.sheet import INK, MUTED, Sheet, listed
+from dpo_credit.views.scale import Shading
+from dpo_credit.views.terminal.score import visible
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Style = Literal["default", "paper"]
+Format = Literal["png", "svg", "pdf"]
+DPI = 300
+_MAX_PNG_PX = 2**16 - 1  # matplotlib draws no taller pixels
+_LISTED_EDITS = 8  # listed with their rewards, those with the largest deltas
+_BAR_ENDS_PT = 13.0  # for half a tick label
+_BAR_MIN_PT = 150.0
+_NOTHING = "(nothing)"
+_OWN_SIGNS = "↵⇥␣∅Δ→−π…·×β±0123456789ABCDEFU+"
+_RC: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "dpo-credit",
+    "font.sans-serif": list(SANS),
+    "text.hinting": "no_hinting",
+    "text.parse_math": False,
+    "figure.dpi": 150,
+    "path.simplify": False,
+}
+
+
+def render(
+    credits: Sequence[Credit],
+    labels: Sequence[str],
+    *,
+    shading: Shading = Shading(),
+    width_in: float = 6.75,
+    style: Style = "default",
+) -> Figure:
+    """One answer's cells; two answers aligned, with their edits and cumulative rewards; or more, ordered by reward.
+
+    Raises:
+        CreditError: there is nothing to draw, the figure is too narrow, or two answers do not compare.
+    """
+    import matplotlib.style
+
+    if not credits:
+        raise CreditError("There is no answer to draw: give at least one.")
+    if not 2 <= width_in <= 40:
+        raise CreditError(f"The figure's width is {width_in} in; give 2 to 40 (a column of a paper is 3.25 to 6.75).")
+    if style == "paper":
+        shading = replace(shading, palette="paper")
+    if len(labels) != len(credits):
+        raise CreditError(f"{len(labels)} labels for {len(credits)} answers: give each answer its own.")
+    with matplotlib.style.context(["default", _RC]):
+        units = [credit.by(shading.unit) for credit in credits]
+        texts = [segment.text or segment.piece for segments in units for segment in segments]
+        names = [" ".join(visible(label, LOOK).split()) for label in labels]
+        fonts = fonts_for([*(visible(text, LOOK) for text in texts), *names, _OWN_SIGNS])
+        answers = [
+            Answer(credit, segments, scale, fonts.plain(name))
+            for credit, segments, scale, name in zip(credits, units, shading.scales(credits), names, strict=True)
+        ]
+        sheet = Sheet(width_in, fonts)
+        if len(answers) == 2:
+            _draw_diff(sheet, answers, shading, style)
+        else:
+            _draw_answers(sheet, sorted(answers, key=lambda a: -a.credit.reward), shading, style)
+        _explain_boxes(sheet, texts)
+        return sheet.figure()
+
+
+def format_of(path: Path) -> Format:
+    """What to write, by the path's extension.
+
+    Raises:
+        CreditError: it is none of the three.
+    """
+    extension = path.suffix.lower().removeprefix(".")
+    if extension not in get_args(Format):
+        raise CreditError(f"{path} does not say which picture to draw: end its name in .png, .svg or .pdf.")
+    return extension  # type: ignore[return-value]  # one of Format's, as tested
+
+
+def save(figure: Figure, target: Path | BinaryIO, format: Format | None = None) -> None:
+    """Write a figure, the same bytes every time: PNG at 300 dpi, or SVG or PDF with text as text.
+
+    Raises:
+        CreditError: no `format` is given and the extension is unknown, or a PNG would be too tall to draw.
+    """
+    import matplotlib.style
+
+    if format is None:
+        format = format_of(Path(str(getattr(target, "name", target))))
+    height = figure.get_size_inches()[1]
+    if format == "png" and height * DPI > _MAX_PNG_PX:
+        raise CreditError(
+            f"The figure is {height:.0f} in tall, too tall for a PNG at {DPI} dpi: save it as SVG or PDF."
+        )
+    metadata: dict[str, dict[str, None]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with matplotlib.style.context(["default", _RC]):
+        figure.savefig(target, format=format, dpi=DPI, metadata=metadata[format])
+
+
+def _draw_answers(sheet: Sheet, answers: Sequence[Answer], shading: Shading, style: Style) -> None:
+    for n, answer in enumerate(answers):
+        _head(sheet, answer, answer.label)
+        made = layout.pieces(answer.units, sheet.fonts, sheet.size, sheet.inner)
+        draw_cells(sheet, [answer], layout.columns(made), outlined=style == "default")
+        if shading.limit == "per-answer":
+            _draw_bar(sheet, [answer])
+        sheet.add(sheet.size if n + 1 < len(answers) else 0)
+    if shading.limit != "per-answer":
+        _draw_bar(sheet, answers)
+    sheet.add_line(_key(answers, style, edits=False), colour=MUTED)
+
+
+def _draw_diff(sheet: Sheet, answers: Sequence[Answer], shading: Shading, style: Style) -> None:
+    diff = align.diff(answers[0].credit, answers[1].credit)
+    edits, pairs = layout.stretches(diff, shading.unit)
+    fit = all(0 < sheet.fonts.width(a.label, MIN_SIZE_PT) < 0.16 * sheet.inner for a in answers)
+    names = [a.label for a in answers] if fit else ["A", "B"]
+    for name, answer in zip(names, answers, strict=True):
+        _head(sheet, answer, answer.label if fit else f"{name}  {answer.label}")
+    wide = sheet.inner - gutter(sheet, names)
+    chosen, rejected = (layout.pieces(a.units, sheet.fonts, sheet.size, wide) for a in answers)
+    aligned = layout.aligned_columns(chosen, rejected, edits, pairs, wide / 2)
+    draw_cells(sheet, answers, aligned, names=names, outlined=style == "default")
+    if shading.limit == "per-answer":
+        for answer, name in zip(answers, names, strict=True):
+            _draw_bar(sheet, [answer], name)
+    else:
+        _draw_bar(sheet, answers)
+    sheet.add_line(_key(answers, style, edits=True), colour=MUTED)
+    sheet.add(sheet.size)
+    font = sheet.fonts.properties(MIN_SIZE_PT)
+    right = max(sheet.fonts.width(name, MIN_SIZE_PT) for name in names) + 4
+    sheet.add_axes(
+        62 if sheet.size < 8 else 76,
+        (24, 9, right, 11),
+        lambda axes: cumulative_chart(axes, [a.units for a in answers], edits, names=names, font=font),
+    )
+    sheet.add_line(
+        f"Cumulative reward of both answers over their aligned {shading.unit}s; grey: the edits.", colour=MUTED
+    )
+    sheet.add(sheet.size / 2)
+    _list_edits(sheet, answers, edits, names)
+    sheet.add_line(_outcome(diff, names[0]))
+
+
+def _outcome(diff: align.Diff, name: str) -> str:
+    probability = diff.preference_probability
+    shown = "> 0.999" if probability > 0.9995 else "< 0.001" if probability < 0.0005 else f"= {probability:.3f}"
+    first = diff.edits[0].chosen[0] if diff.edits else 0
+    echo = (
+        "no edits"
+        if not diff.edits
+        else f"echo: the untouched tokens after the first edit moved by {diff.echo_mean_abs:.2g} on average, "
+        f"by {diff.echo_max_abs:.2g} at most"
+        if any(i >= first for i, _ in diff.pairs)
+        else "no token after the first edit is untouched"
+    )
+    return listed([f"margin {signed(diff.margin)}, P({name} is preferred) {shown}", echo])
+
+
+def _head(sheet: Sheet, answer: Answer, label: str) -> None:
+    credit, count = answer.credit, len(answer.credit.tokens.answer_ids)
+    logps = f"log π {credit.policy_logp:.2f} · log π_ref {credit.reference_logp:.2f}".replace("-", "−")
+    sheet.add_line(listed([f"reward {signed(credit.reward)}", logps, f"{count} token{'s' * (count != 1)}"]), lead=label)
+
+
+def _draw_bar(sheet: Sheet, answers: Sequence[Answer], name: str = "") -> None:
+    """The colour bar, with its unit beside it where there is room, else below."""
+    scale = answers[0].scale
+    rewards = [unit.reward for answer in answers for unit in answer.units]
+    beyond = (min(rewards) < -scale.limit, max(rewards) > scale.limit)
+    font = sheet.fonts.properties(MIN_SIZE_PT)
+    betas = ", ".join(f"{beta:g}" for beta in sorted({answer.credit.beta for answer in answers}))
+    weight, tokens = ("β/T", ", T tokens") if answers[0].credit.length_normalised else ("β", "")
+    unit = (
+        f"{name}{': ' if name else ''}reward = {weight} · (log π − log π_ref), in nats × {weight}; β = {betas}{tokens}"
+    )
+    room = sheet.inner - sheet.fonts.width(unit, sheet.small) - 2 * _BAR_ENDS_PT - 6
+    beside = room > _BAR_MIN_PT
+    right = sheet.inner - room - _BAR_ENDS_PT if beside else _BAR_ENDS_PT
+
+    def draw(axes: Axes) -> None:
+        colour_bar(axes, scale, font, beyond)
+        if beside:
+            axes.annotate(
+                unit, (1, 0.5), xycoords="axes fraction", xytext=(_BAR_ENDS_PT + 6, 0), textcoords="offset points",
+                va="center", color=INK, fontproperties=sheet.fonts.properties(sheet.small), parse_math=False,
+            )  # fmt: skip
+
+    sheet.add_axes(19, (_BAR_ENDS_PT, 2, right, 11), draw)
+    if not beside:
+        sheet.add_line(unit)
+
+
+def _key(answers: Sequence[Answer], style: Style, *, edits: bool) -> str:
+    """What the marks mean."""
+    scale, source = answers[0].scale, answers[0].credit.source
+    return listed(
+        [
+            ""
+            if not edits
+            else "outlined: edited, dashed where there is nothing"
+            if style == "default"
+            else "thick line below the cells: edited, dashed where there is nothing",
+            "underlined: reward below 0",
+            f"grey: within the {source.dtype} error of ±{scale.noise:.1g}" if scale.noise else "",
+        ]
+    )
+
+
+def _list_edits(sheet: Sheet, answers: Sequence[Answer], edits: Sequence[layout.Stretch], names: Sequence[str]) -> None:
+    """The edits with the largest deltas: texts and rewards on both sides; with the rest, they add up to the margin."""
+    rows = []
+    for number, edit in enumerate(edits, start=1):
+        sides = [answer.units[start:stop] for answer, (start, stop) in zip(answers, edit, strict=True)]
+        ours, theirs = (math.fsum(unit.reward for unit in side) for side in sides)
+        rows.append(_Row(str(number), _one_line(sides[0]), ours, _one_line(sides[1]), theirs))
+    listed_rows = sorted(rows, key=lambda row: -abs(row.delta))[:_LISTED_EDITS]
+    table = [row for row in rows if row in listed_rows]
+    others = [row for row in rows if row not in listed_rows]
+    totals = [answer.credit.reward for answer in answers]
+    if others:
+        ours, theirs = math.fsum(row.ours for row in others), math.fsum(row.theirs for row in others)
+        table.append(_Row("", f"{len(others)} more edits", ours, "", theirs))
+    if rows:
+        ours = totals[0] - math.fsum(row.ours for row in rows)
+        theirs = totals[1] - math.fsum(row.theirs for row in rows)
+        table.append(_Row("", "untouched", ours, "", theirs))
+    table.append(_Row("", "total", totals[0], "", totals[1]))
+    decimals = answers[0].scale.decimals
+    sheet.add_table(
+        [("", names[0], "reward", names[1], "reward", "Δ"), *(row.cells(decimals) for row in table)],
+        stretch=(1, 3),
+        bold=(0, len(table)),
+    )
+
+
+class _Row(NamedTuple):
+    number: str
+    text: str
+    ours: float
+    other_text: str
+    theirs: float
+
+    @property
+    def delta(self) -> float:
+        return self.ours - self.theirs
+
+    def cells(self, decimals: int) -> tuple[str, ...]:
+        ours, theirs, delta = (f"{v:+.{decimals}f}".replace("-", "−") for v in (self.ours, self.theirs, self.delta))
+        shown = ("" if text == _NOTHING else reward for text, reward in ((self.text, ours), (self.other_text, theirs)))
+        return self.number, self.text, next(shown), self.other_text, next(shown), delta
+
+
+def _one_line(units: Sequence[Segment]) -> str:
+    text = "".join(unit.text or unit.piece for unit in units)
+    return " ".join(visible(text, LOOK).split()) or (repr(text) if units else _NOTHING)
+
+
+def _explain_boxes(sheet: Sheet, texts: Sequence[str]) -> None:
+    shown = "".join(texts)
+    if boxed := sorted(char for char in sheet.fonts.missing if char in shown):
+        names = [f"{ord(char):04X} {unicodedata.name(char, 'unnamed').lower()}" for char in boxed[:3]]
+        more = f" and {len(boxed) - 3} more" if len(boxed) > 3 else ""
+        sheet.add_line(
+            f"Boxes hold code points that no outline font here draws: {', '.join(names)}{more}.", colour=MUTED
+        )
+    if any(unicodedata.bidirectional(char) in ("R", "AL") for char in shown):
+        sheet.add_line("Right-to-left tokens stand in reading order from left to right.", colour=MUTED)

@@ -1,0 +1,93 @@
+"""What every page of ours has in common: the templates, the style with its shades, and what its numbers rest on."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from base64 import b64encode
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from dpo_credit.credit import Credit
+from dpo_credit.views.page.cells import STEPS
+from dpo_credit.views.page.text import minus, signed, spoken, trimmed, visible
+from dpo_credit.views.scale import Palette, shade
+
+_PACKAGE = Path(__file__).parents[2]
+_FOLDERS = (_PACKAGE / "templates", _PACKAGE.parent / "templates")  # in a wheel; in a source tree
+_ENDS = {
+    "appended": "end token appended",
+    "template": "closed by the chat template",
+    "in-text": "end token in the text",
+    "none": "no end token",
+}
+
+
+def environment() -> Environment:
+    """Jinja over our templates, with everything that is no template of ours escaped."""
+    # autoescape for every name: Jinja's select_autoescape goes by the file's extension
+    made = Environment(
+        loader=FileSystemLoader(_FOLDERS),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(signed=signed, minus=minus, spoken=spoken, trimmed=trimmed, visible=visible)
+    made.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
+    return made
+
+
+def verbatim(environment: Environment, name: str) -> str:
+    """A file of the templates as it is: CSS and JavaScript have braces of their own."""
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
+
+
+def block_hash(text: str) -> str:
+    """What the page's Content-Security-Policy knows an inline block by."""
+    return "sha256-" + b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def shades(palette: Palette) -> str:
+    """A class for each shade; what is clearly below zero is underlined, and the strongest are bold."""
+    rules = []
+    stops = []
+    for step in range(STEPS):
+        position = 2 * step / (STEPS - 1) - 1
+        (light, on_light), (dark, on_dark) = shade(position, "light", palette), shade(position, "dark", palette)
+        rule = f"background:light-dark(rgb{light},rgb{dark});color:light-dark(rgb{on_light},rgb{on_dark})"
+        rule += ";text-decoration-line:underline" if position < -0.12 else ""
+        rule += ";font-weight:650" if abs(position) >= 0.75 else ""
+        rules.append(f".s{step}{{{rule}}}")
+        stops.append(f"light-dark(rgb{light},rgb{dark})")
+    # the shades run straight from each end to the middle, so a gradient through these three shows them all
+    ends = ",".join((stops[0], stops[STEPS // 2], stops[-1]))
+    return "\n".join((*rules, f".bar{{background:linear-gradient(to right,{ends})}}")) + "\n"
+
+
+def source(credits: Sequence[Credit]) -> list[tuple[str, str]]:
+    """What all rewards on the page rest on; values that differ between answers are listed."""
+
+    def listed(values: list[str]) -> str:
+        return visible(", ".join(dict.fromkeys(values)))
+
+    return [
+        ("policy", listed([credit.source.policy for credit in credits])),
+        ("reference", listed([credit.source.reference for credit in credits])),
+        ("beta", listed([_beta(credit) for credit in credits])),
+        ("end of sequence", listed([_ENDS.get(credit.tokens.end, credit.tokens.end) for credit in credits])),
+        ("dtype", listed([credit.source.dtype for credit in credits])),
+    ]
+
+
+def direction(text: str) -> str:
+    """Where the text's first letter with a direction would have it run."""
+    strong = next((kind for kind in map(unicodedata.bidirectional, text) if kind in ("L", "R", "AL")), "L")
+    return "ltr" if strong == "L" else "rtl"
+
+
+def _beta(credit: Credit) -> str:
+    return f"{credit.beta:g}" + " / T, length-normalised: T is the answer's tokens" * credit.length_normalised

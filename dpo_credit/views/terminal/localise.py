@@ -1,0 +1,189 @@
+"""What `localise` found, in the terminal: the sentence, every score's numbers with their intervals, and the parts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from dpo_credit.estimates.statistics import Estimate
+from dpo_credit.localise.localised import Group as Part
+from dpo_credit.localise.localised import Preference, Report
+from dpo_credit.views.terminal.score import Look, visible
+
+_KINDS = 12  # rows of kinds of errors; the most frequent are kept
+_NAMES = {"-log pi": "−log π", "-log pi_ref": "−log π_ref", "-log pi - entropy": "−log π − H", "entropy": "H(π)"}
+_NAMES |= {"-entropy": "−H(π)", "right - wrong": "right − wrong", "-reward": "−reward", "-gradient": "−gradient"}
+
+
+def render(report: Report, look: Look) -> RenderableType:
+    """The whole report, but for the answers themselves."""
+    parts: list[RenderableType] = [
+        Text(look.plain(_title(report)), style="bold"),
+        Text(sentence(report, look)),
+        Text(),
+        _findings(report, look),
+        Text(look.plain(_legend(report)), style="dim"),
+        *_several(report),
+        Text(),
+        _comparisons(report, look),
+        Text(),
+    ]
+    if report.preference is not None:
+        parts += [_preference(report.preference, look), Text()]
+    return Group(*parts, _groups(report, look))
+
+
+def _title(report: Report) -> str:
+    several = report.answers_with_several_errors
+    return (
+        f"{report.answers} wrong answers, {report.errors} errors ({several} answers with several); "
+        f"{report.wrong_units} of {report.units} {report.unit}s are wrong"
+    )
+
+
+def _legend(report: Report) -> str:
+    hits = f"top {report.top_k}: a wrong {report.unit} is among the {report.top_k} most suspicious"
+    lines = [f"95 % bootstrap intervals by answer below each number; {hits}; all errors: each is, of several"]
+    if any(one.sees_right_answer for one in report.findings):
+        lines.append(
+            "right − wrong is told the right answer, so it is no rival: how far it leads is what that is worth"
+        )
+    return "\n".join(lines)
+
+
+def _findings(report: Report, look: Look) -> Table:
+    table = _table("score", f"AUROC of {report.unit}s", "within answers", "average precision", "top 1")
+    for heading in (f"top {report.top_k}", "all errors"):
+        table.add_column(heading, justify="right", overflow="fold")
+    for one in report.findings:
+        style = "bold" if one.name == "-reward" else "dim" if one.sees_right_answer else ""
+        columns = (one.auroc, one.auroc_within, one.average_precision, one.top_1, one.top_k, one.all_errors)
+        table.add_row(Text(label(one.name, look), style=style), *(_cell(value, look, style) for value in columns))
+    return table
+
+
+def _several(report: Report) -> list[Text]:
+    """The paper's stitching: is a second error found, too, in the context of the first?"""
+    ours = report.finding("-reward")
+    if not report.answers_with_several_errors:
+        return []
+    first, later, all_found = (one.value or 0.0 for one in (ours.first_error, ours.later_errors, ours.all_errors))
+    return [
+        Text(
+            f"of {report.answers_with_several_errors} answers with several errors, the {report.top_k} {report.unit}s "
+            f"that the reward suspects most hold the first error in {first:.0%}, a later one in {later:.0%}, all in "
+            f"{all_found:.0%}"
+        )
+    ]
+
+
+def _comparisons(report: Report, look: Look) -> Table:
+    table = _table("reward against", "within", "95 % interval", "p", "top 1", "95 % interval", "p")
+    for one in report.comparisons:
+        style = "bold" if one.baseline == report.best else ""
+        cells = [
+            label(one.baseline, look),
+            *_gain(one.difference),
+            _p(one.p),
+            *_gain(one.top_1_difference),
+            _p(one.top_1_p),
+        ]
+        table.add_row(*(Text(look.plain(cell), style=style) for cell in cells))
+    return table
+
+
+def _preference(found: Preference, look: Look) -> Table:
+    table = _table(f"whole answers ({found.answers} pairs)", "value", "95 % interval")
+    rows = (
+        ("right answer preferred", found.accuracy),
+        ("margin", found.margin),
+        ("Brier score (a coin: 0.25)", found.brier),
+        ("log loss, nats (a coin: 0.693)", found.log_loss),
+        ("expected calibration error", found.calibration_error),
+        ("what an edit earns", found.edit),
+        ("echo: what an untouched token moves", found.echo),
+    )
+    for name, value in rows:
+        decimals = 4 if value is found.echo else 3
+        table.add_row(name, _number(value.value, decimals), look.plain(_range(value, look, decimals)))
+    return table
+
+
+def _groups(report: Report, look: Look) -> Table:
+    rival = label(report.best, look)
+    table = _table(
+        "part", f"{report.unit}s", "wrong", look.plain("−reward AUROC"), f"{rival} AUROC", f"in top {report.top_k}"
+    )
+    shown: dict[str, int] = {}
+    for part in report.groups:
+        shown[part.by] = shown.get(part.by, 0) + 1
+        if part.by == "kind" and shown["kind"] > _KINDS:
+            continue
+        if shown[part.by] == 1:
+            table.add_row(Text(f"by {part.by}", style="dim"), *[""] * 5)
+        table.add_row(*_group(part, look))
+    return table
+
+
+def _group(part: Part, look: Look) -> Sequence[RenderableType]:
+    found = "" if part.found.value is None else f"{part.found.value:.2f} of {part.errors}"
+    return (
+        Text(visible(f"  {part.name}", look)),
+        str(part.units),
+        str(part.wrong_units),
+        *(
+            Text(look.plain(f"{_number(one.value)} {_range(one, look)}".strip()))
+            for one in (part.reward, part.baseline)
+        ),
+        found,
+    )
+
+
+def sentence(report: Report, look: Look) -> str:
+    """The report's sentence, with scores named as they are shown."""
+    names = sorted(_NAMES, key=len, reverse=True)
+    return re.sub("|".join(map(re.escape, names)), lambda found: label(found[0], look), report.sentence)
+
+
+def label(name: str, look: Look) -> str:
+    """A score's name as it is shown."""
+    return look.plain(_NAMES.get(name, name))
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column(first, overflow="fold")
+    for heading in others:
+        table.add_column(heading, justify="right", overflow="fold")
+    return table
+
+
+def _cell(value: Estimate, look: Look, style: str) -> Text:
+    return Text.assemble((_number(value.value), style), "\n", (look.plain(_range(value, look)), "dim"))
+
+
+def _number(value: float | None, decimals: int = 3) -> str:
+    return "-" if value is None else f"{value:.{decimals}f}"
+
+
+def _gain(value: Estimate) -> tuple[str, str]:
+    if value.value is None or value.low is None or value.high is None:
+        return "-", ""
+    shown = [f"{end:+.3f}".replace("0.", ".").replace("-", "−") for end in (value.value, value.low, value.high)]
+    return shown[0], f"[{shown[1]}, {shown[2]}]"
+
+
+def _p(p: float) -> str:
+    return f"{p:.4f}".replace("0.", ".", 1) if p >= 1e-4 else "<.0001"
+
+
+def _range(value: Estimate, look: Look, decimals: int = 3) -> str:
+    """An interval without the zeros before the points."""
+    if value.low is None or value.high is None:
+        return ""
+    ends = (f"{end:.{decimals}f}".replace("0.", ".", 1).replace("-", "−") for end in (value.low, value.high))
+    return ("-" if look.ascii_only else "–").join(ends)

@@ -1,0 +1,58 @@
+"""Public pairs in the terminal: a table of all, or everything about one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from dpo_credit.models.published import Published
+from dpo_credit.views.terminal.score import Look
+
+_WIDE = 170  # columns from which the names of the two models have room
+
+
+def table(pairs: Sequence[Published], look: Look) -> RenderableType:
+    """Names, betas, kinds of prompt and licences, and the two models where the terminal is wide enough."""
+    models = ("policy", "reference") if look.width >= _WIDE else ()
+    shown = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("pair", "beta", "prompts", *models, "licence", "run by us"):
+        shown.add_column(heading, no_wrap=True)
+    for pair in pairs:
+        names = (Text(pair.policy or "embedded"), Text(pair.reference or "embedded")) if models else ()
+        kind, _, _ = pair.format.partition(":")
+        licence = Text(pair.licence) if pair.licence else Text("see its card", style="dim")
+        shown.add_row(Text(pair.name, style="bold"), _beta(pair), kind, *names, licence, "yes" if pair.run else "no")
+    run = [pair.name for pair in pairs if pair.run]
+    honestly = Text(
+        f"We have run {' and '.join(run) or 'none of them'}, and no other: there was no hub at hand. The betas are "
+        "what the linked recipes say. / T: length-normalised DPO. dpo-credit pairs NAME shows models and source."
+    )
+    return Group(shown, Text(), honestly)
+
+
+def one(pair: Published) -> Text:
+    """Everything known of a pair, a line each."""
+    how = "length-normalised DPO" if pair.length_normalised else "DPO with the sigmoid loss"
+    text = Text(pair.name, style="bold")
+    for name, value in (
+        ("policy", pair.policy or "embedded"),
+        ("reference", pair.reference or "embedded"),
+        ("revision", pair.revision),
+        ("beta", f"{_beta(pair)}, {how}"),
+        ("prompts", pair.format),
+        ("licence", pair.licence or "see its card"),
+        ("source", pair.source),
+        ("note", pair.note),
+        ("run by us", "yes" if pair.run else "no"),
+        ("use", f"dpo-credit score FILE --pair {pair.name}"),
+    ):
+        if value:
+            text.append(f"\n{name:11}", "not bold dim").append(value, "not bold")
+    return text
+
+
+def _beta(pair: Published) -> str:
+    return f"{pair.beta:g}" + " / T" * pair.length_normalised

@@ -1,0 +1,215 @@
+"""A report on a scored data set in the terminal: its figures as tables, and where the rows stand behind each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Group, RenderableType
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from dpo_credit.estimates.intervals import Mean
+from dpo_credit.report.figures import PairFigures, Report, RowFigures, SourceFigures
+from dpo_credit.report.words import Place, Word, WordFigures
+from dpo_credit.views.scale import Scale
+from dpo_credit.views.terminal.score import Look, signed, style, visible
+
+_SIDE_BY_SIDE = 140  # columns from which two tables stand beside each other
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def render(report: Report, look: Look) -> RenderableType:
+    """Sizes, accuracy and margins, rewards by place and class, length, words, and the rows at either end."""
+    parts: list[RenderableType] = [_head(report, look), Text()]
+    if report.pairs is not None:
+        parts += [_pairs(report.pairs, look), Text()]
+    parts += [
+        *(_titled("rewards by place in the answer", _places(report, look))),
+        *(_titled("rewards by class of token", _classes(report, look))),
+        *(_titled("reward against length", _length(report, look))),
+        *_words(report, look),
+        *_rows(report, look),
+    ]
+    return Group(*parts[:-1])
+
+
+def beta_of(source: SourceFigures) -> str:
+    """What a nat is multiplied with."""
+    return f"beta {source.beta:g}" + " / T (length-normalised)" * source.length_normalised
+
+
+def decimals_of(means: Iterable[Mean | None]) -> int:
+    """Decimals that give the largest of some means three significant digits."""
+    return Scale(max((abs(one.mean) for one in means if one is not None), default=0.0)).decimals
+
+
+def place_name(place: Place, report: Report) -> str:
+    """A row's id and its line, with the file where there are several."""
+    source = f"{place.source} " if len(report.files) > 1 else ""
+    return f"{place.id} ({source}line {place.line})"
+
+
+def _titled(title: str, body: RenderableType) -> list[RenderableType]:
+    return [Text(title, style="bold"), body, Text()]
+
+
+def _head(report: Report, look: Look) -> Text:
+    files = visible(", ".join(report.files), look)
+    what = f"{report.rows:,} rows, {report.answers:,} answers, {report.tokens:,} tokens"
+    text = Text.assemble((files, "bold"), f": {what}")
+    for source in report.sources:
+        models = f"\n{source.policy} against {source.reference}, {beta_of(source)}, {source.dtype}"
+        text.append(visible(models, look) + (f": {source.rows:,} rows" if len(report.sources) > 1 else ""), "dim")
+    text.append("\nintervals hold with 95 % confidence, between rows", "dim")
+    return text
+
+
+def _pairs(pairs: PairFigures, look: Look) -> RenderableType:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column()
+    share = pairs.accuracy
+    interval = f"{100 * share.low:.1f} to {100 * share.high:.1f}"
+    table.add_row(
+        "pair accuracy", f"{100 * share.share:.1f} % ({interval}): {share.hits:,} of {share.count:,} margins above 0"
+    )
+    decimals = decimals_of([pairs.margin])
+    middle = [signed(pairs.quantiles[n], look, decimals) for n in (1, 3)]
+    table.add_row(
+        "margin", Text(look.plain(f"{_mean(pairs.margin, decimals, look)}, half of all in {middle[0]} to {middle[1]}"))
+    )
+    table.add_row("", _bars(pairs, look))
+    return table
+
+
+def _bars(pairs: PairFigures, look: Look) -> Text:
+    """The distribution in one line; margins below zero in the colour of a negative reward."""
+    edges, counts = pairs.histogram.edges, pairs.histogram.counts
+    scale, top = Scale(1.0), max(counts)
+    text = Text(f"{signed(edges[0], look)} ")
+    for start, count in zip(edges, counts, strict=False):
+        bar = " " if not count else look.plain(_BARS[round((len(_BARS) - 1) * count / top)])
+        ink = style(-1.0 if start < 0 else 1.0, scale, look).bgcolor
+        text.append(bar, Style(color=ink))
+    return text.append(f" {signed(edges[-1], look)}")
+
+
+def _places(report: Report, look: Look) -> Table:
+    table = _table("part of the answer", *(side.side for side in report.sides))
+    decimals = decimals_of(one for side in report.sides for one in side.relative)
+    count = len(report.sides[0].relative)
+    for n in range(count):
+        part = f"{100 * n // count} to {100 * (n + 1) // count} %"
+        table.add_row(part, *(_mean(side.relative[n], decimals, look) for side in report.sides))
+    return table
+
+
+def _classes(report: Report, look: Look) -> Table:
+    sides = [side.side for side in report.sides]
+    margin = ["part of the margin"] if report.pairs is not None else []
+    table = _table("class", "tokens", *sides, *margin)
+    decimals = decimals_of(one for kind in report.classes for one in kind.sides.values())
+    margin_decimals = decimals_of(kind.margin for kind in report.classes)
+    for kind in report.classes:
+        cells = [_mean(kind.sides.get(side), decimals, look) for side in sides]
+        cells += [_mean(kind.margin, margin_decimals, look)] * len(margin)
+        table.add_row(kind.name, f"{100 * kind.tokens / report.tokens:.1f} %", *cells)
+    return table
+
+
+def _length(report: Report, look: Look) -> Text:
+    length = report.length
+    text = Text(look.plain(length.verdict))
+    shown = [
+        f"{name} {one.value:+.2f}" + (f" ({one.low:+.2f} to {one.high:+.2f})" if one.low is not None else "")
+        for name, one in (("Pearson", length.pearson), ("Spearman", length.spearman))
+        if one is not None
+    ]
+    if shown:
+        line = f"\nreward and tokens over all answers: {', '.join(shown)}".replace("-", "−")
+        text.append(look.plain(line), "dim")
+    return text
+
+
+def _words(report: Report, look: Look) -> list[RenderableType]:
+    words = report.words
+    decimals = decimals_of(word.reward for word in (*words.rewarded, *words.punished))
+    return [
+        *_titled("words", Text(words_said(words))),
+        *_both(
+            look,
+            ("most rewarded words", _word_table(words.rewarded, report, decimals, look)),
+            ("most punished words", _word_table(words.punished, report, decimals, look)),
+        ),
+    ]
+
+
+def words_said(words: WordFigures) -> str:
+    """How many words there are, and how many of them would be listed by chance."""
+    chance = 0.025 * words.frequent
+    return (
+        f"{words.frequent:,} of {words.distinct:,} words occur in {words.min_rows} rows or more: "
+        f"{words.clearly_rewarded:,} clearly rewarded, {words.clearly_punished:,} clearly punished (by chance alone, "
+        f"about {chance:.{0 if chance >= 1 else 1}f} of each)"
+    )
+
+
+def _word_table(words: Sequence[Word], report: Report, decimals: int, look: Look) -> RenderableType:
+    if not words:
+        return Text("none")
+    table = _table("word", "mean reward", "times", "rows", "for example")
+    table.columns[0].overflow = table.columns[-1].overflow = "fold"
+    table.columns[-1].justify = "left"
+    for word in words:
+        reward = word.reward
+        cells = (_mean(reward, decimals, look), f"{reward.count:,}", f"{reward.rows:,}")
+        example = Text(visible(place_name(word.example, report), look))
+        table.add_row(Text(visible(word.word, look)), *cells, example)
+    return table
+
+
+def _rows(report: Report, look: Look) -> list[RenderableType]:
+    value = "margin" if report.pairs is not None else "reward"
+    return _both(
+        look,
+        (f"lowest {value}", _row_table(report.lowest, value, report, look)),
+        (f"highest {value}", _row_table(report.highest, value, report, look)),
+    )
+
+
+def _row_table(rows: Sequence[RowFigures], value: str, report: Report, look: Look) -> RenderableType:
+    if not rows:
+        return Text("none beyond these")
+    table = _table(value, "row")
+    table.columns[0].justify, table.columns[1].justify = "right", "left"
+    table.columns[1].overflow = "fold"
+    decimals = Scale(max(abs(row.value) for row in (*report.lowest, *report.highest))).decimals
+    for row in rows:
+        table.add_row(signed(row.value, look, decimals), Text(visible(place_name(row.place, report), look)))
+    return table
+
+
+def _both(look: Look, *tables: tuple[str, RenderableType]) -> list[RenderableType]:
+    """Two tables beside each other, where there is room."""
+    titled = [part for title, body in tables for part in _titled(title, body)]
+    if look.width < _SIDE_BY_SIDE:
+        return titled
+    grid = Table.grid(padding=(0, 4, 0, 0))
+    grid.add_row(*(Group(Text(title, style="bold"), body) for title, body in tables))
+    return [grid, Text()]
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for n, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if n else "left", overflow="fold")
+    return table
+
+
+def _mean(mean: Mean | None, decimals: int, look: Look) -> str:
+    """A mean with its interval's half-width."""
+    if mean is None:
+        return look.plain("–")
+    half = "" if mean.high is None else f" ± {mean.high - mean.mean:.{decimals}f}"
+    return look.plain(signed(mean.mean, look, decimals) + half)

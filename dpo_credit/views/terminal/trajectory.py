@@ -1,0 +1,90 @@
+"""A trajectory in the terminal: its figures by step, and when the tokens with the most credit learnt it."""
+
+from __future__ import annotations
+
+from rich.cells import cell_len
+from rich.console import Group, RenderableType
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from dpo_credit.estimates.intervals import Mean
+from dpo_credit.trajectory.trajectory import Learnt, Trajectory, learnt, points
+from dpo_credit.views.scale import Scale
+from dpo_credit.views.terminal.score import Look, context, in_context, signed, style, visible
+
+_BARS = "▁▂▃▄▅▆▇█"
+_SHOWN = 12  # tokens
+_GROWTH = 72  # columns from which rewards over time stand in the table
+_MOST = 24  # checkpoints in a row of bars
+_WIDE = 110  # columns from which log-likelihoods stand in the table
+
+
+def render(trajectory: Trajectory, look: Look, label: str = "") -> RenderableType:
+    """Two tables under a head."""
+    first = trajectory.moments[0].pairs[0][0]
+    head = Text(visible(label or trajectory.name, look), style="bold")
+    head.append(f": {len(trajectory.ids):,} preferences, {len(trajectory.moments):,} steps", "not bold")
+    weight = f"beta {first.beta:g}" + " / T (length-normalised)" * first.length_normalised
+    head.append(visible(f"\nreference {first.source.reference}, {weight}; 95 % intervals", look), "dim not bold")
+    return Group(head, _figures(trajectory, look), Text(), _learnt(trajectory, look))
+
+
+def _figures(trajectory: Trajectory, look: Look) -> RenderableType:
+    wide = look.width >= _WIDE
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    logps = ("log π chosen", "log π rejected") if wide else ()
+    known = points(trajectory)
+    expected = ("expected",) if known[-1].expected is not None else ()
+    for heading in ("step", "chosen", "rejected", "margin", "accuracy", *expected, *logps):
+        table.add_column(look.plain(heading), justify="right", no_wrap=True)
+    for point in known:
+        cells = [_mean(point.chosen, look), _mean(point.rejected, look), _mean(point.margin, look)]
+        cells.append(look.plain("–") if point.accuracy is None else f"{100 * point.accuracy.share:.0f} %")
+        cells += [_mean(point.expected, look)] * len(expected)
+        if wide:
+            cells += [look.plain(f"{m.mean:.1f}".replace("-", "−")) for m in (point.chosen_logp, point.rejected_logp)]
+        table.add_row(str(point.step), *cells)
+    note = "expected: the reward of an answer of the reference, −beta KL(π_ref || π), Eq. 16" if expected else ""
+    return Group(table, Text(look.plain(note), style="dim")) if note else table
+
+
+def _mean(mean: Mean | None, look: Look) -> str:
+    if mean is None:
+        return ""
+    half = "" if mean.high is None else look.plain(f" ±{mean.high - mean.mean:.2f}")
+    return signed(mean.mean, look, 3) + half
+
+
+def _learnt(trajectory: Trajectory, look: Look) -> RenderableType:
+    found = learnt(trajectory)[:_SHOWN]
+    title = "when credit was learnt: the step from which on a token held at least half of its last reward"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    for heading, side in (("token", "left"), ("answer", "left"), ("reward", "right"), ("by step", "right")):
+        table.add_column(heading, justify=side, no_wrap=True)  # type: ignore[arg-type]
+    growth = max(len("over time"), min(_MOST, len(trajectory.moments))) + 2 if look.width >= _GROWTH else 0
+    if growth:
+        table.add_column("over time", no_wrap=True)
+    scale = Scale(max((abs(one.segment.reward) for one in found), default=0.0))
+    answers = [f"{visible(trajectory.ids[one.row], look)} {one.answer}" for one in found]
+    columns = context(look, 2 + max(map(cell_len, answers), default=0) + 2 + len("reward  by step") + 2 + growth)
+    for one, answer in zip(found, answers, strict=True):
+        credit = trajectory.moments[-1].pairs[one.row][one.side]
+        table.add_row(
+            in_context(credit, one.segment, scale, look, columns),
+            answer,
+            signed(one.segment.reward, look, scale.decimals),
+            str(one.step),
+            *((_growth(one, scale, look),) if growth else ()),
+        )
+    return table
+
+
+def _growth(one: Learnt, scale: Scale, look: Look) -> Text:
+    text = Text()
+    last, bars = len(one.rewards) - 1, min(_MOST, len(one.rewards))
+    for reward in (one.rewards[round(n * last / max(1, bars - 1))] for n in range(bars)):
+        bar = _BARS[min(len(_BARS) - 1, round((len(_BARS) - 1) * abs(scale.position(reward))))]
+        ink = style(-1.0 if reward < 0 else 1.0, Scale(1.0), look).bgcolor
+        text.append(look.plain(bar), Style(color=ink))
+    return text

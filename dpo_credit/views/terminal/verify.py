@@ -1,0 +1,55 @@
+"""A verification in the terminal: whose numbers, under which conventions, how many rows agree; then the verdict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from dpo_credit.verify.verdict import close
+from dpo_credit.views.terminal.score import Look, visible
+
+_SHOWN = 4  # conventions a comparison
+
+
+def render(record: dict[str, Any], look: Look) -> RenderableType:
+    """The table and a sentence for each comparison of a `dpo-credit/verify@1` record."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("compared with", overflow="fold")
+    table.add_column("under", overflow="fold")
+    table.add_column("agree", justify="right", no_wrap=True)
+    table.add_column("largest difference", justify="right")
+    few = False
+    for comparison in record["comparisons"]:
+        name, rows = comparison["target"], len(comparison["rows"])
+        for one in _shown(comparison["conventions"]):
+            under = Text(one["name"])
+            under.append(f"  {one['flags']}" if one["flags"] else "", "cyan")
+            agree = ("yes" if one["rows_agree"] else "no") if comparison["means"] else _agree(one)
+            few |= one["rows"] < rows
+            _add(table, [visible(name, look), under, agree, one], bold=one["agrees"])
+            name = ""
+    for peer in record["peers"]:
+        _add(table, [f"{peer['name']} *", Text("the options given"), _agree(peer), peer], bold=False)
+    notes = ["* by its conventions, computed here"] if record["peers"] else []
+    notes += ["what fails on a few rows is not tried on all"] if few else []
+    said = [Text(look.plain(visible(one["sentence"], look)), style="bold") for one in record["comparisons"]]
+    return Group(table, *(Text(note, style="dim") for note in notes), *(part for one in said for part in (Text(), one)))
+
+
+def _agree(counts: dict[str, Any]) -> str:
+    return f"{counts['rows_agree']} of {counts['rows']}"
+
+
+def _shown(conventions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The best ones, and the options given wherever they stand."""
+    shown = conventions[:_SHOWN]
+    given = [one for one in conventions[_SHOWN:] if one["name"] == "the options given"]
+    return [*shown[: _SHOWN - len(given)], *given]
+
+
+def _add(table: Table, cells: list[Any], *, bold: bool) -> None:
+    name, under, agree, counts = cells
+    table.add_row(Text(name), under, Text(agree), Text(close(counts["largest_difference"])), style="bold" * bold)
