@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from dpo_credit.credit import Credit, CreditError, Example, Message
 
 if TYPE_CHECKING:
-    from dpo_credit.models.checkpoints import Loading
-    from dpo_credit.models.pair import ModelPair, load_pair
+    from dpo_credit.models.loading import load_pair
+    from dpo_credit.models.pair import Loading, ModelPair
     from dpo_credit.scoring import Scorer, score
     from dpo_credit.text.encode import Conventions
 
@@ -39,10 +39,10 @@ __all__ = [
 
 _HOMES = {
     "Conventions": "text.encode",
-    "Loading": "models.checkpoints",
+    "Loading": "models.pair",
     "ModelPair": "models.pair",
     "Scorer": "scoring",
-    "load_pair": "models.pair",
+    "load_pair": "models.loading",
     "score": "scoring",
 }
 

@@ -82,6 +82,15 @@ class Alternative(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Logps:
+    """One answer under one side: `logps` (T,) in nats; `top_ids` and `top_logps` (T, k), the likeliest first."""
+
+    logps: tuple[float, ...]
+    top_ids: tuple[tuple[int, ...], ...] = ()
+    top_logps: tuple[tuple[float, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Where log-probabilities came from: the two models' names, the dtype their bodies ran in, and the noise floor.
 

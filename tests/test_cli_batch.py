@@ -98,12 +98,12 @@ def test_a_dataset_on_disk_is_read(folder: Path, pair: tuple[str, ...]) -> None:
 
 def test_a_cache_serves_another_beta(folder: Path, pair: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     run("batch", "posts.jsonl", "-o", "one.jsonl", "--cache", "kept", *pair)
-    from dpo_credit.models.pair import Model
+    from dpo_credit.models.torch_side import TorchSide
 
     def no_more(*_: object) -> None:
         raise AssertionError("a model was run")
 
-    monkeypatch.setattr(Model, "score", no_more)
+    monkeypatch.setattr(TorchSide, "score", no_more)
     assert run("batch", "posts.jsonl", "-o", "two.jsonl", "--cache", "kept", "--beta", "0.2", "-q", *pair).code == 0
     one, two = (json.loads(Path(f"{name}.jsonl").read_text().splitlines()[0]) for name in ("one", "two"))
     assert two["margin"] == pytest.approx(2 * one["margin"])

@@ -19,7 +19,7 @@ HEAVY = {"torch", "transformers", "peft", "accelerate", "safetensors", "tokenize
 # module: the imports that its file may have beyond what its rule allows
 LAZY = {"dpo_credit.credit": {"dpo_credit.views.page.score"}}  # a notebook's `_repr_html_`
 STDLIB_ONLY = {"dpo_credit.credit", "dpo_credit.align", "dpo_credit.rows.records"}
-LOADERS = {"dpo_credit.models.pair", "dpo_credit.models.checkpoints"}
+LOADERS = {"dpo_credit.models.loading", "dpo_credit.models.checkpoints"}
 TRAINERS = ("dpo_credit.demo", "dpo_credit.train")  # recipes: they make models, and are no part of scoring
 COMMANDS = ("batch", "corrupt", "inspect", "localise", "report", "search", "steer", "train", "trajectory", "verify")
 PROGRAM = (

@@ -13,9 +13,10 @@ import pytest
 from pages import bad, good
 from program import run
 from rich.console import Console
+from sides import FromLogits
 
 from dpo_credit import Example, Loading, load_pair, score
-from dpo_credit.models.pair import Model, ModelPair
+from dpo_credit.models.pair import ModelPair
 from dpo_credit.scoring import Scorer
 from dpo_credit.views.figure import heatmap
 from dpo_credit.views.page import score as html
@@ -84,7 +85,9 @@ def test_every_way_of_scoring_carries_it_from_the_pair(tiny_pair_dirs: tuple[Pat
     results = [*score(resident, examples), *score(sequential, examples), *Scorer(resident).rows([examples])[0]]
     assert [one.length_normalised for one in results] == [True] * 3
     assert (
-        ModelPair(Model("p", lambda *_: None), Model("r", lambda *_: None), resident.tokenizer).length_normalised
+        ModelPair(
+            FromLogits("p", lambda *_: None), FromLogits("r", lambda *_: None), resident.tokenizer
+        ).length_normalised
         is False
     )  # type: ignore[arg-type, return-value]
 

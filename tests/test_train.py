@@ -20,7 +20,7 @@ from trl import DPOTrainer
 
 from dpo_credit import load_pair
 from dpo_credit.credit import CreditError
-from dpo_credit.models.checkpoints import Loading
+from dpo_credit.models.pair import Loading
 from dpo_credit.train.config import read_recipe
 from dpo_credit.train.recipe import LOSSES, Recipe, arguments
 from dpo_credit.train.rows import compare, read_rows

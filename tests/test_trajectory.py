@@ -18,8 +18,8 @@ from tiny import language_model, save, tokenizer
 from transformers import AutoModelForCausalLM
 
 from dpo_credit.credit import Credit, CreditError, Source, Tokens
-from dpo_credit.models.checkpoints import Loading
-from dpo_credit.models.pair import load_pair
+from dpo_credit.models.loading import load_pair
+from dpo_credit.models.pair import Loading
 from dpo_credit.rows.sources import Input, read
 from dpo_credit.scoring import score
 from dpo_credit.trajectory.runs import checkpoints
@@ -191,7 +191,7 @@ def test_runs_are_folders_lists_and_revisions(folder: Path) -> None:
         (("{run}",), "give a run and its rows"),
         (("{run}", "nothing.jsonl"), "nothing.jsonl"),
         (("nowhere", "{rows}"), "nowhere does not exist"),
-        (("{run}", "{rows}"), "name the SFT model with --reference"),
+        (("{run}", "{rows}"), "name the SFT model it was trained from with --reference"),
         (("{run}", "{rows}", "-r", "{sft}", "-m", "{sft}"), "--policy has no place here"),
         (("{run}", "{rows}", "-r", "{sft}", "--resume"), "go with -o"),
         (("{run}", "{rows}", "-r", "{sft}", "--png", "x.bmp"), ".png, .svg or .pdf"),

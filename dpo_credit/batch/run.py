@@ -12,15 +12,16 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+from dpo_credit.batch.provenance import settings
 from dpo_credit.credit import Credit, CreditError
 from dpo_credit.rows.journal import Commit
 from dpo_credit.rows.output import PreferenceRecord, json_line, row_record, to_json
 from dpo_credit.rows.records import Row
 from dpo_credit.rows.sources import Input, Record, read
+from dpo_credit.scoring import Scorer, ScorerState
 
 if TYPE_CHECKING:
     from dpo_credit.credit import Example, Tokens
-    from dpo_credit.scoring import Scorer
 
 CHUNK_ROWS = 256
 CHUNK_BYTES = 1 << 19  # of input: long rows make shorter chunks, so that a commit is never far away
@@ -94,7 +95,11 @@ class ScoredChunk:
 class Engine(Protocol):
     """What scores the rest of a job, in order, from where an earlier run of it got to."""
 
-    def score(self, job: Job, last: Commit) -> Iterator[ScoredChunk]: ...
+    def settings(self, job: Job) -> dict[str, Any]:
+        """What decides the job's numbers, as JSON: a run goes on under the same alone."""
+
+    def score(self, job: Job, last: Commit) -> Iterator[ScoredChunk]:
+        """The scored chunks behind `last`, in order."""
 
 
 class Sink(Protocol):
@@ -112,6 +117,10 @@ class Local:
 
     def __init__(self, scorer: Scorer, stdin: BinaryIO | None = None) -> None:
         self.scorer, self.stdin = scorer, stdin
+
+    def settings(self, job: Job) -> dict[str, Any]:
+        """See `provenance.settings`."""
+        return settings(job, self.scorer)
 
     def score(self, job: Job, last: Commit) -> Iterator[ScoredChunk]:
         """One chunk after the other."""
@@ -224,13 +233,13 @@ def score_chunk(
     examples = examples_of(chunk)
     scored = iter(scorer.score(examples, scorer.encode(examples) if encoded is None else encoded))
     results = [row if isinstance(row, CreditError) else next(scored) for row in chunk.rows]
-    return ScoredChunk(chunk, results, {"noise": scorer.noise, "tokens_per_batch": scorer.tokens_per_batch})
+    return ScoredChunk(chunk, results, asdict(scorer.state))
 
 
 def restore(scorer: Scorer, last: Commit) -> None:
     """Let a scorer go on with the noise floor and the batch size of an earlier run."""
-    for name, value in last.state.items():
-        setattr(scorer, name, value)
+    if last.state:
+        scorer.restore(ScorerState(last.state["noise"], last.state["tokens_per_batch"]))
 
 
 def _after(seen: str, record: Record) -> str:

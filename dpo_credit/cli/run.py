@@ -52,12 +52,13 @@ def score_row(
 
 
 def _values(pair: ModelPair, credits: tuple[Credit, ...]) -> tuple[OptimalValues, ...]:
-    from dpo_credit.models.logits import answer_logits
+    from dpo_credit.models.side import Distributions, require
+    from dpo_credit.models.torch_side import answer_logits
     from dpo_credit.optimal import optimal_values
 
-    policy = pair.policy() if callable(pair.policy) else pair.policy
-    found = answer_logits(policy, [credit.tokens for credit in credits])
-    return tuple(optimal_values(credit, *numbers) for credit, numbers in zip(credits, found, strict=True))
+    policy = require(pair.policy, Distributions, "--show")
+    logits = answer_logits(policy, [credit.tokens for credit in credits])
+    return tuple(optimal_values(credit, *numbers) for credit, numbers in zip(credits, logits, strict=True))
 
 
 def notes_on_choice(options: PairOptions) -> list[str]:

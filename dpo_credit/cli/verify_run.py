@@ -30,13 +30,12 @@ def verify(
 ) -> bool:
     """Whether all numbers agree under the options given; the report goes where it was asked for."""
     talk = Talk(quiet)  # before the libraries are imported, which it keeps quiet
-    from dpo_credit.models.pair import Model
     from dpo_credit.rows.output import json_line
     from dpo_credit.rows.preferences import read_preferences
     from dpo_credit.verify import references, verdict
     from dpo_credit.verify.conventions import Way
     from dpo_credit.verify.rewards import Rewards
-    from dpo_credit.verify.sides import is_adapter
+    from dpo_credit.verify.sides import is_adapter, torch_sides
     from dpo_credit.verify.verify import verify
     from dpo_credit.views.terminal.verify import render
 
@@ -52,9 +51,8 @@ def verify(
     with talk.working("Loading the models"):
         pair = options.load_pair()
     talk.notes(pair.notes)
-    assert isinstance(pair.policy, Model)
     own = None
-    if options.reference is not None and is_adapter(pair.policy):
+    if options.reference is not None and is_adapter(torch_sides(pair)[0]):
         own = cache(replace(options, reference=None).load_pair)
     given = options.conventions()
     base = Way(given.eos, template=given.chat_template, cut=given.truncate, max_length=given.max_length, beta=pair.beta)

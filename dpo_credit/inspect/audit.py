@@ -20,15 +20,15 @@ from dpo_credit.inspect.memory import Need, Size, needs, size_of
 from dpo_credit.inspect.scored_text import ScoredText, doubled, read_answers
 from dpo_credit.models.checkpoints import (
     Checkpoint,
-    Loading,
-    Place,
     compare_tokenizers,
     find_pair,
     load_tokenizer,
     max_length,
 )
 from dpo_credit.models.devices import devices
-from dpo_credit.models.pair import Model, ModelPair, load_pair
+from dpo_credit.models.loading import load_pair
+from dpo_credit.models.pair import Loading, ModelPair
+from dpo_credit.models.torch_side import TorchSide
 from dpo_credit.rows.output import json_line
 from dpo_credit.scoring import score
 from dpo_credit.text.encode import Conventions, encode_answers
@@ -82,10 +82,10 @@ def audit(
     Raises:
         CreditError: a model cannot be found, or an answer cannot be encoded.
     """
-    chosen, base = find_pair(policy, reference, loading)
-    other = base or _own_base(chosen)
+    chosen, other = find_pair(policy, reference, loading)
+    shared = other.own
     tokenizer = load_tokenizer(chosen, loading)
-    theirs = load_tokenizer(base, loading, default=tokenizer) if base else tokenizer
+    theirs = tokenizer if shared else load_tokenizer(other, loading, default=tokenizer)
     sides = [(chosen, tokenizer), (other, theirs)]
     limit = min((n for found, _ in sides if (n := max_length(found, loading))), default=None)
     conventions = conventions if conventions.max_length is not None else replace(conventions, max_length=limit)
@@ -95,7 +95,7 @@ def audit(
         size_of(found, device, loading, batch)
         for (found, _), device in zip(sides, devices(loading.device), strict=True)
     ]
-    needed = needs(*sizes, shared=base is None)
+    needed = needs(*sizes, shared=shared)
     found = [
         *_tokenizers(tokenizer, theirs, sizes),
         *rules.templates(
@@ -110,7 +110,7 @@ def audit(
             {*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()},
             chat_without_template=_is_transcript(tokenizer, examples, conventions),
         ),
-        *rules.room(needed, shared=base is None, sequential=loading.sequential),
+        *rules.room(needed, shared=shared, sequential=loading.sequential),
     ]
     weights: Footprint | None = None
     surprises: tuple[Surprise, ...] = ()
@@ -123,16 +123,16 @@ def audit(
         except CreditError as error:
             found.append(_not_loaded(error, chosen))
         else:
-            weights, more = _weights(pair, chosen, base, sizes)
+            weights, more = _weights(pair, chosen, other, sizes)
             surprises = tuple(_surprise(pair, one) for one in score(pair, examples, conventions=conventions))
             if not any(finding.level == "error" for finding in more):  # an error there explains any perplexity
-                more += rules.base_as_reference(surprises, base.name if base else chosen.model.path)
+                more += rules.base_as_reference(surprises, chosen.model.path if shared else other.name)
             found += more
     ours, its = (_side(*side, size, loading) for side, size in zip(sides, sizes, strict=True))
     return Audit(
         policy=ours,
         reference=its,
-        shared=base is None,
+        shared=shared,
         texts=texts,
         footprint=weights,
         needs=needed,
@@ -164,13 +164,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _own_base(chosen: Checkpoint) -> Checkpoint:
-    """What an adapter's reference is: its base, or the adapter named "ref" on it."""
-    ref = Place(chosen.ref_adapter, local=True) if chosen.ref_adapter else None
-    name = f"{chosen.name} (adapter ref)" if ref else f"{chosen.model.path} (adapter off)"
-    return Checkpoint(name, "reference", chosen.model, ref)
 
 
 def _tokenizers(
@@ -238,18 +231,19 @@ def _not_loaded(error: CreditError, chosen: Checkpoint) -> Finding:
 
 
 def _weights(
-    pair: ModelPair, chosen: Checkpoint, base: Checkpoint | None, sizes: Sequence[Size]
+    pair: ModelPair, chosen: Checkpoint, base: Checkpoint, sizes: Sequence[Size]
 ) -> tuple[Footprint | None, list[Finding]]:
-    if not (isinstance(pair.policy, Model) and isinstance(pair.reference, Model)):
+    policy, reference = pair.policy, pair.reference
+    if not (isinstance(policy, TorchSide) and isinstance(reference, TorchSide)):
         said = "weights are compared with both models in memory, which --sequential avoids."
         return None, [Finding("not-compared", "note", said, "Leave --sequential out to compare them.")]
-    compared = footprint(pair.policy, pair.reference)
+    compared = footprint(policy, reference)
     if compared is None:
         said = "the adapter is none that adds to weights, so its footprint has no size in them."
         return None, [Finding("not-compared", "note", said, "Nothing.")]
     found: list[Finding] = []
-    if chosen.adapter and base is not None:
-        bases = footprint(without_adapters(pair.policy), without_adapters(pair.reference))
+    if chosen.adapter and not base.own:
+        bases = footprint(without_adapters(policy), without_adapters(reference))
         found += rules.wrong_base(bases, chosen.model.path, base.name) if bases else ()
     if not found:
         found += [*rules.same_weights(compared), *rules.unrelated(compared, *sizes)]

@@ -13,7 +13,7 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from dpo_credit.models.pair import Model
+from dpo_credit.models.torch_side import TorchSide
 from dpo_credit.models.weights import plain_name
 
 
@@ -61,8 +61,8 @@ class Footprint:
 
 
 @torch.no_grad()
-def footprint(policy: Model, reference: Model) -> Footprint | None:
-    """Compare the weights of two loaded models; None if an adapter changes more than weights, or a side has none.
+def footprint(policy: TorchSide, reference: TorchSide) -> Footprint | None:
+    """Compare the weights of two loaded models; None if an adapter changes more than weights.
 
     The rows that both have of an embedding or a head are compared, where one is padded.
     """
@@ -94,7 +94,7 @@ def footprint(policy: Model, reference: Model) -> Footprint | None:
     return Footprint(tuple(tensors), layers, tuple(unlike), only, tuple(skipped))
 
 
-def without_adapters(model: Model) -> Model:
+def without_adapters(model: TorchSide) -> TorchSide:
     """The same model with every adapter off, for `footprint`: what the adapter sits on."""
     return replace(model, inactive=tuple(_adapters(model)))
 
@@ -109,14 +109,12 @@ def _layer(name: str) -> str:
     return f"layer {found[2]}" if found else name.rpartition(".")[0] or name
 
 
-def _adapters(model: Model) -> list[str]:
+def _adapters(model: TorchSide) -> list[str]:
     return list(getattr(model.module, "peft_config", {}))
 
 
-def _weights(model: Model) -> dict[str, Callable[[], Tensor]] | None:
+def _weights(model: TorchSide) -> dict[str, Callable[[], Tensor]] | None:
     """The weights that a side computes with, adapters applied, each made when it is asked for."""
-    if model.module is None:
-        return None
     active = [name for name in _adapters(model) if name not in model.inactive]
     if not _adapters(model):
         return {name: _as_it_is(weight) for name, weight in model.module.named_parameters()}

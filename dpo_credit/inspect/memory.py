@@ -19,11 +19,12 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import cached_file
 
 from dpo_credit.credit import Tokens
+from dpo_credit.forward.budget import BATCH_TOKENS, CUDA_BATCH_TOKENS
 from dpo_credit.forward.lm_head import BLOCK_ROWS, BLOCK_WORDS, CUDA_BLOCK_WORDS
-from dpo_credit.forward.logprobs import BATCH_TOKENS, NOISE_TOKENS
-from dpo_credit.models.checkpoints import Checkpoint, Loading, cannot_load, load_config
+from dpo_credit.models.checkpoints import Checkpoint, cannot_load, load_config
 from dpo_credit.models.devices import dtype_for
-from dpo_credit.scoring import CUDA_BATCH_TOKENS
+from dpo_credit.models.pair import Loading
+from dpo_credit.scoring import NOISE_TOKENS
 
 _BITS = {"4bit": 4, "8bit": 8}
 _FLOAT32 = 4  # bytes

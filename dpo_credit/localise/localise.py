@@ -18,7 +18,9 @@ from dpo_credit.localise.localised import Answer, Report, Unit
 from dpo_credit.localise.measures import Measured, compare, sentence
 from dpo_credit.localise.preference import preference
 from dpo_credit.localise.scores import ALIGNED, REWARD, SURE, UNSURE, Beyond, Units, token_values, units_of
-from dpo_credit.models.pair import Model, ModelPair
+from dpo_credit.models.pair import ModelPair
+from dpo_credit.models.side import Distributions, Module, require, unwrapped
+from dpo_credit.scoring import score
 from dpo_credit.text.encode import Conventions
 
 FEW = 30  # answers below which the intervals are rough
@@ -90,8 +92,9 @@ def measure(
             f"no answer has both wrong and right {options.unit}s, so none can be ranked above another. "
             "Labels should mark only the characters that are wrong."
         )
-    # wrong facts may stand where a model is sure or where it is not: the baseline is whichever finds more of them
-    del measured[min((UNSURE, SURE), key=lambda name: np.nanmean(measured[name].auroc_within))]
+    entropy = UNSURE in measured
+    if entropy:  # wrong facts may stand where a model is sure or where it is not: the baseline is what finds more
+        del measured[min((UNSURE, SURE), key=lambda name: np.nanmean(measured[name].auroc_within))]
     names = list(measured)
     drawn = {name: one.ranking.drawn(draws) for name, one in measured.items()}
     findings = [measured[name].finding(name, drawn[name], draws) for name in names]
@@ -123,7 +126,7 @@ def measure(
         comparisons=comparisons,
         preference=preference(wrong, right, draws),
         groups=groups(cases, units, best, options.top_k, draws),
-        notes=_notes(cases, complete, options),
+        notes=_notes(cases, complete, entropy, options),
         cases=[_answer(*one, measured, n) for n, one in enumerate(zip(cases, wrong, right, units, strict=True))],
     )
     return Localised(report, tuple(wrong), tuple(right))
@@ -132,8 +135,6 @@ def measure(
 def _score(
     pair: ModelPair, cases: Sequence[Case], conventions: Conventions
 ) -> tuple[list[Credit], list[Credit | None]]:
-    from dpo_credit.scoring import score
-
     examples = [example for case in cases for example in (case.right, case.wrong) if example is not None]
     scored = score(pair, examples, conventions=conventions)
     wrong: list[Credit] = []
@@ -151,25 +152,25 @@ def _score(
 
 
 def _beyond(pair: ModelPair, wrong: Sequence[Credit], options: Options) -> list[Beyond]:
-    from dpo_credit.localise.entropy import entropies
-
     batch = [credit.tokens for credit in wrong]
-    policy = _loaded(pair.policy)
-    entropy = entropies(policy, batch)
+    entropy: Sequence[Sequence[float] | None] = [None] * len(batch)
+    policy = unwrapped(pair.policy)
+    if isinstance(policy, Distributions):
+        from dpo_credit.localise.entropy import entropies
+
+        entropy = entropies(policy, batch)
     if not options.captum:
         return [Beyond(values) for values in entropy]
     from dpo_credit.localise.attribution import attribute
 
-    attributed = attribute(policy, _loaded(pair.reference), batch, pair.beta)
-    return [Beyond(*values) for values in zip(entropy, attributed, strict=True)]
+    ours, theirs = (require(side, Module, "--compare captum") for side in (pair.policy, pair.reference))
+    return [Beyond(*values) for values in zip(entropy, attribute(ours, theirs, batch, pair.beta), strict=True)]
 
 
-def _loaded(side: object) -> Model:
-    return side if isinstance(side, Model) else side()  # type: ignore[operator]
-
-
-def _notes(cases: Sequence[Case], complete: bool, options: Options) -> list[str]:
+def _notes(cases: Sequence[Case], complete: bool, entropy: bool, options: Options) -> list[str]:
     notes = []
+    if not entropy:
+        notes.append("the policy gives log-probabilities of the answers' own tokens only, so entropy is no baseline")
     if not options.captum:
         notes.append("gradient attribution was not computed; --compare captum does (slower)")
     if not complete:

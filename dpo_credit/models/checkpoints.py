@@ -13,35 +13,11 @@ from typing import Any, Literal
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from dpo_credit.credit import CreditError
+from dpo_credit.models.pair import Loading
 from dpo_credit.models.trained import NAME, Trained, parse, read
 
 EMBEDDED = Path(__file__).parents[1] / "demo"
-_TOKENIZERS = ("tokenizer.json", "tokenizer_config.json")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5")
-
-
-@dataclass(frozen=True, slots=True)
-class Loading:
-    """How models are loaded.
-
-    `device`: "auto" (a GPU where there is one), a torch device, or two with a comma: the policy's, the reference's.
-    `dtype`: "auto" is bfloat16 on CUDA and float32 elsewhere.
-    `device_map`: accelerate's, such as "auto", for models larger than one GPU.
-    `quantize`: "4bit" or "8bit", through bitsandbytes.
-    `revision`: a hub's branch, tag or commit; two with a comma: the policy's, the reference's.
-    `sequential`: load one model, score, free it, then the other.
-    `allow_pickle`: load weights that are not safetensors, which can run code of whoever made them.
-    """
-
-    device: str = "auto"
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    device_map: str | None = None
-    quantize: Literal["4bit", "8bit"] | None = None
-    attn_implementation: str | None = None
-    revision: str | None = None
-    sequential: bool = False
-    trust_remote_code: bool = False
-    allow_pickle: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +53,17 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A model's files: `model` is where its weights are, and for an adapter those of the base that it sits on."""
+    """A model's files: `model` is where its weights are, and for an adapter those of the base that it sits on.
+
+    `ref_adapter`: the directory of the adapter named "ref" beside it. `own`: a policy's own reference, on its base.
+    """
 
     name: str
     role: str
     model: Place
     adapter: Place | None = None
     ref_adapter: str | None = None
+    own: bool = False
 
 
 def find(name: str | Path, role: Literal["policy", "reference"], loading: Loading) -> Checkpoint:
@@ -119,8 +99,8 @@ def find(name: str | Path, role: Literal["policy", "reference"], loading: Loadin
 
 def find_pair(
     policy: str | Path | None, reference: str | Path | None, loading: Loading
-) -> tuple[Checkpoint, Checkpoint | None]:
-    """The policy and its reference; the embedded pair where neither is named, None for an adapter's own base.
+) -> tuple[Checkpoint, Checkpoint]:
+    """The policy and its reference; the embedded pair where neither is named.
 
     Raises:
         CreditError: one of them is not named and has to be, or cannot be found.
@@ -130,17 +110,31 @@ def find_pair(
     if policy is None:
         raise CreditError(f"reference {reference} without a policy. Name the DPO-trained model with --policy.")
     chosen = find(policy, "policy", loading)
+    return chosen, find_reference(chosen, reference, loading)
+
+
+def find_reference(policy: Checkpoint, reference: str | Path | None, loading: Loading) -> Checkpoint:
+    """What a policy was trained from: as named; else an adapter's own base; else what the policy's record says.
+
+    An adapter's own reference is the adapter named "ref" that TRL saves beside it, else its base with the adapter off.
+
+    Raises:
+        CreditError: nothing says, or it cannot be found.
+    """
     if reference is not None:
-        return chosen, find(reference, "reference", loading)
-    if chosen.adapter is None:
-        record = read_record(chosen)
-        if record is not None and record.reference is not None:
-            return chosen, find(record.reference, "reference", replace(loading, revision=None))
-        raise CreditError(
-            f"policy {policy} is a whole model, so its reference is another: name the SFT model it was trained from "
-            "with --reference. (Only an adapter brings its own reference: its base.)"
-        )
-    return chosen, None
+        return find(reference, "reference", loading)
+    if policy.ref_adapter is not None:
+        name = f"{policy.name} (adapter ref)"
+        return Checkpoint(name, "reference", policy.model, Place(policy.ref_adapter, local=True), own=True)
+    if policy.adapter is not None:
+        return Checkpoint(f"{policy.model.path} (adapter off)", "reference", policy.model, own=True)
+    record = read_record(policy)
+    if record is not None and record.reference is not None:
+        return find(record.reference, "reference", replace(loading, revision=None))
+    raise CreditError(
+        f"policy {policy.name} is a whole model, so its reference is another: name the SFT model it was trained from "
+        "with --reference. (Only an adapter brings its own reference: its base.)"
+    )
 
 
 def read_record(policy: Checkpoint) -> Trained | None:

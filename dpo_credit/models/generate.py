@@ -11,13 +11,13 @@ from peft import PeftModel
 from torch import nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from dpo_credit.models.pair import Model
+from dpo_credit.models.side import Module
 
 TOKENS = 1 << 14  # prompt and answer tokens of all beams at a time
 
 
 def generate(
-    model: Model,
+    model: Module,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
     *,
@@ -27,7 +27,7 @@ def generate(
     """The model's answers to prompts, similar lengths together, padded on the left.
 
     Args:
-        model: loaded, with its module.
+        model: the side that answers.
         tokenizer: the model's; names the end and the padding.
         prompts: ids (P,) of each.
         max_new_tokens: the longest answer.
@@ -36,7 +36,6 @@ def generate(
     Yields:
         (index of the prompt, ids (T,) of its answer up to and with the end token), in no order.
     """
-    assert model.module is not None
     eos = tokenizer.eos_token_id
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else eos
     order = sorted(range(len(prompts)), key=lambda n: -len(prompts[n]))

@@ -15,8 +15,9 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerContro
 from transformers.trainer_utils import get_last_checkpoint
 
 from dpo_credit.credit import CreditError
-from dpo_credit.models.checkpoints import EMBEDDED, Checkpoint, Loading, find, load_tokenizer, require_safe_weights
-from dpo_credit.models.pair import load_module
+from dpo_credit.models.checkpoints import EMBEDDED, Checkpoint, find, load_tokenizer, require_safe_weights
+from dpo_credit.models.loading import load_module
+from dpo_credit.models.pair import Loading
 from dpo_credit.models.trained import NAME, Trained, read
 from dpo_credit.train.recipe import Recipe
 from dpo_credit.train.rows import Rows, compare, read_rows

@@ -10,10 +10,10 @@ from itertools import groupby
 from typing import Any
 
 from dpo_credit.credit import CreditError
-from dpo_credit.models.pair import Model, ModelPair
+from dpo_credit.models.pair import ModelPair
 from dpo_credit.rows.preferences import Preference
 from dpo_credit.verify.search import Target
-from dpo_credit.verify.sides import is_adapter
+from dpo_credit.verify.sides import is_adapter, torch_sides
 
 INSTALL = "pip install 'dpo-credit[train]'"
 _INDEX = "dpo_credit_row"  # a column by which a row is known after TRL has dropped some
@@ -86,7 +86,7 @@ def _evaluated(
     from transformers import PrinterCallback
     from trl import DPOConfig, DPOTrainer
 
-    assert isinstance(pair.policy, Model) and isinstance(pair.reference, Model)
+    ours, theirs = torch_sides(pair)
     dataset = datasets.Dataset.from_list([{**row, _INDEX: n} for n, row in rows])
     with tempfile.TemporaryDirectory() as folder, _as_it_was(pair), _no_progress_bars():
         limit: dict[str, Any] = {} if max_length is None else {"max_length": max_length}
@@ -99,14 +99,14 @@ def _evaluated(
             bf16=False,
             fp16=False,
             gradient_checkpointing=False,
-            use_cpu=pair.policy.device.type == "cpu",
+            use_cpu=ours.device.type == "cpu",
             disable_tqdm=True,
             **limit,
         )
-        shared = pair.policy.module is pair.reference.module
+        shared = ours.module is theirs.module
         with _adapters(pair) as finish:
-            policy: Any = pair.policy.module
-            reference: Any = None if shared else pair.reference.module
+            policy: Any = ours.module
+            reference: Any = None if shared else theirs.module
             trainer = DPOTrainer(
                 policy,
                 reference,
@@ -133,9 +133,8 @@ def _adapters(pair: ModelPair) -> Iterator[Any]:
 
     TRL takes a model with an adapter for one about to be trained on, and makes a copy of it named "ref" the reference.
     """
-    module: Any = pair.policy.module  # type: ignore[union-attr]
-    reference = pair.reference
-    assert isinstance(reference, Model)
+    policy, reference = torch_sides(pair)
+    module: Any = policy.module
     own = is_adapter(reference) and reference.module is module
     kept = {}
     if own and "ref" in module.peft_config:
@@ -160,8 +159,8 @@ def _adapters(pair: ModelPair) -> Iterator[Any]:
 def _as_it_was(pair: ModelPair) -> Iterator[None]:
     """Undo what TRL does to models and tokenizer: another `forward`, pad tokens, no dropout, another device."""
     models: list[Any] = []
-    for side in (pair.policy, pair.reference):
-        module: Any = side.module if isinstance(side, Model) else None
+    for side in torch_sides(pair):
+        module: Any = side.module
         base = module.get_base_model() if hasattr(module, "get_base_model") else module
         models += [one for one in (module, base) if not any(one is other for other in models)]
     kept = [(m, m.__dict__.get("forward"), m.config.get_text_config().pad_token_id, m.device) for m in models]
