@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dpo_credit.models.pair import Loading, ModelPair
     from dpo_credit.scoring import Scorer, score
     from dpo_credit.text.encode import Conventions
+    from dpo_credit.trajectory.callback import CreditCallback
 
 try:
     __version__ = version("dpo-credit")
@@ -27,6 +28,7 @@ except PackageNotFoundError:  # a source tree that nobody installed
 __all__ = [
     "Conventions",
     "Credit",
+    "CreditCallback",
     "CreditError",
     "Example",
     "Loading",
@@ -39,6 +41,7 @@ __all__ = [
 
 _HOMES = {
     "Conventions": "text.encode",
+    "CreditCallback": "trajectory.callback",
     "Loading": "models.pair",
     "ModelPair": "models.pair",
     "Scorer": "scoring",

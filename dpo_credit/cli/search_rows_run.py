@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 
@@ -70,6 +70,8 @@ def run_rows(files: Sequence[str], asked: SearchOptions, options: PairOptions, v
         raise CreditError("there are no rows. Give JSONL with prompt, chosen and rejected.")
     name, judge, endpoint = judge_of(asked, prompt_text(rows[0].examples[0]))
     output = None if asked.output is None else Kept(Path(asked.output), asked.mode)
+    if output is not None:
+        output.check()
     pair = load(options, talk)
     settings = {
         **{"beams": list(beams.widths), "length_penalty": beams.length_penalty, "drawn": beams.draw},
@@ -77,29 +79,32 @@ def run_rows(files: Sequence[str], asked: SearchOptions, options: PairOptions, v
         **{"policy": pair.policy.name, "reference": pair.reference.name, "rows": len(rows)},  # type: ignore[union-attr]
     }
     done: list[Judged] = []
-    if output is not None:
-        done = output.begin(header(settings), lambda data: known(data, str(output.path), settings), [])
-    if [row.id for row in done] != [row.id for row in rows[: len(done)]]:
-        raise CreditError(f"cannot resume {asked.output}: it holds other rows. Search them, or anew with --overwrite.")
-    found = search_rows(pair, rows, beams, options.conventions(), skip=len(done))
-    with stopping(talk, "after this chunk of rows") as stopped, _bar(talk, len(done), len(rows)) as bar:
-        for one in found:
-            chosen = one.own[0] if one.row.kind == "preference" else None
-            text = prompt_text(one.row.examples[0])
-            verdicts = [judge(Case(one.row.id, text, credit, chosen)) for credit in one.answers]
-            judged = Judged(
-                one.row.id,
-                tuple(answer_of(credit, verdict) for credit, verdict in zip(one.answers, verdicts, strict=True)),
-                None if chosen is None else answer_of(chosen),
+    with output or nullcontext():
+        if output is not None:
+            done = output.begin(header(settings), lambda data: known(data, str(output.path), settings), [])
+        if [row.id for row in done] != [row.id for row in rows[: len(done)]]:
+            raise CreditError(
+                f"cannot resume {asked.output}: it holds other rows. Search them, or anew with --overwrite."
             )
-            done.append(judged)
-            if output is not None:
-                output.add(line(judged))
-            bar.update(bar.task_ids[0], completed=len(done))
-            if stopped():
-                where = "; go on with --resume" if output is not None else "; -o FILE would keep them"
-                talk.notes([f"interrupted after {len(done)} rows{where}"])
-                raise typer.Exit(INTERRUPTED)
+        found = search_rows(pair, rows, beams, options.conventions(), skip=len(done))
+        with stopping(talk, "after this chunk of rows") as stopped, _bar(talk, len(done), len(rows)) as bar:
+            for one in found:
+                chosen = one.own[0] if one.row.kind == "preference" else None
+                text = prompt_text(one.row.examples[0])
+                verdicts = [judge(Case(one.row.id, text, credit, chosen)) for credit in one.answers]
+                judged = Judged(
+                    one.row.id,
+                    tuple(answer_of(credit, verdict) for credit, verdict in zip(one.answers, verdicts, strict=True)),
+                    None if chosen is None else answer_of(chosen),
+                )
+                done.append(judged)
+                if output is not None:
+                    output.add(line(judged))
+                bar.update(bar.task_ids[0], completed=len(done))
+                if stopped():
+                    where = "; go on with --resume" if output is not None else "; -o FILE would keep them"
+                    talk.notes([f"interrupted after {len(done)} rows{where}"])
+                    raise typer.Exit(INTERRUPTED)
     if endpoint is not None:
         talk.say(f"the judge's cost: {endpoint.cost}")
     _show([Search(settings, tuple(done))], ("",), asked, view)

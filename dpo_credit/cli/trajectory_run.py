@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,8 @@ def _follow(run: str, rows: str, asked: FollowOptions, options: PairOptions) -> 
     records = read_rows(inputs, stdin() if rows == "-" else None)
     preferences = [one.row for one in read_preferences(records, asked.limit)]
     output = None if asked.output is None else Kept(Path(asked.output), asked.mode)
+    if output is not None:
+        output.check()
     talk = Talk(asked.quiet)
     with talk.working("Asking the reference"):
         models = find_models(at, options.reference, options.loading())
@@ -84,23 +87,24 @@ def _follow(run: str, rows: str, asked: FollowOptions, options: PairOptions) -> 
     talk.notes([*models.notes, *notes])
     start = follower.start
     moments = [start]
-    if output is not None:
-        head = header(run, start)
-        moments += output.begin(head, lambda data: known(data, output.path, head), [])
-    done = {(moment.step, moment.name) for moment in moments}
-    left = [one for one in at if (one.step, one.name) not in done]
-    following = follow(models, follower, at, done)
-    with stopping(talk, "after this checkpoint") as stopped:
-        for number, one in enumerate(left, 1):
-            with talk.working(f"Step {one.step}, checkpoint {number} of {len(left)}"):
-                moment = next(following)
-            moments.append(moment)
-            if output is not None:
-                output.add(line(moment))
-            if stopped():
-                where = "; go on with --resume" if output is not None else "; -o FILE would keep them"
-                talk.notes([f"interrupted after {len(moments) - 1} checkpoints{where}"])
-                raise typer.Exit(INTERRUPTED)
+    with output or nullcontext():
+        if output is not None:
+            head = header(run, start)
+            moments += output.begin(head, lambda data: known(data, output.path, head), [])
+        done = {(moment.step, moment.name) for moment in moments}
+        left = [one for one in at if (one.step, one.name) not in done]
+        following = follow(models, follower, at, done)
+        with stopping(talk, "after this checkpoint") as stopped:
+            for number, one in enumerate(left, 1):
+                with talk.working(f"Step {one.step}, checkpoint {number} of {len(left)}"):
+                    moment = next(following)
+                moments.append(moment)
+                if output is not None:
+                    output.add(line(moment))
+                if stopped():
+                    where = "; go on with --resume" if output is not None else "; -o FILE would keep them"
+                    talk.notes([f"interrupted after {len(moments) - 1} checkpoints{where}"])
+                    raise typer.Exit(INTERRUPTED)
     moments.sort(key=lambda moment: moment.step)
     return Trajectory(run, tuple(row.id for row in preferences), tuple(moments))
 

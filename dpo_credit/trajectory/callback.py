@@ -79,6 +79,12 @@ class CreditCallback(TrainerCallback):
             self.kept.add(line(moment))
         self.trainer.log({f"credit/{name}": value for name, value in _means(moment, self.rows).items()})
 
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Let go of the kept file."""
+        self.kept.close()
+
     @contextmanager
     def _module(self, *, reference: bool) -> Iterator[Any]:
         """The policy or the reference, in evaluation mode; the policy comes back as it was."""
