@@ -19,7 +19,7 @@ from dpo_credit.models.checkpoints import EMBEDDED, Checkpoint, Loading, find, l
 from dpo_credit.models.pair import load_module
 from dpo_credit.models.trained import NAME, Trained, read
 from dpo_credit.train.recipe import Recipe
-from dpo_credit.train.rows import Rows, compare, read_rows
+from dpo_credit.train.rows import Rows, compare, rows_of
 from dpo_credit.train.trainers import adapter, configuration, trainer
 
 Mode = Literal["new", "resume", "overwrite"]
@@ -58,7 +58,7 @@ def prepare(recipe: Recipe, template: str | None = None) -> Prepared:
         tokenizer.chat_template = template
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return Prepared(recipe, start, tokenizer, read_rows(recipe, tokenizer))
+    return Prepared(recipe, start, tokenizer, rows_of(recipe, tokenizer))
 
 
 def record(prepared: Prepared) -> Trained:
