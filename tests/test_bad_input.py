@@ -52,7 +52,7 @@ ROWS: dict[str, tuple[bytes, tuple[str, ...], str]] = {
     "truncated JSON": (GOOD[:-5], (), r"row\.json is not JSON: Unterminated string .* at line 1, column 48"),
     "a list of a number": (b"[1]", (), r"row\.json, row 1 holds a JSON number; a row is an object with " + SHAPES),
     "a list of two": (b"[%s,\n%s]" % (GOOD, GOOD), (), r"row\.json holds more than one row\. Give one of them"),
-    "a list without its end": (b"[%s" % GOOD, (), r"row\.json is not JSON: Expecting ',' delimiter at line 1, column 68"),
+    "a list without its end": (b"[%s" % GOOD, (), r"row\.json is not JSON: Expecting ',' delimiter at line 1, .* 69"),
     "an empty list": (b"[]", (), r"row\.json is empty\. Give a JSON object"),
     "a string": (b'"A"', (), r"row\.json holds a JSON text; a row is an object with " + SHAPES),
     "null": (b"null", (), r"row\.json holds a JSON null; a row is an object with " + SHAPES),
@@ -62,7 +62,7 @@ ROWS: dict[str, tuple[bytes, tuple[str, ...], str]] = {
     "infinity": (b'{"answer": "A", "score": 1e999}', (), r"row\.json"),
     "an integer of 5,000 digits": (b'{"answer": "A", "score": %s}' % (b"1" * 5000), (), r"row\.json"),
     "too deep": (b"[" * 9999 + b"]" * 9999, (), r"row\.json is nested too deeply"),
-    "not UTF-8": (b'{"answer": "caf\xe9"}', (), r"row\.json, line 1 is not UTF-8: byte 0xe9 at offset 15\. Convert it.*iconv"),
+    "not UTF-8": (b'{"answer": "caf\xe9"}', (), r"row\.json, line 1 is not UTF-8: byte 0xe9 at .* 15\. Convert.*iconv"),
     "no fields": (b"{}", (), r"row: no answer among its fields \(no fields\)\. A row has " + SHAPES),
     "unknown fields": (
         b'{"question": "Q", "reply": "A"}',
