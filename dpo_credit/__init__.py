@@ -55,3 +55,12 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def _notebook_view(credit: Credit) -> str:
+    from dpo_credit.views.page.score import fragment  # a notebook asks for this; scoring never does
+
+    return fragment(credit)
+
+
+Credit._repr_html_ = _notebook_view  # type: ignore[attr-defined]

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import accumulate, pairwise
 
-from dpo_credit.credit import Credit, Segment, margin, preference_probability
+from dpo_credit.credit import Credit, margin, preference_probability
+from dpo_credit.segments import Segment
 
 _WORD = re.compile(r"\s*(?:\w+|[^\w\s]|$)")
 

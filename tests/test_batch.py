@@ -24,6 +24,7 @@ from dpo_credit.models.torch_side import TorchSide
 from dpo_credit.rows.journal import Commit, Journal
 from dpo_credit.rows.output import row_record, to_json
 from dpo_credit.rows.records import Row
+from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.rows.sources import Input
 
 LINES = [
@@ -86,7 +87,7 @@ def test_a_row_is_what_score_gives(tiny_pair: ModelPair, posts: Path) -> None:
     ):
         (credits,) = scorer.rows([row.examples])
         assert not isinstance(credits, CreditError)
-        alone = json.loads(to_json(row_record(row, credits), row.columns))
+        alone = json.loads(to_json(row_record(ScoredRow(row, credits)), row.columns))
         for mine, theirs in zip(_credits(found), _credits(alone), strict=True):
             # float32 sums in another order: 1e-5 nats
             assert mine.pop("policy_logps") == pytest.approx(theirs.pop("policy_logps"), abs=1e-5)

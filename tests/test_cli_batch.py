@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from program import Ended, run
 
+from dpo_credit.rows.reader import read_records
+from dpo_credit.rows.sources import Input
+
 ROWS = [
     {"id": f"r{n}", "prompt": f"How long, {n}?", "chosen": f" {n} days", "rejected": " a year", "tag": [n]}
     for n in range(5)
@@ -79,9 +82,7 @@ def test_every_format_holds_the_same_rows(folder: Path, pair: tuple[str, ...], n
     if name.endswith(".parquet"):
         assert pyarrow.read_table(name).to_pylist() == expected
     else:
-        import dpo_credit.rows.sources as sources
-
-        assert [record.fields() for record in sources.read([sources.Input(name)])] == expected
+        assert [record.fields() for record in read_records([Input(name)])] == expected
 
 
 def test_a_dataset_on_disk_is_read(folder: Path, pair: tuple[str, ...]) -> None:

@@ -17,6 +17,8 @@ from tiny import FAMILIES, of_family, random_tokens
 from dpo_credit.credit import Credit, CreditError, Source, Tokens
 from dpo_credit.models.torch_side import answer_logits
 from dpo_credit.optimal import OptimalValues, allowed, optimal_values
+from dpo_credit.rows.records import Row
+from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.views.terminal import values as terminal_values
 from dpo_credit.views.terminal.score import Look
 
@@ -37,8 +39,9 @@ CREDIT = Credit(
 
 
 def printed(credit: Credit, values: OptimalValues, columns: str = "q,v,advantage") -> str:
+    scored = ScoredRow(Row("x", "single", labels=("",)), (credit,), (values,))
     console = Console(width=100, color_system=None)
-    view = terminal_values.render([credit], [values], Look(), labels=[""], columns=terminal_values.shown(columns))
+    view = terminal_values.render(scored, Look(), terminal_values.shown(columns))
     with console.capture() as capture:
         console.print(view)
     return capture.get()

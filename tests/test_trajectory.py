@@ -20,7 +20,8 @@ from transformers import AutoModelForCausalLM
 from dpo_credit.credit import Credit, CreditError, Source, Tokens
 from dpo_credit.models.loading import load_pair
 from dpo_credit.models.pair import Loading
-from dpo_credit.rows.sources import Input, read
+from dpo_credit.rows.reader import read_records, read_rows
+from dpo_credit.rows.sources import Input
 from dpo_credit.scoring import score
 from dpo_credit.trajectory.runs import checkpoints
 from dpo_credit.trajectory.trajectory import Moment, Trajectory, learnt, points
@@ -64,7 +65,7 @@ def test_a_run_is_followed_step_by_step(folder: Path) -> None:
     start, *_, last = found["checkpoints"]
     assert start["chosen"]["mean"] == start["expected"]["mean"] == 0.0
     pair = load_pair(folder / "dpo/checkpoint-20", folder / "sft", beta=0.2, loading=CPU)
-    rows = [record.row() for record in read([Input(str(folder / "rows.jsonl"))])]
+    rows = list(read_rows(read_records([Input(str(folder / "rows.jsonl"))])))
     credits = list(score(pair, [example for row in rows for example in row.examples]))
     chosen, rejected = credits[::2], credits[1::2]
     assert last["chosen"]["mean"] == pytest.approx(math.fsum(one.reward for one in chosen) / 5, abs=1e-5)
@@ -284,7 +285,7 @@ def test_the_reference_of_an_adapter_is_the_one_that_score_takes(folder: Path, t
     ended = run("trajectory", tmp_path, folder / "rows.jsonl", "--samples", "0", "--json", "-", "--device", "cpu")
     assert ended.code in (0, None), ended.stderr
     pair = load_pair(tmp_path / "checkpoint-3", loading=CPU)
-    rows = [record.row() for record in read([Input(str(folder / "rows.jsonl"))])]
+    rows = list(read_rows(read_records([Input(str(folder / "rows.jsonl"))])))
     rewards = [credit.reward for credit in score(pair, [row.examples[0] for row in rows])]
     last = json.loads(ended.stdout)["checkpoints"][-1]
     assert last["chosen"]["mean"] == pytest.approx(math.fsum(rewards) / 5, abs=1e-5)

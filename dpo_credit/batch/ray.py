@@ -17,9 +17,9 @@ import numpy as np
 from dpo_credit.batch.provenance import settings
 from dpo_credit.batch.run import Job, ScoredChunk, chunks, restore, score_chunk
 from dpo_credit.credit import CreditError
+from dpo_credit.extras import optional
 from dpo_credit.models.torch_side import HALF
 from dpo_credit.rows.journal import Commit
-from dpo_credit.rows.sources import optional
 
 if TYPE_CHECKING:
     from dpo_credit.scoring import Scorer

@@ -16,8 +16,10 @@ from dpo_credit.batch.provenance import settings
 from dpo_credit.credit import Credit, CreditError
 from dpo_credit.rows.journal import Commit
 from dpo_credit.rows.output import PreferenceRecord, json_line, row_record, to_json
+from dpo_credit.rows.reader import Record, read_records
 from dpo_credit.rows.records import Row
-from dpo_credit.rows.sources import Input, Record, read
+from dpo_credit.rows.scored import ScoredRow
+from dpo_credit.rows.sources import Input
 from dpo_credit.scoring import Scorer, ScorerState
 
 if TYPE_CHECKING:
@@ -186,7 +188,7 @@ def run(job: Job, engine: Engine, sink: Sink, *, stop: Callable[[], bool] = lamb
                 lines.append(line)
             elif job.strict:
                 kept = f"the {sink.last.rows} rows before its chunk are kept" if sink.last.rows else "nothing was kept"
-                raise CreditError(f"{record.source}, line {record.line}: {line} (--strict; {kept})") from line
+                raise CreditError(f"{record.place}: {line} (--strict; {kept})") from line
             else:
                 errors.append(_error(record, row, line, several=len(job.inputs) > 1))
         sink.append(lines, errors, Commit(counts.rows, scored.chunk.input, state=scored.state, counts=asdict(counts)))
@@ -202,7 +204,7 @@ def chunks(job: Job, last: Commit = Commit(), stdin: BinaryIO | None = None) -> 
     Raises:
         CreditError: the rows before it are not the ones that were scored, or an input cannot be read.
     """
-    records = islice(read(job.inputs, stdin), job.limit)
+    records = islice(read_records(job.inputs, stdin), job.limit)
     seen, rows = "", 0
     for record in islice(records, last.rows):
         seen = _after(seen, record)
@@ -253,7 +255,7 @@ def examples_of(chunk: Chunk) -> list[tuple[Example, ...]]:
 
 def _row(record: Record, job: Job) -> Row | CreditError:
     try:
-        return record.row(job.prompt_key, job.answer_key)
+        return record.row(prompt_key=job.prompt_key, answer_key=job.answer_key)
     except CreditError as error:
         return error
 
@@ -264,7 +266,7 @@ def _line(row: Row | CreditError, result: Result) -> tuple[str | CreditError, Co
     if isinstance(row, CreditError) or isinstance(result, CreditError):
         return (row if isinstance(row, CreditError) else result), failed  # type: ignore[return-value]
     try:
-        record = row_record(row, result)
+        record = row_record(ScoredRow(row, result))
         line = to_json(record, row.columns)
     except CreditError as error:
         return error, failed

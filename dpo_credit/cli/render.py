@@ -22,23 +22,22 @@ def render(
     view: ViewOptions,
 ) -> None:
     """Draw saved scores again: another page, figure, palette or beta. Several rows make one page with an index."""
-    from dpo_credit.align import diff
-    from dpo_credit.cli.files import read
-    from dpo_credit.cli.present import Scored
+    from dpo_credit.cli.files import records
     from dpo_credit.credit import CreditError
     from dpo_credit.rows.output import diff_record, row_record
-    from dpo_credit.rows.saved import read_saved
+    from dpo_credit.rows.saved import read_scored
 
     view.check()
-    rows = read_saved(read(file), file, beta)
+    rows = list(read_scored(records([file]), beta))
+    if not rows:
+        raise CreditError(f"{file} is empty. Give what dpo-credit score --json wrote.")
     if len(rows) > 1:
         if view.html is None or view.heatmap or view.json or view.svg:
             raise CreditError(
                 f"{file} holds {len(rows)} rows, which make one page: give --html out.html and nothing else."
             )
-        view.write_page([Scored(row.id, credits, row.labels) for row, credits in rows], title=file)
+        view.write_page(rows, title=file)
         return
-    ((row, credits),) = rows
-    scored = Scored(row.id, credits, row.labels, compare=row.kind == "preference")
-    record = diff_record(diff(*credits), row.id) if scored.compare else row_record(row, credits)
-    view.show(scored, record)
+    (scored,) = rows
+    compare = scored.kind == "preference"
+    view.show(scored, diff_record(scored) if compare else row_record(scored), compare=compare)

@@ -32,14 +32,15 @@ def score(
     FILE holds a prompt and one or more answers: prompt with completion, chosen and rejected, or completions; messages;
     a TL;DR post with its summaries; or text in which the prompt ends with "TL;DR:".
     """
-    from dpo_credit.cli.files import read
+    from dpo_credit.cli.files import record
     from dpo_credit.cli.run import score_row
     from dpo_credit.rows.output import row_record
-    from dpo_credit.rows.records import read_row
+    from dpo_credit.rows.records import stem
     from dpo_credit.views.terminal.values import shown
 
     view.check()
     columns = shown(show) if show is not None else ()
-    row = read_row(read(file), "stdin" if file == "-" else file, prompt_key=prompt_key, answer_key=answer_key)
-    scored = score_row(row, options, quiet=view.quiet, top_k=top_k, show=columns)
-    view.show(scored, row_record(row, scored.credits, scored.values), row.columns)
+    given = record(file)
+    row = given.row(prompt_key=prompt_key, answer_key=answer_key, default_id=stem(given.source))
+    scored = score_row(row, options, quiet=view.quiet, top_k=top_k, values=bool(columns))
+    view.show(scored, row_record(scored), columns=row.columns, values=columns)

@@ -11,11 +11,12 @@ from rich.console import Console
 from dpo_credit.cli.files import write
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.present import look_of
-from dpo_credit.cli.prompt import Prompt, prompt_ids
+from dpo_credit.cli.prompt import prompt_ids
 from dpo_credit.cli.run import load
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import Credit, CreditError
 from dpo_credit.rows.output import json_line
+from dpo_credit.rows.records import Prompt
 
 if TYPE_CHECKING:
     from dpo_credit.steer.steer import Sampling

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
-from dpo_credit.cli.files import check_writable, read, stdin, write
+from dpo_credit.cli.files import check_writable, read, records, write
 from dpo_credit.cli.keeping import labels_of
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.present import look_of
@@ -55,9 +55,8 @@ def run(sources: Sequence[str], asked: FollowOptions, options: PairOptions) -> N
 
 def _follow(run: str, rows: str, asked: FollowOptions, options: PairOptions) -> Trajectory:
     from dpo_credit.rows.kept import Kept
-    from dpo_credit.rows.preferences import read_preferences
-    from dpo_credit.rows.sources import Input, expand
-    from dpo_credit.rows.sources import read as read_rows
+    from dpo_credit.rows.pairs import preferences as pairs_of
+    from dpo_credit.rows.reader import read_rows
     from dpo_credit.trajectory.follow import Draw
     from dpo_credit.trajectory.models import ask_reference, find_models, follow
     from dpo_credit.trajectory.runs import checkpoints
@@ -67,9 +66,7 @@ def _follow(run: str, rows: str, asked: FollowOptions, options: PairOptions) -> 
     if options.policy is not None:
         raise CreditError("--policy has no place here: RUN names the policies.")
     at = checkpoints(run, asked.every)
-    inputs = [Input("-")] if rows == "-" else expand([rows])
-    records = read_rows(inputs, stdin() if rows == "-" else None)
-    preferences = [one.row for one in read_preferences(records, asked.limit)]
+    preferences = pairs_of(read_rows(records([rows]), limit=asked.limit))
     output = None if asked.output is None else Kept(Path(asked.output), asked.mode)
     if output is not None:
         output.check()

@@ -56,7 +56,7 @@ def localise(
 
     Args:
         pair: see `load_pair`.
-        cases: see `read_cases`.
+        cases: see `cases_of`.
         conventions: how text becomes tokens.
         options: see `Options`.
 

@@ -12,6 +12,7 @@ from dpo_credit.models.generate import generate
 from dpo_credit.models.pair import ModelPair
 from dpo_credit.models.side import Module, require
 from dpo_credit.rows.records import Row
+from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.scoring import Scorer
 from dpo_credit.search.search import Beams
 from dpo_credit.text.encode import Conventions, encode_prompt
@@ -22,11 +23,10 @@ CHUNK = 16  # rows whose answers come out together
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the searches found for a row: a Credit a width, and those of the row's own answers."""
+    """What the searches found for a row: a Credit a width, and the row with its own answers scored."""
 
-    row: Row
     answers: tuple[Credit, ...]
-    own: tuple[Credit, ...]
+    own: ScoredRow
 
 
 def search_rows(
@@ -64,7 +64,7 @@ def search_rows(
         own = _whole(scorer.rows([row.examples for row in chunk]))
         for n, (row, answers, its) in enumerate(zip(chunk, found, own, strict=True), begin):
             if n >= skip:
-                yield Found(row, tuple(answers), its)
+                yield Found(tuple(answers), ScoredRow(row, its))
 
 
 def _prompt(pair: ModelPair, row: Row, beams: Beams, conventions: Conventions) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from dpo_credit.models.pair import Loading
 from dpo_credit.models.trained import NAME, Trained, read
 from dpo_credit.rows.settings import refuse_changes
 from dpo_credit.train.recipe import Recipe
-from dpo_credit.train.rows import Rows, compare, read_rows
+from dpo_credit.train.rows import Rows, compare, rows_of
 from dpo_credit.train.trainers import adapter, configuration, trainer
 
 Mode = Literal["new", "resume", "overwrite"]
@@ -60,7 +60,7 @@ def prepare(recipe: Recipe, template: str | None = None) -> Prepared:
         tokenizer.chat_template = template
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return Prepared(recipe, start, tokenizer, read_rows(recipe, tokenizer))
+    return Prepared(recipe, start, tokenizer, rows_of(recipe, tokenizer))
 
 
 def record(prepared: Prepared) -> Trained:

@@ -13,8 +13,9 @@ from dpo_credit.credit import CreditError
 from dpo_credit.models.loading import adapter_off, adapter_ref
 from dpo_credit.models.torch_side import side_of
 from dpo_credit.rows.kept import Kept
+from dpo_credit.rows.reader import read_records, read_rows
 from dpo_credit.rows.records import Row
-from dpo_credit.rows.sources import expand, read
+from dpo_credit.rows.sources import expand
 from dpo_credit.trajectory.follow import Draw, Follower, Setup
 from dpo_credit.trajectory.trajectory import Moment, Point, Trajectory, points
 from dpo_credit.trajectory.trajectory_file import header, known, line
@@ -43,7 +44,7 @@ class CreditCallback(TrainerCallback):
     ) -> None:
         if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
             raise CreditError("CreditCallback needs whole weights: with FSDP or DeepSpeed, follow the checkpoints.")
-        self.rows = [record.row() for record in read(expand([rows]))] if isinstance(rows, str) else list(rows)
+        self.rows = list(read_rows(read_records(expand([rows])))) if isinstance(rows, str) else list(rows)
         if wrong := next((row for row in self.rows if row.kind != "preference"), None):
             raise CreditError(f"{wrong.id} has no chosen and rejected. Give preferences.")
         self.trainer, self.every, self.samples = trainer, every, samples

@@ -10,7 +10,8 @@ from typing import Any
 from dpo_credit.credit import CreditError
 from dpo_credit.rows.output import json_line, row_record, to_json
 from dpo_credit.rows.records import Row
-from dpo_credit.rows.saved import read_record
+from dpo_credit.rows.saved import parse_scored
+from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.rows.settings import refuse_changes
 from dpo_credit.trajectory.trajectory import SIDES, Divergence, Moment, Trajectory
 
@@ -23,8 +24,8 @@ def header(name: str, start: Moment) -> dict[str, Any]:
     """The first line: what was followed, and the rows under the reference, as `score --json` writes them."""
     rows = []
     for chosen, rejected in start.pairs:
-        row = Row(chosen.id, "preference", (), ("chosen", "rejected"))
-        rows.append(json.loads(to_json(row_record(row, (chosen, rejected)))))
+        row = Row(chosen.id, "preference", labels=("chosen", "rejected"))
+        rows.append(json.loads(to_json(row_record(ScoredRow(row, (chosen, rejected))))))
     return {"schema": SCHEMA, "name": name, "samples": _divergence(start), "rows": rows}
 
 
@@ -56,7 +57,7 @@ def parse(data: bytes, name: str) -> tuple[dict[str, Any], Trajectory]:
         head, *rest = map(json.loads, lines)
         if head["schema"] != SCHEMA:
             raise ValueError(f"its schema is {head['schema']!r}")
-        read = [read_record(row, name, None)[1] for row in head["rows"]]
+        read = [parse_scored(row, name).credits for row in head["rows"]]
         pairs = tuple((chosen, rejected) for chosen, rejected in read)
         start = Moment(0, pairs[0][0].source.reference, pairs, _known(head["samples"]))
         moments = [start]

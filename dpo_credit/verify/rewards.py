@@ -11,7 +11,7 @@ from typing import Any
 from dpo_credit.credit import CreditError, Tokens
 from dpo_credit.models.pair import ModelPair
 from dpo_credit.models.torch_side import HALF, TorchSide
-from dpo_credit.rows.preferences import Preference
+from dpo_credit.rows.records import Row
 from dpo_credit.verify.conventions import Adapter, Numerics, Way, ids
 from dpo_credit.verify.encoding import encode_as
 from dpo_credit.verify.sides import Side, is_adapter, log_likelihoods, torch_sides
@@ -50,7 +50,7 @@ class Rewards:
     """Scores rows by ways. `own` loads the policy's adapter with its own reference, where another was named."""
 
     pair: ModelPair
-    rows: Sequence[Preference]
+    rows: Sequence[Row]
     base: Way
     own: Callable[[], ModelPair] | None = None
     _encoded: dict[Any, list[list[Tokens] | CreditError]] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class Rewards:
             self._encoded[key] = [self._one(row, way) for row in self.rows]
         return self._encoded[key]
 
-    def _one(self, row: Preference, way: Way) -> list[Tokens] | CreditError:
+    def _one(self, row: Row, way: Way) -> list[Tokens] | CreditError:
         try:
             return encode_as(self.pair.tokenizer, row, way, self._limit)
         except CreditError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,23 +9,16 @@ from itertools import groupby
 from typing import Any
 
 from dpo_credit.credit import CreditError
+from dpo_credit.extras import INSTALL, trl_installed
 from dpo_credit.models.pair import ModelPair
-from dpo_credit.rows.preferences import Preference
+from dpo_credit.rows.records import Row
 from dpo_credit.verify.search import Target
 from dpo_credit.verify.sides import is_adapter, torch_sides
 
-INSTALL = "pip install 'dpo-credit[train]'"
 _INDEX = "dpo_credit_row"  # a column by which a row is known after TRL has dropped some
 
 
-def installed() -> bool:
-    """Whether TRL and what it needs are there."""
-    return all(importlib.util.find_spec(name) for name in ("trl", "datasets"))
-
-
-def trl_rewards(
-    pair: ModelPair, rows: Sequence[Preference], max_length: int | None = None
-) -> tuple[Target, tuple[str, ...]]:
+def trl_rewards(pair: ModelPair, rows: Sequence[Row], max_length: int | None = None) -> tuple[Target, tuple[str, ...]]:
     """Each row's rewards from `DPOTrainer.evaluate`, in the models' own dtype and with no mixed precision.
 
     TRL evaluates each row by itself, since it logs means only. A row that names no prompt goes to TRL without one.
@@ -41,8 +33,8 @@ def trl_rewards(
     Raises:
         CreditError: TRL is not installed, or fails on these rows.
     """
-    if not installed():
-        raise CreditError(f"TRL is not installed: {INSTALL}")
+    if not trl_installed():
+        raise CreditError(f"TRL is not installed: {INSTALL.format('train')}")
     import trl
 
     numbers: dict[int, tuple[float, float]] = {}
@@ -63,13 +55,13 @@ def trl_rewards(
     return Target(name, name, tuple(numbers.get(n) for n in range(len(rows)))), notes
 
 
-def _shape(row: Preference) -> tuple[bool, bool]:
-    return row.is_chat, row.implicit
+def _shape(row: Row) -> tuple[bool, bool]:
+    return row.is_chat, row.implicit_prompt
 
 
-def _trl_row(row: Preference) -> dict[str, Any]:
-    chosen, rejected = row.row.examples
-    if not row.is_chat and row.implicit:
+def _trl_row(row: Row) -> dict[str, Any]:
+    chosen, rejected = row.examples
+    if not row.is_chat and row.implicit_prompt:
         return {"chosen": f"{chosen.prompt}{chosen.answer}", "rejected": f"{rejected.prompt}{rejected.answer}"}
     if not row.is_chat:
         return {"prompt": chosen.prompt, "chosen": chosen.answer, "rejected": rejected.answer}

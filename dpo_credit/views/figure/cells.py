@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from dpo_credit.credit import Credit, Segment
+from dpo_credit.credit import Credit
+from dpo_credit.segments import Segment
 from dpo_credit.views.figure.chart import colours
 from dpo_credit.views.figure.fonts import BOX_PAD_PT, MIN_SIZE_PT
 from dpo_credit.views.figure.layout import Column, Placed, wrap

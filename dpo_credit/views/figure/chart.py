@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from dpo_credit.credit import Segment
+from dpo_credit.segments import Segment
 from dpo_credit.views.figure.layout import Stretch
 from dpo_credit.views.figure.sheet import INK, MUTED
 from dpo_credit.views.scale import RGB, Scale

@@ -13,8 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, get_args
 
-from dpo_credit import align
-from dpo_credit.credit import Credit, CreditError, Segment
+from dpo_credit.align import Diff
+from dpo_credit.credit import CreditError
+from dpo_credit.rows.scored import ScoredRow
+from dpo_credit.segments import Segment
 from dpo_credit.views.figure import layout
 from dpo_credit.views.figure.cells import LOOK, Answer, draw_cells, gutter
 from dpo_credit.views.figure.chart import colour_bar, cumulative_chart, signed
@@ -49,8 +51,7 @@ _RC: dict[str, Any] = {
 
 
 def render(
-    credits: Sequence[Credit],
-    labels: Sequence[str],
+    scored: ScoredRow,
     *,
     shading: Shading = Shading(),
     width_in: float = 6.75,
@@ -63,6 +64,7 @@ def render(
     """
     import matplotlib.style
 
+    credits, labels = scored.credits, scored.labels
     if not credits:
         raise CreditError("There is no answer to draw: give at least one.")
     if not 2 <= width_in <= 40:
@@ -82,7 +84,7 @@ def render(
         ]
         sheet = Sheet(width_in, fonts)
         if len(answers) == 2:
-            _draw_diff(sheet, answers, shading, style)
+            _draw_diff(sheet, answers, scored.diff, shading, style)
         else:
             _draw_answers(sheet, sorted(answers, key=lambda a: -a.credit.reward), shading, style)
         _explain_boxes(sheet, texts)
@@ -134,8 +136,7 @@ def _draw_answers(sheet: Sheet, answers: Sequence[Answer], shading: Shading, sty
     sheet.add_line(_key(answers, style, edits=False), colour=MUTED)
 
 
-def _draw_diff(sheet: Sheet, answers: Sequence[Answer], shading: Shading, style: Style) -> None:
-    diff = align.diff(answers[0].credit, answers[1].credit)
+def _draw_diff(sheet: Sheet, answers: Sequence[Answer], diff: Diff, shading: Shading, style: Style) -> None:
     edits, pairs = layout.stretches(diff, shading.unit)
     fit = all(0 < sheet.fonts.width(a.label, MIN_SIZE_PT) < 0.16 * sheet.inner for a in answers)
     names = [a.label for a in answers] if fit else ["A", "B"]
@@ -167,7 +168,7 @@ def _draw_diff(sheet: Sheet, answers: Sequence[Answer], shading: Shading, style:
     sheet.add_line(_outcome(diff, names[0]))
 
 
-def _outcome(diff: align.Diff, name: str) -> str:
+def _outcome(diff: Diff, name: str) -> str:
     probability = diff.preference_probability
     shown = "> 0.999" if probability > 0.9995 else "< 0.001" if probability < 0.0005 else f"= {probability:.3f}"
     first = diff.edits[0].chosen[0] if diff.edits else 0

@@ -15,9 +15,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from dpo_credit.align import Diff
-from dpo_credit.credit import Segment
+from dpo_credit.segments import Segment, Unit
 from dpo_credit.views.figure.fonts import MIN_SIZE_PT, Fonts, Run
-from dpo_credit.views.scale import Unit
 from dpo_credit.views.terminal.score import Look, visible
 
 _PARTS = re.compile(r"\n+|[^\S\n]+|\S+")
