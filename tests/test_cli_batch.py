@@ -104,7 +104,7 @@ def test_a_cache_serves_another_beta(folder: Path, pair: tuple[str, ...], monkey
     def no_more(*_: object) -> None:
         raise AssertionError("a model was run")
 
-    monkeypatch.setattr(TorchSide, "score", no_more)
+    monkeypatch.setattr(TorchSide, "logps", no_more)
     assert run("batch", "posts.jsonl", "-o", "two.jsonl", "--cache", "kept", "--beta", "0.2", "-q", *pair).code == 0
     one, two = (json.loads(Path(f"{name}.jsonl").read_text().splitlines()[0]) for name in ("one", "two"))
     assert two["margin"] == pytest.approx(2 * one["margin"])
