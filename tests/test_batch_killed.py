@@ -74,6 +74,7 @@ def wait_for(path: Path, size: int) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz"])
 def test_killed_at_any_moment_it_resumes_to_the_same_bytes(posts: Path, name: str) -> None:
     whole = posts.parent / "whole" / name
