@@ -4,13 +4,16 @@ VENV ?= .venv
 TORCH ?= torch
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint bench wheel schema pictures clean
+.PHONY: demo test test-slow check lint bench wheel schema pictures clean
 
 demo: $(VENV)/installed
 	$(BIN)/dpo-credit score examples/vet.json
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m "slow and not gpu and not hub"
 
 check: lint test
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,16 @@ from dpo_credit.models.loading import load_pair
 from dpo_credit.models.pair import Loading, ModelPair
 
 torch.set_num_threads(1)  # tiny models: a second thread costs more than it gives
+left_out: list[str] = []  # names of slow tests that this run was not asked for
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    left_out.extend(item.nodeid for item in items if item.get_closest_marker("slow"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if left_out:
+        terminalreporter.write_line(f"{len(left_out)} slow tests left out: make test-slow runs them")
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Iterator
 
+import credits
 import matplotlib
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,7 +16,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from scored import scored_row
 
-from dpo_credit.credit import Credit, Source, Tokens
+from dpo_credit.credit import Credit
 from dpo_credit.views.figure.heatmap import render, save
 from dpo_credit.views.scale import Shading
 
@@ -47,18 +48,7 @@ def credit(
 ) -> Credit:
     """An answer of these tokens, which earn these rewards (alternating ones, if not given), and an end token."""
     rewards = rewards or [(-1) ** t * (0.1 + 0.01 * t) for t in range(len(pieces))]
-    spans, at = [], 0
-    for piece in pieces:
-        spans.append((at, at + len(piece)))
-        at += len(piece)
-    if end:
-        pieces, rewards = [*pieces, "<|endoftext|>"], [*rewards, 0.0]
-        spans.append((at, at))
-    text = "".join(pieces[: len(pieces) - end])
-    tokens = Tokens((1, 2), tuple(range(len(pieces))), tuple(pieces), tuple(spans), text, "appended" if end else "none")
-    reference = (-2.0,) * len(pieces)
-    policy = tuple(-2.0 + reward / beta for reward in rewards)
-    return Credit(tokens, policy, reference, beta, Source("policy", "reference", "bfloat16", noise))
+    return credits.credit(pieces, rewards, end=0.0 if end else None, beta=beta, source=credits.noisy(noise))
 
 
 def pair(**options: float) -> tuple[list[Credit], list[str]]:

@@ -9,34 +9,34 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import credits
 import pytest
 from scored import scored_row
 
-from dpo_credit.credit import Alternative, Credit, Source, Tokens
+from dpo_credit.credit import Alternative, Credit, Source
 from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.views.page.score import render
 from dpo_credit.views.scale import Shading
 
 AXE = Path(__file__).parent / "browser" / "node_modules" / "axe-core" / "axe.min.js"
-SOURCE = Source("policy/model", "reference/model", "bfloat16", noise=0.02)
+SOURCE = credits.noisy(0.02)
 PROMPT = "POST: I got an offer as supervisor in Boston for $65K.\n\nTL;DR:"
 Open = Callable[..., Any]
 
 
 def credit(pieces: list[str], rewards: list[float], *, top: bool = False, source: Source = SOURCE) -> Credit:
     """An answer whose tokens earn these rewards at beta 0.1; log pi is -1 for all. An end token of 0 follows."""
-    ends = [len("".join(pieces[: n + 1])) for n in range(len(pieces))]
-    spans = [*zip([0, *ends], ends, strict=False), (ends[-1], ends[-1])]
-    tops = ((Alternative(" manager", -0.3), Alternative(" clerk", -2.0)),) * len(spans) if top else ()
-    return Credit(
-        Tokens((1, 2), (3,) * len(spans), (*pieces, "</s>"), tuple(spans), "".join(pieces), "appended"),
-        policy_logps=(-1.0,) * len(spans),
-        reference_logps=tuple(-1.0 - reward / 0.1 for reward in [*rewards, 0.0]),
-        beta=0.1,
-        source=source,
+    made = credits.credit(pieces, rewards, end=0.0, beta=0.1, source=source)
+    count = len(made.policy_logps)
+    tops = ((Alternative(" manager", -0.3), Alternative(" clerk", -2.0)),) * count if top else ()
+    return replace(
+        made,
+        policy_logps=(-1.0,) * count,
+        reference_logps=tuple(-1.0 - ratio for ratio in made.policy_logps),
         policy_top=tops,
         reference_top=tops,
     )

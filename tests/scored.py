@@ -1,4 +1,4 @@
-"""Scored rows for the tests of `report`: hand-made credits, as Python has them and as JSONL."""
+"""Scored rows for the tests of `report`: hand-made credits in rows, as Python has them and as JSONL."""
 
 from __future__ import annotations
 
@@ -6,29 +6,12 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dpo_credit.credit import Credit, Source, Tokens
+from credits import credit
+
+from dpo_credit.credit import Credit
 from dpo_credit.rows.output import row_record, to_json
 from dpo_credit.rows.records import Kind, Row, labels_of
 from dpo_credit.rows.scored import ScoredRow
-
-SOURCE = Source("policy/model", "reference/model", "float32")
-
-
-def credit(pieces: list[str], rewards: list[float], *, end: float | None = None, source: Source = SOURCE) -> Credit:
-    """An answer whose tokens earn these rewards at beta 1, and its end token this, if there is one."""
-    answer = "".join(pieces)
-    ends = [len("".join(pieces[: n + 1])) for n in range(len(pieces))]
-    spans = [*zip([0, *ends], ends, strict=False)]
-    if end is not None:
-        pieces, rewards, spans = [*pieces, "</s>"], [*rewards, end], [*spans, (len(answer), len(answer))]
-    return Credit(
-        Tokens((1, 2), (3,) * len(pieces), tuple(pieces), tuple(spans), answer),
-        policy_logps=tuple(rewards),  # against a reference of 0: the rewards are exact
-        reference_logps=(0.0,) * len(pieces),
-        beta=1.0,
-        source=source,
-        id="x",
-    )
 
 
 def saved(credits: Iterable[Credit], kind: Kind = "preference", *, line: int = 1, row_id: str = "") -> ScoredRow:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import random
 import re
+from dataclasses import replace
 
+import credits
 import pytest
 
 from dpo_credit.align import diff
-from dpo_credit.credit import Credit, CreditError, Source, Tokens
+from dpo_credit.credit import Credit, CreditError
 
-SOURCE = Source("policy", "reference", "float32")
 WORDS = [
     "salary",
     "$50K",
@@ -34,12 +35,7 @@ WORDS = [
 def credit(answer: str, cuts: list[str], rewards: list[float], end: bool = True) -> Credit:
     """An answer cut into these pieces, with these rewards under beta 1 (the reference gives 0 everywhere)."""
     assert "".join(cuts) == answer
-    starts = [sum(map(len, cuts[:n])) for n in range(len(cuts))]
-    spans = [(start, start + len(cut)) for start, cut in zip(starts, cuts, strict=True)]
-    if end:
-        cuts, spans, rewards = [*cuts, "</s>"], [*spans, (len(answer), len(answer))], [*rewards, 0.5]
-    tokens = Tokens((1,), tuple(range(len(cuts))), tuple(cuts), tuple(spans), answer, "appended" if end else "none")
-    return Credit(tokens, tuple(rewards), (0.0,) * len(rewards), 1.0, SOURCE)
+    return credits.credit(cuts, rewards, end=0.5 if end else None)
 
 
 def by_words(answer: str, rewards: list[float] | None = None) -> Credit:
@@ -94,13 +90,7 @@ def test_an_answer_that_is_cut_short_differs_at_its_end_only():
 
 def test_different_prompts_do_not_compare():
     one, other = by_words(" a"), by_words(" b")
-    moved = Credit(
-        Tokens((2,), *[getattr(other.tokens, name) for name in ("answer_ids", "pieces", "spans", "answer")]),
-        other.policy_logps,
-        other.reference_logps,
-        1.0,
-        SOURCE,
-    )
+    moved = replace(other, tokens=replace(other.tokens, prompt_ids=(2,)))
     with pytest.raises(CreditError, match="different prompts"):
         diff(one, moved)
 

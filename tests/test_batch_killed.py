@@ -19,21 +19,21 @@ ROWS = 320
 # the program with hand-made numbers for models, slowly: a process of its own, but none that imports torch
 PROGRAM = """
 import dataclasses, signal, sys, time
+from credits import credit
 from dpo_credit.batch.run import ScoredChunk, chunks
 from dpo_credit.cli import app, batch_run
-from dpo_credit.credit import Credit, CreditError, Source, Tokens
+from dpo_credit.credit import CreditError
 
-def credit(example):
+def scored(example):
     n = len(example.answer)
-    tokens = Tokens((1,), (2,) * n, tuple(example.answer), tuple((i, i + 1) for i in range(n)), example.answer)
-    return Credit(tokens, (-n / 3,) * n, (-1.0,) * n, 0.1, Source("p", "r", "float32"), example.id)
+    return dataclasses.replace(credit(example.answer, [n / 3] * n), id=example.id)
 
 class Slow:
     def score(self, job, last):
         for chunk in chunks(dataclasses.replace(job, chunk_rows=4), last, sys.stdin.buffer):
             time.sleep({pause})
             bad = lambda row: isinstance(row, CreditError)
-            yield ScoredChunk(chunk, [row if bad(row) else tuple(map(credit, row.examples)) for row in chunk.rows])
+            yield ScoredChunk(chunk, [row if bad(row) else tuple(map(scored, row.examples)) for row in chunk.rows])
 
 batch_run._engine = lambda *_: (Slow(), lambda job: {{"inputs": [one.name for one in job.inputs]}})
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -53,7 +53,8 @@ def posts(tmp_path: Path) -> Path:
 def start(*flags: object, pause: float = 0.001, **streams: object) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-c", PROGRAM.format(pause=pause), "batch", *map(str, flags)]
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
-    return subprocess.Popen(command, **pipes)  # type: ignore[call-overload]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # `credits` lies beside this file
+    return subprocess.Popen(command, env=environment, **pipes)  # type: ignore[call-overload]
 
 
 def finish(*flags: object, **more: object) -> tuple[int, bytes, bytes]:
@@ -73,6 +74,7 @@ def wait_for(path: Path, size: int) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz"])
 def test_killed_at_any_moment_it_resumes_to_the_same_bytes(posts: Path, name: str) -> None:
     whole = posts.parent / "whole" / name

@@ -19,18 +19,19 @@ from dpo_credit.credit import CreditError
 # the program with hand-made numbers for models: a process of its own, but none that imports torch
 PROGRAM = """
 import os, signal, sys, types
+from dataclasses import replace
+from credits import credit
 from dpo_credit.cli import app, options
-from dpo_credit.credit import Credit, Source, Tokens
 
 def score(pair, examples, **_):
     {happens}
-    tokens = Tokens((1,), (2, 3), ("ab", "c"), ((0, 2), (2, 3)), "abc")
-    return [Credit(tokens, (-1.0, -2.0), (-2.0, -1.5), 0.1, Source("p", "r", "float32"), e.id) for e in examples]
+    return [replace(credit(["ab", "c"], [1.0, -0.5]), id=example.id) for example in examples]
 
 sys.modules["dpo_credit.scoring"] = types.SimpleNamespace(score=score)
 options.PairOptions.load_pair = lambda self: types.SimpleNamespace(notes=("a note",))
 app.main()
 """
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # `credits` lies beside this file
 ROW = b'{"prompt": "Q", "answer": " A"}'
 JSON, VIEW = ("--json", "-"), ()
 
@@ -39,7 +40,7 @@ def process(
     *flags: str, happens: str = "", stdin: int | None = None, stdout: int = subprocess.PIPE
 ) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-c", PROGRAM.format(happens=happens or "pass"), "score", "-", *flags]
-    given = {"input": ROW} if stdin is None else {"stdin": stdin}
+    given = {"env": ENVIRONMENT, **({"input": ROW} if stdin is None else {"stdin": stdin})}
     return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, timeout=300, **given)  # type: ignore[call-overload]
 
 
@@ -94,7 +95,8 @@ def test_a_stdin_that_is_closed_is_one_line() -> None:
     reader, writer = os.pipe()
     os.close(writer)
     script = PROGRAM.format(happens="pass").replace("app.main()", "sys.stdin = None; app.main()")  # as `<&-` leaves it
-    ended = subprocess.run([sys.executable, "-c", script, "score", "-"], stdin=reader, capture_output=True, timeout=300)
+    command = [sys.executable, "-c", script, "score", "-"]
+    ended = subprocess.run(command, stdin=reader, capture_output=True, timeout=300, env=ENVIRONMENT)
     os.close(reader)
     assert (ended.returncode, ended.stdout, len(ended.stderr.splitlines())) == (2, b"", 1), ended.stderr
     assert b"stdin" in ended.stderr

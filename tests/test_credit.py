@@ -6,27 +6,20 @@ import dataclasses
 import math
 import random
 
+import credits
 import pytest
 import regex
 import torch
+from credits import SOURCE
 from transformers import PreTrainedTokenizerFast
 
 from dpo_credit import Credit, CreditError, Example
-from dpo_credit.credit import Source, Tokens, margin, preference_probability
+from dpo_credit.credit import margin, preference_probability
 from dpo_credit.text.encode import encode
-
-SOURCE = Source("policy", "reference", "float32")
 
 
 def credit(policy: list[float], reference: list[float], *, beta: float = 0.1, prompt: int = 7, id: str = "a") -> Credit:
-    length = len(policy)
-    tokens = Tokens(
-        prompt_ids=(prompt,),
-        answer_ids=tuple(range(length)),
-        pieces=tuple(f"piece{t}" for t in range(length)),
-        spans=tuple((t, t + 1) for t in range(length)),
-        answer="x" * length,
-    )
+    tokens = dataclasses.replace(credits.tokens([f"piece{t}" for t in range(len(policy))]), prompt_ids=(prompt,))
     return Credit(tokens, tuple(policy), tuple(reference), beta, SOURCE, id)
 
 

@@ -218,6 +218,7 @@ def test_the_pair_prefers_right_summaries_and_blames_the_wrong_words():
     assert np.mean([one.lowest_is_wrong for one in graded]) > 0.70
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # TRL and transformers deprecate each other's arguments
 def test_training_runs_and_publishes_a_pair_that_scores(tmp_path):
     pytest.importorskip("trl")

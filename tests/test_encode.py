@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable
 
 import pytest
+from credits import segments
 from tiny import CHATML, END, PAD, SENTENCES, tokenizer
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from dpo_credit.credit import Credit, CreditError, Example, Message, Source, Tokens
+from dpo_credit.credit import CreditError, Example, Message
 from dpo_credit.text.encode import Conventions, encode, encode_answers, encode_prompt
 
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
@@ -92,11 +93,6 @@ ANSWERS = (
 @pytest.fixture(scope="module", params=KINDS)
 def kind(request: pytest.FixtureRequest) -> PreTrainedTokenizerFast:
     return KINDS[request.param]()
-
-
-def segments(tokens: Tokens) -> list[str]:
-    zeros = (0.0,) * len(tokens.answer_ids)
-    return [part.text for part in Credit(tokens, zeros, zeros, 0.1, Source("p", "r", "float32")).segments]
 
 
 def test_ids_are_those_of_prompt_and_answer_together(kind: PreTrainedTokenizerFast) -> None:

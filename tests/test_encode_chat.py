@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from credits import segments
 from tiny import CHATML, END, PAD, TURN_END, tokenizer
 from tokenizers import processors
 
-from dpo_credit.credit import Credit, CreditError, Example, Message, Source, Tokens
+from dpo_credit.credit import CreditError, Example, Message, Tokens
 from dpo_credit.text.encode import Conventions, encode
 
 ASKED = (Message("user", "Rent?"),)
@@ -32,8 +33,7 @@ ALTERNATES = (
 
 
 def text_of(tokens: Tokens) -> str:
-    zeros = (0.0,) * len(tokens.answer_ids)
-    return "".join(part.text for part in Credit(tokens, zeros, zeros, 0.1, Source("p", "r", "float32")).segments)
+    return "".join(segments(tokens))
 
 
 def test_the_templates_of_these_tests_say_what_their_names_say() -> None:

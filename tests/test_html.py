@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
+import credits
 import pytest
+from credits import END
 
-from dpo_credit.credit import Credit, Source, Tokens
+from dpo_credit.credit import Credit
 from dpo_credit.views.page.score import fragment
 from dpo_credit.views.scale import Shading, contrast
-
-END = "<|endoftext|>"
 
 
 def credit(*parts: tuple[str, float], end: str = END) -> Credit:
     """An answer of these texts with these rewards (beta is 1), closed by an end token of reward zero."""
-    answer, spans = "", []
-    for text, _ in parts:
-        spans.append((len(answer), len(answer) + len(text)))
-        answer += text
-    rewards = [*(reward for _, reward in parts), 0.0]
-    tokens = Tokens(
-        prompt_ids=(1,),
-        answer_ids=tuple(range(len(rewards))),
-        pieces=(*(text for text, _ in parts), end),
-        spans=(*spans, (len(answer), len(answer))),
-        answer=answer,
-        end="appended",
-    )
-    return Credit(tokens, tuple(r - 4 for r in rewards), (-4.0,) * len(rewards), 1.0, Source("p", "r", "float32"))
+    texts, rewards = zip(*parts, strict=True)
+    made = credits.credit(texts, rewards, end=0.0, reference=-4.0)
+    return replace(made, tokens=replace(made.tokens, pieces=(*texts, end)))
 
 
 class Page(HTMLParser):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from pages import Open, browser, cell, credit, index, preference, show, violations
 from scored import scored_row
 
-from dpo_credit.credit import Credit, Source
+from dpo_credit.credit import Source
 from dpo_credit.views.page.score import render
 
 __all__ = ["browser", "show"]  # fixtures
@@ -63,7 +64,7 @@ HOSTILE = [
 @pytest.mark.parametrize("count", [1, 2, 25])
 def test_hostile_text_stays_text(show: Open, count: int) -> None:
     scored = credit(HOSTILE, [0.1] * len(HOSTILE), source=Source(HOSTILE[2], HOSTILE[1], HOSTILE[0]))
-    scored = Credit(scored.tokens, scored.policy_logps, scored.reference_logps, 0.1, scored.source, HOSTILE[0])
+    scored = replace(scored, id=HOSTILE[0])
     other = credit(HOSTILE[1:], [0.1] * len(HOSTILE[1:]), source=scored.source)
     page = show([scored_row((scored, other), HOSTILE[:2], HOSTILE[2], prompt="".join(HOSTILE))] * count, "#e1a1t3")
     cell(page, 1, 0).click()

@@ -11,6 +11,7 @@ import pytest
 from program import run
 
 pytest.importorskip("ray")
+pytestmark = pytest.mark.slow  # each run starts a cluster
 
 # a process of its own: Ray asks the network for this machine's address, which the tests' own process refuses
 DYING = """

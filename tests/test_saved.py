@@ -8,9 +8,10 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import credits
 import pytest
 
-from dpo_credit.credit import Alternative, Credit, CreditError, Source, Tokens, margin
+from dpo_credit.credit import Alternative, Credit, CreditError, margin
 from dpo_credit.rows.output import credit_record, diff_record, row_record, to_json
 from dpo_credit.rows.reader import records_of
 from dpo_credit.rows.records import parse_row
@@ -21,10 +22,16 @@ ROW = parse_row({"id": "r", "prompt": "q", "chosen": "ab", "rejected": "ac"}, "r
 
 
 def credit(answer: str, logps: tuple[float, ...], noise: float = 0.0) -> Credit:
-    tokens = Tokens((-1, -1), (5, 6), tuple(answer), ((0, 1), (1, 2)), answer, "none", ("a note",))
-    top = ((Alternative("x", -0.1),), (Alternative("y", -0.2),))
-    source = Source("policy", "reference", "bfloat16", noise)
-    return Credit(tokens, logps, (-1.0, -1.0), 0.1, source, f"r/{answer}", top, top)
+    made = credits.credit(answer, [0.0] * 2, beta=0.1, source=credits.noisy(noise))
+    return replace(
+        made,
+        id=f"r/{answer}",
+        tokens=replace(made.tokens, prompt_ids=(-1, -1), notes=("a note",)),
+        policy_logps=logps,
+        reference_logps=(-1.0, -1.0),
+        policy_top=((Alternative("x", -0.1),), (Alternative("y", -0.2),)),
+        reference_top=((Alternative("x", -0.1),), (Alternative("y", -0.2),)),
+    )
 
 
 def read(data: bytes, name: str, beta: float | None = None) -> list[ScoredRow]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import credits
 import pytest
 
-from dpo_credit.credit import Credit, Source, Tokens
+from dpo_credit.credit import Credit
 from dpo_credit.views.scale import PALETTES, Palette, Scale, Shading, Theme, contrast, shade
 
 THEMES: tuple[Theme, ...] = ("dark", "light")
@@ -12,13 +13,8 @@ POSITIONS = [step / 50 for step in range(-50, 51)]
 
 
 def rewarded(*rewards: float, noise: float = 0.0) -> Credit:
-    """An answer of one character a token with these rewards (eighths are exact: beta is 1, the reference says -64)."""
-    answer = "x" * len(rewards)
-    spans = tuple((t, t + 1) for t in range(len(rewards)))
-    tokens = Tokens((1,), (2,) * len(rewards), tuple(answer), spans, answer)
-    reference = (-64.0,) * len(rewards)
-    policy = tuple(-64.0 + reward for reward in rewards)
-    return Credit(tokens, policy, reference, 1.0, Source("p", "r", "bfloat16", noise))
+    """An answer of one character a token with these rewards."""
+    return credits.credit("x" * len(rewards), rewards, source=credits.noisy(noise))
 
 
 @pytest.mark.parametrize("theme", THEMES)

@@ -10,10 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import credits
 import pytest
 from program import run
 
-from dpo_credit.credit import Credit, CreditError, Source, Tokens
+from dpo_credit.credit import Credit, CreditError
 from dpo_credit.demo.corpus import draw_pairs
 from dpo_credit.demo.judge import judge as facts_judge
 from dpo_credit.demo.reading import claims_of, facts_of, wrong_and_right
@@ -34,8 +35,7 @@ PAPER = (
 
 
 def credit(answer: str, reward: float = 0.0) -> Credit:
-    tokens = Tokens((1,), (2,), (answer,), ((0, len(answer)),), answer)
-    return Credit(tokens, (reward - 1.0,), (-1.0,), 1.0, Source("p", "r", "float32"))
+    return credits.credit([answer], [reward])
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "held_out"])

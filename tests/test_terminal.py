@@ -8,17 +8,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
+import credits
 import pytest
+from credits import END
 from rich.cells import cell_len
 from rich.console import Console
 from rich.segment import Segment as Piece
 from scored import scored_row
 
-from dpo_credit.credit import Alternative, Credit, Source, Tokens
+from dpo_credit.credit import Alternative, Credit
 from dpo_credit.views.scale import PALETTES, Palette, Shading, Theme, contrast
 from dpo_credit.views.terminal.score import Look, answer, legend, render
 
-END = "<|endoftext|>"
 ASTRONAUT = "👩‍🚀"
 MARKS = re.compile("[▲▼]")
 Colours = Literal["full", "basic", "none"]
@@ -31,21 +32,8 @@ SYSTEMS: dict[Colours, Literal["truecolor", "standard"] | None] = {
 
 def credit(*parts: tuple[str, float], noise: float = 0.0) -> Credit:
     """An answer of these texts with these rewards (beta is 1), closed by an end token of reward zero."""
-    text, spans = "", []
-    for part, _ in parts:
-        spans.append((len(text), len(text) + len(part)))
-        text += part
-    rewards = [*(reward for _, reward in parts), 0.0]
-    tokens = Tokens(
-        prompt_ids=(1,),
-        answer_ids=tuple(range(len(rewards))),
-        pieces=(*(part for part, _ in parts), END),
-        spans=(*spans, (len(text), len(text))),
-        answer=text,
-        end="appended",
-    )
-    source = Source("p", "r", "bfloat16", noise)
-    return Credit(tokens, tuple(reward - 4 for reward in rewards), (-4.0,) * len(rewards), 1.0, source)
+    texts, rewards = zip(*parts, strict=True)
+    return credits.credit(texts, rewards, end=0.0, reference=-4.0, source=credits.noisy(noise))
 
 
 def words(text: str) -> Credit:

@@ -5,22 +5,13 @@ from __future__ import annotations
 import io
 
 import pytest
+from credits import credit
 from rich.console import Console
 from scored import scored_row
 
-from dpo_credit.credit import Credit, Source, Tokens
 from dpo_credit.views.scale import Shading
 from dpo_credit.views.terminal.diff import render
 from dpo_credit.views.terminal.score import Look
-
-
-def credit(words: list[str], rewards: list[float]) -> Credit:
-    answer = "".join(words)
-    starts = [len("".join(words[:n])) for n in range(len(words))]
-    spans = tuple((start, start + len(word)) for start, word in zip(starts, words, strict=True))
-    tokens = Tokens((1,), tuple(range(len(words))), tuple(words), spans, answer)
-    return Credit(tokens, tuple(rewards), (0.0,) * len(words), 1.0, Source("p", "r", "float32"))
-
 
 CHOSEN = credit([" They", " pay", " 50", " [bold]now[/x]"], [0.01, -0.02, 0.05, 0.0])
 REJECTED = credit([" They", " pay", " 90", " [bold]now[/x]"], [0.01, -0.02, -2.0, 0.05])

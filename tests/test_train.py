@@ -94,6 +94,7 @@ def test_a_resumed_training_ends_in_the_same_weights(folder: Path, monkeypatch: 
     assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(folder: Path) -> None:
     train()
     command = [sys.executable, "-m", "dpo_credit", "train", "dpo", "-c", "dpo.yaml", "--set", "output=again"]
@@ -139,6 +140,7 @@ def test_an_adapter_keeps_its_base_as_reference(folder: Path) -> None:
     assert pair.beta == 0.25 and pair.policy.module is pair.reference.module
 
 
+@pytest.mark.slow
 def test_several_processes_train_one_model(folder: Path) -> None:
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone"]
     command = [

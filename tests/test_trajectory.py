@@ -7,8 +7,10 @@ import json
 import math
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import credits
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -17,7 +19,7 @@ from rich.console import Console
 from tiny import language_model, save, tokenizer
 from transformers import AutoModelForCausalLM
 
-from dpo_credit.credit import Credit, CreditError, Source, Tokens
+from dpo_credit.credit import CreditError
 from dpo_credit.models.loading import load_pair
 from dpo_credit.models.pair import Loading
 from dpo_credit.rows.reader import read_records, read_rows
@@ -124,13 +126,11 @@ def test_kept_files_are_drawn_without_a_model(folder: Path) -> None:
 
 
 def test_credit_is_learnt_when_it_holds_half_of_its_last_reward() -> None:
-    tokens = Tokens((1,), (2, 3), (" a", " b"), ((0, 2), (2, 4)), " a b")
-
     def at(step: int, rewards: tuple[float, float]) -> Moment:
-        credit = Credit(tokens, rewards, (-1.0, -1.0), 1.0, Source("p", "r", "float32"))
+        credit = credits.credit([" a", " b"], rewards)
         return Moment(step, "p", ((credit, credit),))
 
-    over_time = [(-1.0, -1.0), (-1.9, -0.4), (-1.4, -1.2), (-2.0, -3.0), (-3.0, -5.0)]
+    over_time = [(0.0, 0.0), (-0.9, 0.6), (-0.4, -0.2), (-1.0, -2.0), (-2.0, -4.0)]
     steps = (0, 5, 10, 15, 20)
     found = learnt(Trajectory("t", ("x",), tuple(map(at, steps, over_time))))
     assert [(one.side, one.segment.text, round(one.segment.reward, 9), one.step) for one in found] == [
@@ -142,14 +142,7 @@ def test_credit_is_learnt_when_it_holds_half_of_its_last_reward() -> None:
 def test_a_token_of_both_answers_is_told_once() -> None:
     def at(step: int) -> Moment:
         pair = [
-            Credit(
-                Tokens((1,), (2, last), (" a", text), ((0, 2), (2, 4)), f" a{text}"),
-                (-1.0 - step, -2.0 * step - last),
-                (-1.0, -1.0),
-                1.0,
-                Source("p", "r", "float32"),
-            )
-            for last, text in ((3, " b"), (4, " c"))
+            credits.credit([" a", text], [-step, -2.0 * step + start]) for start, text in ((-2.0, " b"), (-3.0, " c"))
         ]
         return Moment(step, "p", ((pair[0], pair[1]),))
 
@@ -160,12 +153,11 @@ def test_a_token_of_both_answers_is_told_once() -> None:
 @pytest.mark.parametrize("width", [60, 80, 160])
 def test_the_terminal_shows_tokens_whole_whatever_its_width(width: int) -> None:
     text = " A dealer in Omaha has a new truck."
-    spans = tuple(match.span() for match in re.finditer(r" \w+|\.", text))
-    tokens = Tokens((1,), tuple(range(len(spans))), tuple(text[a:b] for a, b in spans), spans, text)
+    pieces = re.findall(r" \w+|\.", text)
 
     def at(step: int) -> Moment:
-        logps = tuple(-1.0 - step * (n == 3) for n in range(len(spans)))
-        credit = Credit(tokens, logps, (-1.0,) * len(spans), 1.0, Source("p", "r", "float32"), id="validation:20")
+        rewards = [-step * (piece == " Omaha") for piece in pieces]
+        credit = replace(credits.credit(pieces, rewards), id="validation:20")
         return Moment(step, "p", ((credit, credit),))
 
     found = Trajectory("t", ("validation:20",), tuple(map(at, range(60))))
