@@ -184,7 +184,15 @@ class Credit:
     @property
     def segments(self) -> tuple[Segment, ...]:
         """Whole characters with their sums; the texts concatenate to the answer exactly."""
-        return segments_of(self.tokens, self.rewards, self.policy_logps, self.reference_logps)
+        tokens = self.tokens
+        return segments_of(
+            tokens.answer,
+            tokens.spans,
+            tokens.pieces,
+            rewards=self.rewards,
+            policy_logps=self.policy_logps,
+            reference_logps=self.reference_logps,
+        )
 
     def by(self, unit: Unit) -> tuple[Segment, ...]:
         """Segments summed over words (a run up to the next white space) or sentences; the texts concatenate likewise.

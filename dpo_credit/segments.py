@@ -7,10 +7,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, NamedTuple
-
-if TYPE_CHECKING:
-    from dpo_credit.credit import Tokens
+from typing import Literal, NamedTuple
 
 Unit = Literal["token", "word", "sentence"]
 _SENTENCE_END = re.compile(r"[.!?。！？…][\"')\]”’]*\s*$|\n\s*$")
@@ -32,27 +29,35 @@ class Segment(NamedTuple):
 
 
 def segments_of(
-    tokens: Tokens, rewards: Sequence[float], policy_logps: Sequence[float], reference_logps: Sequence[float]
+    answer: str,
+    spans: tuple[tuple[int, int], ...],
+    pieces: Sequence[str],
+    *,
+    rewards: Sequence[float],
+    policy_logps: Sequence[float],
+    reference_logps: Sequence[float],
 ) -> tuple[Segment, ...]:
     """The whole characters of an answer with the sums over their tokens; the texts concatenate to the answer exactly.
 
     Args:
-        tokens: T answer tokens.
+        answer: the text.
+        spans: (T,) [start, end) characters of each token.
+        pieces: (T,) their names.
         rewards: (T,).
         policy_logps: (T,), nats.
         reference_logps: (T,), nats.
     """
     return tuple(
         Segment(
-            text=tokens.answer[tokens.spans[start][0] : tokens.spans[stop - 1][1]],
+            text=answer[spans[start][0] : spans[stop - 1][1]],
             reward=math.fsum(rewards[start:stop]),
             start=start,
             stop=stop,
             policy_logp=math.fsum(policy_logps[start:stop]),
             reference_logp=math.fsum(reference_logps[start:stop]),
-            piece="".join(tokens.pieces[start:stop]),
+            piece="".join(pieces[start:stop]),
         )
-        for start, stop in _whole_character_runs(tokens.answer, tokens.spans)
+        for start, stop in _whole_character_runs(answer, spans)
     )
 
 

@@ -208,27 +208,29 @@ def test_the_pair_is_small():
 
 def test_the_pair_prefers_right_summaries_and_blames_the_wrong_words():
     pytest.importorskip("sklearn")
-    from dpo_credit.demo.evaluate import SCORES, grade, score_pairs
+    from dpo_credit.demo.evaluate import measure
 
     # Validation posts: held-out ones are for the evaluation alone. 0.93 and 0.85 on 500 of them, less 3 sigma
     # of 60 answers (0.10 and 0.14).
-    scored = score_pairs(list(draw_pairs(1, 60, "validation")))
-    assert np.mean([one.chosen.reward > one.rejected.reward for one in scored]) > 0.80
-    graded = grade(scored, "word", SCORES["-reward"])
-    assert np.mean([one.lowest_is_wrong for one in graded]) > 0.70
+    report = measure(draw_pairs(1, 60, "validation"), "word").report
+    assert report.preference is not None and report.preference.accuracy.value > 0.80
+    assert report.finding("-reward").top_1.value > 0.70
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # TRL and transformers deprecate each other's arguments
 def test_training_runs_and_publishes_a_pair_that_scores(tmp_path):
     pytest.importorskip("trl")
-    from dpo_credit.demo.evaluate import score_pairs
+    from dpo_credit import load_pair, score
+    from dpo_credit.credit import Example
     from dpo_credit.demo.train import main
 
     main(["--out", str(tmp_path), "--early-steps", "2", "--sft-steps", "2", "--dpo-steps", "2", "--validation", "10"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["policy", "reference", "work"]
-    (one,) = score_pairs(list(draw_pairs(1, 1, "validation")), tmp_path)
-    assert len(one.chosen.rewards) == len(one.chosen.tokens.answer_ids)
+    (pair,) = draw_pairs(1, 1, "validation")
+    trained = load_pair(tmp_path / "policy", tmp_path / "reference")
+    (credit,) = score(trained, [Example(pair.post.prompt, pair.chosen.text)])
+    assert len(credit.rewards) == len(credit.tokens.answer_ids)
 
 
 def test_an_interrupted_publish_leaves_what_was_there(tmp_path, monkeypatch):

@@ -8,9 +8,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from .corpus import draw_pairs
+from .corpus import POSTS, SEEDS, draw_pairs
 from .errors import Edit, Pair
-from .evaluate import POSTS, SEEDS
 
 
 def labelled_row(pair: Pair, row_id: str) -> dict[str, Any]:
