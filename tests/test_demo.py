@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dpo_credit.demo.corpus import EARLY_PLAIN_SHARE, PLAIN_SHARE, WRONG_SHARE, draw_pairs, sft_rows
-from dpo_credit.demo.errors import Edit, parse_value, wrong_value
+from dpo_credit.demo.errors import FactEdit, parse_value, wrong_value
 from dpo_credit.demo.wording import load
 from dpo_credit.demo.world import BUCKETS, bucket, draw_posts, summarise, topics
 from dpo_credit.localise.grading import Graded, errors_of, sum_over, word_spans
@@ -87,7 +87,7 @@ def test_labels_are_exactly_the_characters_that_differ():
     ],
 )
 def test_currency_and_shared_digits_are_not_wrong(right, wrong, marked):
-    edit = Edit("slot", right, wrong, 10, 10 + len(wrong))
+    edit = FactEdit("slot", right, wrong, 10, 10 + len(wrong))
     start, end = edit.wrong_characters
     assert (" " * 10 + wrong)[start:end] == marked
 
@@ -172,7 +172,7 @@ def test_words_own_the_tokens_that_end_in_them():
     words = word_spans(text)
     assert words == [(1, 2), (3, 5), (6, 9)]
     assert sum_over(words, tokens, [1, 2, 4, 8, 16, 32]).tolist() == [1, 2, 4 + 8 + 16]
-    assert errors_of(words, [Edit("me", "24", "27", 6, 8).wrong_characters]).tolist() == [-1, -1, 0]
+    assert errors_of(words, [FactEdit("me", "24", "27", 6, 8).wrong_characters]).tolist() == [-1, -1, 0]
 
 
 def test_both_errors_must_be_among_the_lowest_three_words():

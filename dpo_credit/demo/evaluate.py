@@ -11,7 +11,7 @@ from dpo_credit import load_pair
 from dpo_credit.estimates.statistics import Estimate
 from dpo_credit.localise.labels import cases_of
 from dpo_credit.localise.localise import Localised, Options, localise
-from dpo_credit.localise.localised import Comparison, Finding, Unit
+from dpo_credit.localise.localised import BaselineComparison, Detection, Unit
 from dpo_credit.rows.records import parse_row
 
 from .corpus import POSTS, SEEDS, draw_pairs
@@ -62,7 +62,7 @@ def headline(measured: Localised) -> str:
     )
 
 
-def _table(title: str, findings: Sequence[Finding]) -> list[str]:
+def _table(title: str, findings: Sequence[Detection]) -> list[str]:
     """A line for each score that sees the wrong answer alone."""
     lines = [
         f"| {title} | AUROC | AUROC within answers | the lowest is wrong | both of two errors among the lowest three |",
@@ -75,7 +75,7 @@ def _table(title: str, findings: Sequence[Finding]) -> list[str]:
     return lines
 
 
-def _against(comparison: Comparison) -> str:
+def _against(comparison: BaselineComparison) -> str:
     return (
         f"- over `{comparison.baseline}`: AUROC within answers {_shown(comparison.difference, signed=True)}"
         f" (sign-flip permutation p = {comparison.p:.1g}); pooled {_shown(comparison.auroc_difference, signed=True)};"

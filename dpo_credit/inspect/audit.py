@@ -40,7 +40,7 @@ _ORDER = ("error", "warning", "note")
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class ModelSummary:
     """One model of the pair: `base` is what an adapter sits on; `words` counts its tokenizer's tokens."""
 
     name: str
@@ -59,8 +59,8 @@ class Audit:
     `surprises` are empty where the models did not run; a finding then says why.
     """
 
-    policy: Side
-    reference: Side
+    policy: ModelSummary
+    reference: ModelSummary
     shared: bool
     texts: tuple[ScoredText, ...]
     footprint: Footprint | None
@@ -141,8 +141,8 @@ def audit(
     )
 
 
-def _side(found: Checkpoint, tokenizer: PreTrainedTokenizerBase, size: Size, loading: Loading) -> Side:
-    return Side(
+def _side(found: Checkpoint, tokenizer: PreTrainedTokenizerBase, size: Size, loading: Loading) -> ModelSummary:
+    return ModelSummary(
         name=found.name,
         base=found.model.path if found.adapter else None,
         size=size,

@@ -18,7 +18,7 @@ from dpo_credit.models.weights import plain_name
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class WeightChange:
     """How far a tensor, or all of a layer's together, moved: ||policy - reference|| / ||reference|| (Frobenius).
 
     `relative` is infinite where the reference is zero and the policy is not. `matrix`: the tensor has two axes or more.
@@ -37,8 +37,8 @@ class Footprint:
     differ, `only` those that one model has alone, `skipped` those that are not numbers to compare (quantised).
     """
 
-    tensors: tuple[Change, ...]
-    layers: tuple[Change, ...]
+    tensors: tuple[WeightChange, ...]
+    layers: tuple[WeightChange, ...]
     unlike: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class Footprint:
         return median([change.relative for change in self.tensors if change.matrix] or [0.0])
 
     @property
-    def most_moved(self) -> tuple[Change, ...]:
+    def most_moved(self) -> tuple[WeightChange, ...]:
         """The tensors that differ, the furthest first."""
         moved = [change for change in self.tensors if change.relative]
         return tuple(sorted(moved, key=lambda change: -change.relative))
@@ -69,7 +69,7 @@ def footprint(policy: TorchSide, reference: TorchSide) -> Footprint | None:
     ours, theirs = _weights(policy), _weights(reference)
     if ours is None or theirs is None:
         return None
-    tensors: list[Change] = []
+    tensors: list[WeightChange] = []
     sums: dict[str, list[float]] = {}
     unlike, skipped = [], []
     for name in (name for name in ours if name in theirs):
@@ -85,11 +85,11 @@ def footprint(policy: TorchSide, reference: TorchSide) -> Footprint | None:
             one, other = one[:rows], other[:rows]
         other = other.to(one.device, torch.float32)
         moved, size = float((one.float() - other).norm()) ** 2, float(other.norm()) ** 2
-        tensors.append(Change(name, _relative(moved, size), one.dim() > 1))
+        tensors.append(WeightChange(name, _relative(moved, size), one.dim() > 1))
         layer = sums.setdefault(_layer(name), [0.0, 0.0])
         layer[0] += moved
         layer[1] += size
-    layers = tuple(Change(name, _relative(*squares)) for name, squares in sums.items())
+    layers = tuple(WeightChange(name, _relative(*squares)) for name, squares in sums.items())
     only = tuple(sorted(ours.keys() ^ theirs.keys()))
     return Footprint(tuple(tensors), layers, tuple(unlike), only, tuple(skipped))
 

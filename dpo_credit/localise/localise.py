@@ -14,7 +14,7 @@ from dpo_credit.credit import Credit, CreditError
 from dpo_credit.estimates.statistics import RESAMPLES, resamples
 from dpo_credit.localise.breakdown import groups
 from dpo_credit.localise.labels import Case
-from dpo_credit.localise.localised import Answer, Report, Unit
+from dpo_credit.localise.localised import LabelledAnswer, LocaliseReport, Unit
 from dpo_credit.localise.measures import Measured, compare, sentence
 from dpo_credit.localise.preference import preference
 from dpo_credit.localise.scores import ALIGNED, REWARD, SURE, UNSURE, Beyond, Units, token_values, units_of
@@ -40,7 +40,7 @@ class Options:
 class Localised:
     """The report, and the credits it rests on: of each wrong answer, and of its right one where there is one."""
 
-    report: Report
+    report: LocaliseReport
     wrong: tuple[Credit, ...]
     right: tuple[Credit | None, ...]
 
@@ -102,7 +102,7 @@ def measure(
     within = {one.name: one.auroc_within.value or 0.0 for one in findings}
     best = max((name for name in names if name not in (REWARD, ALIGNED)), key=within.__getitem__)
     ranked = measured[REWARD].ranking
-    report = Report(
+    report = LocaliseReport(
         schema="dpo-credit/localise@1",
         policy=wrong[0].source.policy,
         reference=wrong[0].source.reference,
@@ -184,9 +184,9 @@ def _notes(cases: Sequence[Case], complete: bool, entropy: bool, options: Option
 
 def _answer(
     case: Case, wrong: Credit, right: Credit | None, units: Units, measured: dict[str, Measured], n: int
-) -> Answer:
+) -> LabelledAnswer:
     within = {name: float(one.auroc_within[n]) for name, one in measured.items()}
-    return Answer(
+    return LabelledAnswer(
         id=case.id,
         answer=case.wrong.answer,
         labels=list(case.errors),

@@ -8,7 +8,7 @@ import numpy as np
 
 from dpo_credit.estimates.statistics import Ranking, estimate, mcnemar_p, mean, sign_flip_p
 from dpo_credit.localise.grading import Graded
-from dpo_credit.localise.localised import Comparison, Finding, Unit, Verdict
+from dpo_credit.localise.localised import BaselineComparison, Detection, Unit, Verdict
 from dpo_credit.localise.scores import ABOUT, ALIGNED, REWARD
 
 ALPHA = 0.05
@@ -38,11 +38,11 @@ class Measured:
         )
         self.all = _where(hits == set(names) if len(names) > 1 else None for names, hits in found)
 
-    def finding(self, name: str, drawn: tuple[np.ndarray, np.ndarray], draws: np.ndarray) -> Finding:
+    def finding(self, name: str, drawn: tuple[np.ndarray, np.ndarray], draws: np.ndarray) -> Detection:
         """The score's numbers with their intervals."""
         auroc, precision = self.ranking.areas()
         per_answer = (self.top_1, self.top_k, self.first, self.later, self.all)
-        return Finding(
+        return Detection(
             name,
             ABOUT[name],
             name == ALIGNED,
@@ -65,7 +65,7 @@ def compare(
     drawn: dict[str, tuple[np.ndarray, np.ndarray]],
     draws: np.ndarray,
     rng: np.random.Generator,
-) -> Comparison:
+) -> BaselineComparison:
     """The reward against the baseline `name`, by the AUROC within answers, which does not depend on scores' scales."""
     gains = measured[REWARD].auroc_within - measured[name].auroc_within
     p = sign_flip_p(gains[~np.isnan(gains)], rng)
@@ -73,7 +73,7 @@ def compare(
     pooled = measured[REWARD].ranking.areas()[0] - measured[name].ranking.areas()[0]
     ours, theirs = measured[REWARD].top_1, measured[name].top_1
     known = ~np.isnan(ours)
-    return Comparison(
+    return BaselineComparison(
         name,
         mean(gains, draws),
         p,
@@ -84,7 +84,7 @@ def compare(
     )
 
 
-def sentence(findings: Sequence[Finding], against: Comparison, unit: Unit) -> str:
+def sentence(findings: Sequence[Detection], against: BaselineComparison, unit: Unit) -> str:
     """Whether the reward beats the best baseline, in plain words, also when it does not."""
     by_name = {one.name: one for one in findings}
     ours, theirs = (by_name[name].auroc_within.value or 0.0 for name in (REWARD, against.baseline))

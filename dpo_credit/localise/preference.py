@@ -9,10 +9,10 @@ import numpy as np
 from dpo_credit.align import diff
 from dpo_credit.credit import Credit, preference_probability
 from dpo_credit.estimates.statistics import Estimate, calibration_error, mean, reliability, resampled
-from dpo_credit.localise.localised import Preference
+from dpo_credit.localise.localised import PreferenceMeasures
 
 
-def preference(wrong: Sequence[Credit], right: Sequence[Credit | None], draws: np.ndarray) -> Preference | None:
+def preference(wrong: Sequence[Credit], right: Sequence[Credit | None], draws: np.ndarray) -> PreferenceMeasures | None:
     """The preferences of the answers that have a right one beside them; None if no answer has.
 
     Args:
@@ -40,7 +40,7 @@ def preference(wrong: Sequence[Credit], right: Sequence[Credit | None], draws: n
         spread[known] = values
         return mean(spread, draws)
 
-    return Preference(
+    return PreferenceMeasures(
         answers=len(pairs),
         accuracy=over_all(margins[known] > 0),
         margin=mean(margins, draws),

@@ -21,7 +21,7 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """Where files are: a directory, or a repository on the hub at a revision."""
 
     path: str
@@ -60,8 +60,8 @@ class Checkpoint:
 
     name: str
     role: str
-    model: Place
-    adapter: Place | None = None
+    model: Location
+    adapter: Location | None = None
     ref_adapter: str | None = None
     own: bool = False
 
@@ -125,7 +125,7 @@ def find_reference(policy: Checkpoint, reference: str | Path | None, loading: Lo
         return find(reference, "reference", loading)
     if policy.ref_adapter is not None:
         name = f"{policy.name} (adapter ref)"
-        return Checkpoint(name, "reference", policy.model, Place(policy.ref_adapter, local=True), own=True)
+        return Checkpoint(name, "reference", policy.model, Location(policy.ref_adapter, local=True), own=True)
     if policy.adapter is not None:
         return Checkpoint(f"{policy.model.path} (adapter off)", "reference", policy.model, own=True)
     record = read_record(policy)
@@ -153,15 +153,15 @@ def read_record(policy: Checkpoint) -> Trained | None:
     return parse(Path(str(cached_file(place.path, NAME, revision=place.revision))))
 
 
-def _locate(name: str, role: str, revision: str | None) -> Place:
+def _locate(name: str, role: str, revision: str | None) -> Location:
     path = Path(name).expanduser()
     if path.is_dir():
-        return Place(str(path), local=True)
+        return Location(str(path), local=True)
     if path.exists():
         raise CreditError(f"{role} {name} is a file. Give the directory that holds the model's config.json.")
     if name.startswith(("/", ".", "~")) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise CreditError(f"{role} {name} does not exist. Give a model's directory or its name on the hub.")
-    return Place(name, local=False, revision=revision)
+    return Location(name, local=False, revision=revision)
 
 
 def load_tokenizer(
@@ -245,7 +245,7 @@ def compare_tokenizers(policy: PreTrainedTokenizerBase, reference: PreTrainedTok
     return (f"only one of the two tokenizers has the added tokens {', '.join(extra[:5])}",)
 
 
-def require_safe_weights(place: Place, found: Checkpoint, loading: Loading) -> None:
+def require_safe_weights(place: Location, found: Checkpoint, loading: Loading) -> None:
     """Make sure that a place holds weights, and none that run code unless that is allowed.
 
     Raises:

@@ -23,7 +23,7 @@ from dpo_credit.forward.budget import Budget, budget_for
 from dpo_credit.forward.sharing import share_prompts
 from dpo_credit.models.checkpoints import (
     Checkpoint,
-    Place,
+    Location,
     cannot_load,
     compare_tokenizers,
     find_pair,
@@ -236,7 +236,7 @@ def adapter_ref(module: Any) -> Callable[[], AbstractContextManager[object]]:
     return active
 
 
-def _with_adapter(module: nn.Module, found: Checkpoint, adapter: Place, ref: Place | None = None) -> nn.Module:
+def _with_adapter(module: nn.Module, found: Checkpoint, adapter: Location, ref: Location | None = None) -> nn.Module:
     """The module with its adapter on; with the adapter named "ref" beside it, if there is one."""
     from peft import PeftModel
 

@@ -64,7 +64,7 @@ class _Answer(NamedTuple):
     classes: NDArray[np.int64]
 
 
-class _Side:
+class _SideSums:
     """The sums behind `SideFigures`."""
 
     def __init__(self) -> None:
@@ -141,7 +141,7 @@ class _DataSet:
         self._files: dict[str, None] = {}
         self._rows = self._answers = self._tokens = self._right = 0
         self._sources: Counter[tuple[str, str, float, str, bool]] = Counter()
-        self._sides: dict[Side, _Side] = {}
+        self._sides: dict[Side, _SideSums] = {}
         self._class_tokens = np.zeros(len(CLASSES), dtype=np.int64)
         self._margins, self._sample = RatioSums(1 + len(CLASSES)), Reservoir(_SAMPLE, 1)
         self._length, self._words = Length(), Words()
@@ -183,8 +183,8 @@ class _DataSet:
         self._right += value > 0
         self._pairs.add(value, place)
 
-    def _side(self, side: Side) -> _Side:
-        return self._sides.setdefault(side, _Side())
+    def _side(self, side: Side) -> _SideSums:
+        return self._sides.setdefault(side, _SideSums())
 
     def figures(self, words: int, min_rows: int) -> Report:
         if not self._rows:

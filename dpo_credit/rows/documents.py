@@ -26,10 +26,10 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 
 Line = tuple[int, bytes, int]  # its number, its bytes, and how many bytes of the file were read when it came
 Content = bytes | str | dict[str, Any] | CreditError  # a line of JSON; text; an object; or what is wrong with it
-Found = tuple[int, Content, int]  # as a Line
+Located = tuple[int, Content, int]  # as a Line
 
 
-def contents(lines: Iterable[Line], name: str) -> Iterator[Found]:
+def contents(lines: Iterable[Line], name: str) -> Iterator[Located]:
     """The records of a file, each with the number of its line or, where JSON is no line, its number from 1.
 
     Its name decides where it ends in .txt (text) or in .json, .jsonl or .ndjson (JSON); else what it begins with does.
@@ -154,7 +154,7 @@ def _is_object(line: bytes) -> bool:
     return True
 
 
-def _values(text: str, name: str, size: int) -> Iterator[Found]:
+def _values(text: str, name: str, size: int) -> Iterator[Located]:
     """The elements of an array, or the objects that follow each other."""
     problems: list[Exception] = []
     decoder = json.JSONDecoder(

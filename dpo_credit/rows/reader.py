@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, BinaryIO
 
 from dpo_credit.credit import CreditError
-from dpo_credit.rows.documents import TLDR, Content, Found, Line, contents, decoded, json_object
+from dpo_credit.rows.documents import TLDR, Content, Line, Located, contents, decoded, json_object
 from dpo_credit.rows.records import Answers, Row, parse_row, place, stem, text_row
 from dpo_credit.rows.sources import Input, dataset_rows, is_parquet, lines_of, parquet_rows
 
@@ -116,7 +116,7 @@ def records_of(lines: Iterable[bytes], name: str) -> Iterator[Record]:
         yield Record(name, line, content)
 
 
-def _found(given: Input, stdin: BinaryIO | None) -> Iterator[Found]:
+def _found(given: Input, stdin: BinaryIO | None) -> Iterator[Located]:
     if given.dataset:
         return dataset_rows(given)
     if given.is_stdin:

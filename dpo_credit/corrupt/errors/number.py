@@ -6,7 +6,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
-from dpo_credit.corrupt.errors.change import Change, Edit, like, single
+from dpo_credit.corrupt.errors.change import Change, Replacement, like, single
 from dpo_credit.corrupt.errors.passage import Passage
 from dpo_credit.corrupt.errors.words import is_plural, load, plural
 
@@ -87,12 +87,12 @@ def _value(written: str) -> float:
     return float(written.replace(",", ""))
 
 
-def _with_noun(text: str, start: int, end: int, option: str) -> Edit:
+def _with_noun(text: str, start: int, end: int, option: str) -> Replacement:
     """The edit, with the noun of a former "1" made plural."""
     noun = re.match(r" ([a-z]+)\b", text[end : end + _SEEN]) if text[start:end] == "1" else None
     if noun and not is_plural(noun[1]):
-        return Edit(start, end + noun.end(), f"{option} {plural(noun[1])}")
-    return Edit(start, end, option)
+        return Replacement(start, end + noun.end(), f"{option} {plural(noun[1])}")
+    return Replacement(start, end, option)
 
 
 def _others(value: int, before: str) -> list[int]:

@@ -30,7 +30,7 @@ _AFTER_LEFT_OUT = frozenset(load("grammar")["after_subject_left_out"])
 _SLIGHT = frozenset(load("grammar")["slight"])
 
 
-class Word(NamedTuple):
+class PassageWord(NamedTuple):
     """A word in [start, end) of its text; `key` is its lower case with a plain apostrophe."""
 
     start: int
@@ -46,7 +46,7 @@ class Passage:
     text: str
 
     @cached_property
-    def words(self) -> tuple[Word, ...]:
+    def words(self) -> tuple[PassageWord, ...]:
         """Every word in order, those that are no prose left out."""
         out, position = [], 0
         hidden = [match.span() for match in _NO_PROSE.finditer(self.text)]
@@ -54,7 +54,7 @@ class Passage:
             while position < len(hidden) and hidden[position][1] <= match.start():
                 position += 1
             if position == len(hidden) or match.end() <= hidden[position][0]:
-                out.append(Word(match.start(), match.end(), match[0], match[0].lower().replace("’", "'")))
+                out.append(PassageWord(match.start(), match.end(), match[0], match[0].lower().replace("’", "'")))
         return tuple(out)
 
     @cached_property

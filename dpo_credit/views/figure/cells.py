@@ -28,7 +28,7 @@ _LINE: dict[str, Any] = {"linewidth": 0.8, "solid_capstyle": "butt"}
 _HAIR: dict[str, Any] = {"linewidth": 0.4, "solid_capstyle": "butt", "color": "#606060"}
 
 
-class Answer(NamedTuple):
+class AnswerCells(NamedTuple):
     """What is drawn of an answer: its tokens, words or sentences on a scale."""
 
     credit: Credit
@@ -44,7 +44,12 @@ def gutter(sheet: Sheet, names: Sequence[str]) -> float:
 
 
 def draw_cells(
-    sheet: Sheet, answers: Sequence[Answer], columns: Sequence[Column], *, names: Sequence[str] = (), outlined: bool
+    sheet: Sheet,
+    answers: Sequence[AnswerCells],
+    columns: Sequence[Column],
+    *,
+    names: Sequence[str] = (),
+    outlined: bool,
 ) -> None:
     """Add the cells to the sheet: with outlines, or tight and with the edits underlined."""
     left = MARGIN_PT + gutter(sheet, names)
@@ -84,7 +89,12 @@ def _cell_of(item: Placed) -> tuple[int, int, int]:
 
 
 def _draw_cell(
-    axes: Axes, sheet: Sheet, items: Sequence[Placed], answer: Answer, origin: tuple[float, float], edge: dict[str, Any]
+    axes: Axes,
+    sheet: Sheet,
+    items: Sequence[Placed],
+    answer: AnswerCells,
+    origin: tuple[float, float],
+    edge: dict[str, Any],
 ) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Rectangle

@@ -18,7 +18,7 @@ from dpo_credit.credit import CreditError
 from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.segments import Segment
 from dpo_credit.views.figure import layout
-from dpo_credit.views.figure.cells import LOOK, Answer, draw_cells, gutter
+from dpo_credit.views.figure.cells import LOOK, AnswerCells, draw_cells, gutter
 from dpo_credit.views.figure.chart import colour_bar, cumulative_chart, signed
 from dpo_credit.views.figure.fonts import MIN_SIZE_PT, SANS, fonts_for
 from dpo_credit.views.figure.sheet import INK, MUTED, Sheet, listed
@@ -79,7 +79,7 @@ def render(
         names = [" ".join(visible(label, LOOK).split()) for label in labels]
         fonts = fonts_for([*(visible(text, LOOK) for text in texts), *names, _OWN_SIGNS])
         answers = [
-            Answer(credit, segments, scale, fonts.plain(name))
+            AnswerCells(credit, segments, scale, fonts.plain(name))
             for credit, segments, scale, name in zip(credits, units, shading.scales(credits), names, strict=True)
         ]
         sheet = Sheet(width_in, fonts)
@@ -123,7 +123,7 @@ def save(figure: Figure, target: Path | BinaryIO, format: Format | None = None) 
         figure.savefig(target, format=format, dpi=DPI, metadata=metadata[format])
 
 
-def _draw_answers(sheet: Sheet, answers: Sequence[Answer], shading: Shading, style: Style) -> None:
+def _draw_answers(sheet: Sheet, answers: Sequence[AnswerCells], shading: Shading, style: Style) -> None:
     for n, answer in enumerate(answers):
         _head(sheet, answer, answer.label)
         made = layout.pieces(answer.units, sheet.fonts, sheet.size, sheet.inner)
@@ -136,7 +136,7 @@ def _draw_answers(sheet: Sheet, answers: Sequence[Answer], shading: Shading, sty
     sheet.add_line(_key(answers, style, edits=False), colour=MUTED)
 
 
-def _draw_diff(sheet: Sheet, answers: Sequence[Answer], diff: Diff, shading: Shading, style: Style) -> None:
+def _draw_diff(sheet: Sheet, answers: Sequence[AnswerCells], diff: Diff, shading: Shading, style: Style) -> None:
     edits, pairs = layout.stretches(diff, shading.unit)
     fit = all(0 < sheet.fonts.width(a.label, MIN_SIZE_PT) < 0.16 * sheet.inner for a in answers)
     names = [a.label for a in answers] if fit else ["A", "B"]
@@ -183,13 +183,13 @@ def _outcome(diff: Diff, name: str) -> str:
     return listed([f"margin {signed(diff.margin)}, P({name} is preferred) {shown}", echo])
 
 
-def _head(sheet: Sheet, answer: Answer, label: str) -> None:
+def _head(sheet: Sheet, answer: AnswerCells, label: str) -> None:
     credit, count = answer.credit, len(answer.credit.tokens.answer_ids)
     logps = f"log π {credit.policy_logp:.2f} · log π_ref {credit.reference_logp:.2f}".replace("-", "−")
     sheet.add_line(listed([f"reward {signed(credit.reward)}", logps, f"{count} token{'s' * (count != 1)}"]), lead=label)
 
 
-def _draw_bar(sheet: Sheet, answers: Sequence[Answer], name: str = "") -> None:
+def _draw_bar(sheet: Sheet, answers: Sequence[AnswerCells], name: str = "") -> None:
     """The colour bar, with its unit beside it where there is room, else below."""
     scale = answers[0].scale
     rewards = [unit.reward for answer in answers for unit in answer.units]
@@ -217,7 +217,7 @@ def _draw_bar(sheet: Sheet, answers: Sequence[Answer], name: str = "") -> None:
         sheet.add_line(unit)
 
 
-def _key(answers: Sequence[Answer], style: Style, *, edits: bool) -> str:
+def _key(answers: Sequence[AnswerCells], style: Style, *, edits: bool) -> str:
     """What the marks mean."""
     scale, source = answers[0].scale, answers[0].credit.source
     return listed(
@@ -233,7 +233,9 @@ def _key(answers: Sequence[Answer], style: Style, *, edits: bool) -> str:
     )
 
 
-def _list_edits(sheet: Sheet, answers: Sequence[Answer], edits: Sequence[layout.Stretch], names: Sequence[str]) -> None:
+def _list_edits(
+    sheet: Sheet, answers: Sequence[AnswerCells], edits: Sequence[layout.TextRun], names: Sequence[str]
+) -> None:
     """The edits with the largest deltas: texts and rewards on both sides; with the rest, they add up to the margin."""
     rows = []
     for number, edit in enumerate(edits, start=1):

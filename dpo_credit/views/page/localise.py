@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from dpo_credit.credit import Credit
-from dpo_credit.localise.localised import Answer, Report
+from dpo_credit.localise.localised import LabelledAnswer, LocaliseReport
 from dpo_credit.views.page.cells import Span, cell_groups
 from dpo_credit.views.page.frame import block_hash, direction, environment, shades, source, verbatim
 from dpo_credit.views.page.text import visible
@@ -54,7 +54,7 @@ def render(found: Localised) -> str:
     )
 
 
-def _ordered(report: Report) -> list[int]:
+def _ordered(report: LocaliseReport) -> list[int]:
     """The answers that can be ranked, best first; of equal ones, the wider gap between wrong and right."""
 
     def key(n: int) -> tuple[float, float]:
@@ -67,7 +67,7 @@ def _ordered(report: Report) -> list[int]:
     return sorted(ranked, key=key, reverse=True)
 
 
-def _answer(report: Report, case: Answer, credit: Credit, scale: Scale) -> dict[str, Any]:
+def _answer(report: LocaliseReport, case: LabelledAnswer, credit: Credit, scale: Scale) -> dict[str, Any]:
     segments = credit.segments
     places = {segment.start: n for n, segment in enumerate(segments)} | {len(credit.rewards): len(segments)}
     bounds = [(places[s.start], places[s.stop]) for s in credit.by(report.unit)]
@@ -81,7 +81,7 @@ def _answer(report: Report, case: Answer, credit: Credit, scale: Scale) -> dict[
     }
 
 
-def _spans(credit: Credit, case: Answer) -> list[Span]:
+def _spans(credit: Credit, case: LabelledAnswer) -> list[Span]:
     """The segments that hold each error's characters, numbered from 1."""
     spans, offset = [], 0
     starts = []
@@ -94,7 +94,7 @@ def _spans(credit: Credit, case: Answer) -> list[Span]:
     return spans
 
 
-def _error(case: Answer, n: int) -> dict[str, Any]:
+def _error(case: LabelledAnswer, n: int) -> dict[str, Any]:
     error = case.labels[n]
     scores = case.scores[REWARD]
     own = [scores[u] for u, found in enumerate(case.errors) if found == n]

@@ -19,9 +19,9 @@ from rich.text import Text
 from dpo_credit.views.terminal.score import Look, visible
 
 if TYPE_CHECKING:
-    from dpo_credit.inspect.audit import Audit, Side
+    from dpo_credit.inspect.audit import Audit, ModelSummary
     from dpo_credit.inspect.findings import Finding
-    from dpo_credit.inspect.footprint import Change, Footprint
+    from dpo_credit.inspect.footprint import Footprint, WeightChange
     from dpo_credit.inspect.memory import Need
     from dpo_credit.inspect.scored_text import Cell, ScoredText, Stretch
 
@@ -145,7 +145,7 @@ def _models(audit: Audit, look: Look) -> Table:
 _ROWS = ("name", "adapter on", "architecture", "parameters", "weights", "vocabulary", "context", "chat template")
 
 
-def _facts(side: Side) -> tuple[str, ...]:
+def _facts(side: ModelSummary) -> tuple[str, ...]:
     size = side.size
     own = f", {_count(size.adapter)} of them the adapter's" if size.adapter else ""
     return (
@@ -190,7 +190,7 @@ def _footprint(found: Footprint, look: Look) -> list[RenderableType]:
     return parts
 
 
-def _bars(layers: Sequence[Change], look: Look) -> Table:
+def _bars(layers: Sequence[WeightChange], look: Look) -> Table:
     finite = [change.relative for change in layers if change.relative != float("inf")]
     longest = max(finite, default=0.0) or 1.0
     table = Table.grid(padding=(0, 2, 0, 0))

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from dpo_credit.estimates.statistics import Estimate
 from dpo_credit.localise.localised import Group as Part
-from dpo_credit.localise.localised import Preference, Report
+from dpo_credit.localise.localised import LocaliseReport, PreferenceMeasures
 from dpo_credit.views.terminal.score import Look, visible
 
 _KINDS = 12  # rows of kinds of errors; the most frequent are kept
@@ -19,7 +19,7 @@ _NAMES = {"-log pi": "−log π", "-log pi_ref": "−log π_ref", "-log pi - ent
 _NAMES |= {"-entropy": "−H(π)", "right - wrong": "right − wrong", "-reward": "−reward", "-gradient": "−gradient"}
 
 
-def render(report: Report, look: Look) -> RenderableType:
+def render(report: LocaliseReport, look: Look) -> RenderableType:
     """The whole report, but for the answers themselves."""
     parts: list[RenderableType] = [
         Text(look.plain(_title(report)), style="bold"),
@@ -37,7 +37,7 @@ def render(report: Report, look: Look) -> RenderableType:
     return Group(*parts, _groups(report, look))
 
 
-def _title(report: Report) -> str:
+def _title(report: LocaliseReport) -> str:
     several = report.answers_with_several_errors
     return (
         f"{report.answers} wrong answers, {report.errors} errors ({several} answers with several); "
@@ -45,7 +45,7 @@ def _title(report: Report) -> str:
     )
 
 
-def _legend(report: Report) -> str:
+def _legend(report: LocaliseReport) -> str:
     hits = f"top {report.top_k}: a wrong {report.unit} is among the {report.top_k} most suspicious"
     lines = [f"95 % bootstrap intervals by answer below each number; {hits}; all errors: each is, of several"]
     if any(one.sees_right_answer for one in report.findings):
@@ -55,7 +55,7 @@ def _legend(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _findings(report: Report, look: Look) -> Table:
+def _findings(report: LocaliseReport, look: Look) -> Table:
     table = _table("score", f"AUROC of {report.unit}s", "within answers", "average precision", "top 1")
     for heading in (f"top {report.top_k}", "all errors"):
         table.add_column(heading, justify="right", overflow="fold")
@@ -66,7 +66,7 @@ def _findings(report: Report, look: Look) -> Table:
     return table
 
 
-def _several(report: Report) -> list[Text]:
+def _several(report: LocaliseReport) -> list[Text]:
     """The paper's stitching: is a second error found, too, in the context of the first?"""
     ours = report.finding("-reward")
     if not report.answers_with_several_errors:
@@ -81,7 +81,7 @@ def _several(report: Report) -> list[Text]:
     ]
 
 
-def _comparisons(report: Report, look: Look) -> Table:
+def _comparisons(report: LocaliseReport, look: Look) -> Table:
     table = _table("reward against", "within", "95 % interval", "p", "top 1", "95 % interval", "p")
     for one in report.comparisons:
         style = "bold" if one.baseline == report.best else ""
@@ -96,7 +96,7 @@ def _comparisons(report: Report, look: Look) -> Table:
     return table
 
 
-def _preference(found: Preference, look: Look) -> Table:
+def _preference(found: PreferenceMeasures, look: Look) -> Table:
     table = _table(f"whole answers ({found.answers} pairs)", "value", "95 % interval")
     rows = (
         ("right answer preferred", found.accuracy),
@@ -113,7 +113,7 @@ def _preference(found: Preference, look: Look) -> Table:
     return table
 
 
-def _groups(report: Report, look: Look) -> Table:
+def _groups(report: LocaliseReport, look: Look) -> Table:
     rival = label(report.best, look)
     table = _table(
         "part", f"{report.unit}s", "wrong", look.plain("−reward AUROC"), f"{rival} AUROC", f"in top {report.top_k}"
@@ -143,7 +143,7 @@ def _group(part: Part, look: Look) -> Sequence[RenderableType]:
     )
 
 
-def sentence(report: Report, look: Look) -> str:
+def sentence(report: LocaliseReport, look: Look) -> str:
     """The report's sentence, with scores named as they are shown."""
     names = sorted(_NAMES, key=len, reverse=True)
     return re.sub("|".join(map(re.escape, names)), lambda found: label(found[0], look), report.sentence)
