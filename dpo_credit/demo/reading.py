@@ -104,7 +104,7 @@ def _pattern(template: str, topic: str, people: Sequence[str]) -> re.Pattern[str
         return re.sub(r",(?=\\? |$)", ",?", re.escape(text)) if text else ""
 
     def forms(texts: Sequence[str]) -> str:
-        return "(?:" + "|".join(build(one) for one in texts) + ")"
+        return "(?:" + "|".join(build(text) for text in texts) + ")"
 
     def build(text: str) -> str:
         out = ""

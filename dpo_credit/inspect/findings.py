@@ -107,21 +107,21 @@ def base_as_reference(surprises: Sequence[Surprise], reference: str) -> Iterator
     """
     if not surprises:
         return
-    gained = min(one.nats_per_token for one in surprises)
-    ends = [(one.policy_end, one.reference_end) for one in surprises]
+    gained = min(surprise.nats_per_token for surprise in surprises)
+    ends = [(surprise.policy_end, surprise.reference_end) for surprise in surprises]
     surer = [p - r for p, r in ends if p is not None and r is not None]
     unsure = max((r for _, r in ends if r is not None), default=0.0)
     likelier = gained > LIKELIER_NATS
     knows_no_end = len(surer) == len(ends) and min(surer) > END_NATS and math.exp(unsure) < UNSURE_END
     if not (likelier or knows_no_end):
         return
-    mean = fmean(one.nats_per_token for one in surprises)
+    mean = fmean(surprise.nats_per_token for surprise in surprises)
     evidence = []
     if likelier:
         evidence.append(
             f"each answer is likelier under the policy by at least {gained:.2f} nats a token ({mean:.2f} on average; "
-            f"perplexity {fmean(one.policy for one in surprises):.3g} and "
-            f"{fmean(one.reference for one in surprises):.3g})"
+            f"perplexity {fmean(surprise.policy for surprise in surprises):.3g} and "
+            f"{fmean(surprise.reference for surprise in surprises):.3g})"
         )
     if knows_no_end:
         evidence.append(f"the policy ends each answer more surely by at least {min(surer):.1f} nats")

@@ -150,7 +150,7 @@ def _above(module: Any, dtype: torch.dtype, device: torch.device, batch: Sequenc
         return layer + head
     layers = _layers(module)
     outside = _count(module) - sum(layers)
-    rows = min(sum(len(one.answer_ids) for one in batch) or NOISE_TOKENS, 2 * NOISE_TOKENS)
+    rows = min(sum(len(tokens.answer_ids) for tokens in batch) or NOISE_TOKENS, 2 * NOISE_TOKENS)
     exact = _FLOAT32 * (outside + max(layers, default=0) + 2 * rows * vocabulary + tokens * (6 * width + 3 * inner))
     return max(layer + head, exact)
 

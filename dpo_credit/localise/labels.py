@@ -77,7 +77,7 @@ def _case(row: Row) -> Case:
     given = _given(row.fields[row.answer_keys[-1]], wrong.answer)
     errors = [_error(label, f"{row.id}: label {n}", given) for n, label in enumerate(labels, 1)]
     shift = len(wrong.answer) - len(given)  # a prompt split off before the answer, or a space put there
-    moved = [Error(one.start + shift, one.end + shift, one.kind, one.original) for one in errors]
+    moved = [Error(error.start + shift, error.end + shift, error.kind, error.original) for error in errors]
     if any(one.start < 0 for one in moved):
         raise CreditError(f"{row.id}: a label lies in the prompt. Labels mark what is wrong in the answer.")
     right = row.examples[0] if row.kind == "preference" else None

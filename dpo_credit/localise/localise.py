@@ -86,7 +86,7 @@ def measure(
         values = token_values(credit, more, other if complete else None)
         units.append(units_of(credit, case.errors, values, options.unit, rng))
     draws = resamples(len(cases), rng)
-    measured = {name: Measured([one.graded(name) for one in units], options.top_k) for name in units[0].scores}
+    measured = {name: Measured([unit.graded(name) for unit in units], options.top_k) for name in units[0].scores}
     if np.isnan(measured[REWARD].auroc_within).all():
         raise CreditError(
             f"no answer has both wrong and right {options.unit}s, so none can be ranked above another. "
@@ -99,7 +99,7 @@ def measure(
     drawn = {name: one.ranking.drawn(draws) for name, one in measured.items()}
     findings = [measured[name].finding(name, drawn[name], draws) for name in names]
     comparisons = [compare(name, measured, drawn, draws, rng) for name in names if name != REWARD]
-    within = {one.name: one.auroc_within.value or 0.0 for one in findings}
+    within = {finding.name: finding.auroc_within.value or 0.0 for finding in findings}
     best = max((name for name in names if name not in (REWARD, ALIGNED)), key=within.__getitem__)
     ranked = measured[REWARD].ranking
     report = LocaliseReport(
@@ -115,13 +115,15 @@ def measure(
         resamples=RESAMPLES,
         answers=len(cases),
         answers_with_right_one=sum(one is not None for one in right),
-        answers_with_several_errors=sum(len(one.graded(REWARD).names) > 1 for one in units),
+        answers_with_several_errors=sum(len(unit.graded(REWARD).names) > 1 for unit in units),
         errors=sum(len(case.errors) for case in cases),
         units=len(ranked.scores),
         wrong_units=int(ranked.wrong.sum()),
         end_token="excluded",
         best=best,
-        sentence=sentence(findings, next(one for one in comparisons if one.baseline == best), options.unit),
+        sentence=sentence(
+            findings, next(comparison for comparison in comparisons if comparison.baseline == best), options.unit
+        ),
         findings=findings,
         comparisons=comparisons,
         preference=preference(wrong, right, draws),

@@ -31,7 +31,7 @@ def preference(wrong: Sequence[Credit], right: Sequence[Credit | None], draws: n
         margins[n] = aligned.margin
         if aligned.edits:
             echo[n] = aligned.echo_mean_abs
-            edit[n] = sum(one.delta for one in aligned.edits) / len(aligned.edits)
+            edit[n] = sum(change.delta for change in aligned.edits) / len(aligned.edits)
     known = ~np.isnan(margins)
     probabilities = np.array([preference_probability(margin) for margin in margins[known]])
 

@@ -62,14 +62,14 @@ def _run(trajectory: Trajectory, label: str, number: int) -> dict[str, Any]:
         "answers": [_answer(trajectory, row, side, scale) for row in range(len(shown)) for side in (0, 1)],
         "learnt": [
             {
-                "id": visible(trajectory.ids[one.row]),
-                "side": one.answer,
-                "around": _around(trajectory.moments[-1].pairs[one.row][one.side], one.segment.start),
-                "reward": one.segment.reward,
-                "step": one.step,
-                "classes": [shade_class(reward, scale) for reward in one.rewards],
+                "id": visible(trajectory.ids[learning.row]),
+                "side": learning.answer,
+                "around": _around(trajectory.moments[-1].pairs[learning.row][learning.side], learning.segment.start),
+                "reward": learning.segment.reward,
+                "step": learning.step,
+                "classes": [shade_class(reward, scale) for reward in learning.rewards],
             }
-            for one in learnt(trajectory)[:TOKENS]
+            for learning in learnt(trajectory)[:TOKENS]
         ],
     }
 

@@ -209,9 +209,12 @@ def _surprises(audit: Audit, look: Look) -> Table:
     table.add_column(Text("perplexity", style="bold"), overflow="fold")
     for heading in ("policy", "reference", "P(end) policy", "P(end) reference"):
         table.add_column(heading, justify="right")
-    for one in audit.surprises:
-        ends = ("-" if logp is None else f"{_probability(logp):.3g}" for logp in (one.policy_end, one.reference_end))
-        table.add_row(Text(visible(one.id, look)), f"{one.policy:.3g}", f"{one.reference:.3g}", *ends)
+    for surprise in audit.surprises:
+        ends = (
+            "-" if logp is None else f"{_probability(logp):.3g}"
+            for logp in (surprise.policy_end, surprise.reference_end)
+        )
+        table.add_row(Text(visible(surprise.id, look)), f"{surprise.policy:.3g}", f"{surprise.reference:.3g}", *ends)
     return table
 
 

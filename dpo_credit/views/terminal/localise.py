@@ -48,7 +48,7 @@ def _title(report: LocaliseReport) -> str:
 def _legend(report: LocaliseReport) -> str:
     hits = f"top {report.top_k}: a wrong {report.unit} is among the {report.top_k} most suspicious"
     lines = [f"95 % bootstrap intervals by answer below each number; {hits}; all errors: each is, of several"]
-    if any(one.sees_right_answer for one in report.findings):
+    if any(finding.sees_right_answer for finding in report.findings):
         lines.append(
             "right − wrong is told the right answer, so it is no rival: how far it leads is what that is worth"
         )
@@ -59,10 +59,17 @@ def _findings(report: LocaliseReport, look: Look) -> Table:
     table = _table("score", f"AUROC of {report.unit}s", "within answers", "average precision", "top 1")
     for heading in (f"top {report.top_k}", "all errors"):
         table.add_column(heading, justify="right", overflow="fold")
-    for one in report.findings:
-        style = "bold" if one.name == "-reward" else "dim" if one.sees_right_answer else ""
-        columns = (one.auroc, one.auroc_within, one.average_precision, one.top_1, one.top_k, one.all_errors)
-        table.add_row(Text(label(one.name, look), style=style), *(_cell(value, look, style) for value in columns))
+    for finding in report.findings:
+        style = "bold" if finding.name == "-reward" else "dim" if finding.sees_right_answer else ""
+        columns = (
+            finding.auroc,
+            finding.auroc_within,
+            finding.average_precision,
+            finding.top_1,
+            finding.top_k,
+            finding.all_errors,
+        )
+        table.add_row(Text(label(finding.name, look), style=style), *(_cell(value, look, style) for value in columns))
     return table
 
 
@@ -83,14 +90,14 @@ def _several(report: LocaliseReport) -> list[Text]:
 
 def _comparisons(report: LocaliseReport, look: Look) -> Table:
     table = _table("reward against", "within", "95 % interval", "p", "top 1", "95 % interval", "p")
-    for one in report.comparisons:
-        style = "bold" if one.baseline == report.best else ""
+    for comparison in report.comparisons:
+        style = "bold" if comparison.baseline == report.best else ""
         cells = [
-            label(one.baseline, look),
-            *_gain(one.difference),
-            _p(one.p),
-            *_gain(one.top_1_difference),
-            _p(one.top_1_p),
+            label(comparison.baseline, look),
+            *_gain(comparison.difference),
+            _p(comparison.p),
+            *_gain(comparison.top_1_difference),
+            _p(comparison.top_1_p),
         ]
         table.add_row(*(Text(look.plain(cell), style=style) for cell in cells))
     return table

@@ -109,7 +109,7 @@ def _classes(report: Report, look: Look) -> Table:
     sides = [side.side for side in report.sides]
     margin = ["part of the margin"] if report.pairs is not None else []
     table = _table("class", "tokens", *sides, *margin)
-    decimals = decimals_of(one for kind in report.classes for one in kind.sides.values())
+    decimals = decimals_of(side for kind in report.classes for side in kind.sides.values())
     margin_decimals = decimals_of(kind.margin for kind in report.classes)
     for kind in report.classes:
         cells = [_mean(kind.sides.get(side), decimals, look) for side in sides]

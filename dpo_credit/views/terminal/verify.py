@@ -46,7 +46,7 @@ def _agree(counts: dict[str, Any]) -> str:
 def _shown(conventions: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The best ones, and the options given wherever they stand."""
     shown = conventions[:_SHOWN]
-    given = [one for one in conventions[_SHOWN:] if one["name"] == "the options given"]
+    given = [convention for convention in conventions[_SHOWN:] if convention["name"] == "the options given"]
     return [*shown[: _SHOWN - len(given)], *given]
 
 
