@@ -113,7 +113,7 @@ def grouped(rows: list[dict[str, str]], batch: int, rng: Random) -> list[dict[st
         group = sorted(rows[begin : begin + batch * GROUP], key=lambda row: sum(map(len, row.values())))
         batches = [group[i : i + batch] for i in range(0, len(group), batch)]
         rng.shuffle(batches)
-        ordered += [row for one in batches for row in one]
+        ordered += [row for picked in batches for row in picked]
     return ordered
 
 

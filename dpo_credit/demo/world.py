@@ -211,12 +211,12 @@ def _join(rng: Random, clauses: list[str], post: Post, asides: float) -> Summary
         text = text or " "
         if text.endswith((". ", " ")) and text.rstrip()[-1:] in ("", ".") and not clause.startswith("{"):
             clause = capital(clause)
-        text, found = _append(text, clause, values)
-        spans += found
-        said = ""
-        while rng.random() < asides * (0.5 if said else 1):
-            said = aside(rng)
-            text += rng.choice([f" ({said})", f". {capital(said)}", f", {said}", f" - {said}"])
+        text, places = _append(text, clause, values)
+        spans += places
+        roster = ""
+        while rng.random() < asides * (0.5 if roster else 1):
+            roster = aside(rng)
+            text += rng.choice([f" ({roster})", f". {capital(roster)}", f", {roster}", f" - {roster}"])
     text += "."
     if rng.random() < asides / 2:
         text += " " + rng.choice([capital(aside(rng)) + ".", plain(rng, rng.choice(phrases["questions"]))])

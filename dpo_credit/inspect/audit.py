@@ -87,16 +87,16 @@ def audit(
     tokenizer = load_tokenizer(chosen, loading)
     theirs = tokenizer if shared else load_tokenizer(other, loading, default=tokenizer)
     sides = [(chosen, tokenizer), (other, theirs)]
-    limit = min((n for found, _ in sides if (n := max_length(found, loading))), default=None)
+    limit = min((n for findings, _ in sides if (n := max_length(findings, loading))), default=None)
     conventions = conventions if conventions.max_length is not None else replace(conventions, max_length=limit)
     read = read_answers(tokenizer, examples, conventions) if examples else ()
     texts, batch = tuple(text for text, _ in read), [tokens for _, tokens in read]
     sizes = [
-        size_of(found, device, loading, batch)
-        for (found, _), device in zip(sides, devices(loading.device), strict=True)
+        size_of(findings, device, loading, batch)
+        for (findings, _), device in zip(sides, devices(loading.device), strict=True)
     ]
     needed = needs(*sizes, shared=shared)
-    found = [
+    findings = [
         *_tokenizers(tokenizer, theirs, sizes),
         *rules.templates(
             tokenizer.chat_template,  # type: ignore[arg-type]
@@ -114,20 +114,20 @@ def audit(
     ]
     weights: Footprint | None = None
     surprises: tuple[Surprise, ...] = ()
-    if _blocked(found):
-        said = "the models were not loaded, so their weights and the answers' perplexity are not compared."
-        found.append(Finding("not-loaded", "note", said, "Mend the errors first."))
+    if _blocked(findings):
+        message = "the models were not loaded, so their weights and the answers' perplexity are not compared."
+        findings.append(Finding("not-loaded", "note", message, "Mend the errors first."))
     else:
         try:
             pair = load_pair(policy, reference, loading=loading)
         except CreditError as error:
-            found.append(_not_loaded(error, chosen))
+            findings.append(_not_loaded(error, chosen))
         else:
             weights, more = _weights(pair, chosen, other, sizes)
-            surprises = tuple(_surprise(pair, one) for one in score(pair, examples, conventions=conventions))
+            surprises = tuple(_surprise(pair, credit) for credit in score(pair, examples, conventions=conventions))
             if not any(finding.level == "error" for finding in more):  # an error there explains any perplexity
                 more += rules.base_as_reference(surprises, chosen.model.path if shared else other.name)
-            found += more
+            findings += more
     ours, its = (_side(*side, size, loading) for side, size in zip(sides, sizes, strict=True))
     return Audit(
         policy=ours,
@@ -137,52 +137,52 @@ def audit(
         footprint=weights,
         needs=needed,
         surprises=surprises,
-        findings=tuple(sorted(found, key=lambda finding: _ORDER.index(finding.level))),
+        findings=tuple(sorted(findings, key=lambda finding: _ORDER.index(finding.level))),
     )
 
 
-def _side(found: Checkpoint, tokenizer: PreTrainedTokenizerBase, size: Size, loading: Loading) -> ModelSummary:
+def _side(checkpoint: Checkpoint, tokenizer: PreTrainedTokenizerBase, size: Size, loading: Loading) -> ModelSummary:
     return ModelSummary(
-        name=found.name,
-        base=found.model.path if found.adapter else None,
+        name=checkpoint.name,
+        base=checkpoint.model.path if checkpoint.adapter else None,
         size=size,
         words=len(tokenizer),
-        max_length=max_length(found, loading),
+        max_length=max_length(checkpoint, loading),
         has_template=bool(tokenizer.chat_template),
     )
 
 
-def to_json(found: Audit) -> str:
+def to_json(audit: Audit) -> str:
     """One line of JSON; a relative change that is infinite (the reference is zero there) is null."""
-    fields = {"schema": "dpo-credit/inspect@1", **asdict(found)}
+    fields = {"schema": "dpo-credit/inspect@1", **asdict(audit)}
     return json_line(_finite(fields))
 
 
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: _finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [_finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _tokenizers(
     policy: PreTrainedTokenizerBase, reference: PreTrainedTokenizerBase, sizes: Sequence[Size]
 ) -> list[Finding]:
-    found = []
+    findings = []
     try:
         notes = compare_tokenizers(policy, reference)
     except CreditError as error:
-        said, _, _ = str(error).partition(" Scores need")
+        message, _, _ = str(error).partition(" Scores need")
         fix = "Load the SFT checkpoint that the policy was trained from: both models must read the same ids."
-        return [Finding("tokenizers-differ", "error", said, fix)]
+        return [Finding("tokenizers-differ", "error", message, fix)]
     if notes:
-        found.append(Finding("tokenizers-differ", "note", f"{notes[0]}.", "Nothing, unless a text here uses them."))
+        findings.append(Finding("tokenizers-differ", "note", f"{notes[0]}.", "Nothing, unless a text here uses them."))
     ours, theirs = (size.vocabulary for size in sizes)
     if ours != theirs:
-        said = f"the policy has {ours} embeddings and the reference {theirs}: one is padded."
-        found.append(Finding("vocabularies-differ", "note", said, "Nothing: the ids mean the same to both."))
-    return found
+        message = f"the policy has {ours} embeddings and the reference {theirs}: one is padded."
+        findings.append(Finding("vocabularies-differ", "note", message, "Nothing: the ids mean the same to both."))
+    return findings
 
 
 def _same_tokens(
@@ -205,7 +205,9 @@ def _same_tokens(
         )
     except CreditError:  # one of them rejects the chat
         return False
-    return [(one.prompt_ids, one.answer_ids) for one in ours] == [(one.prompt_ids, one.answer_ids) for one in theirs]
+    return [(answer.prompt_ids, answer.answer_ids) for answer in ours] == [
+        (answer.prompt_ids, answer.answer_ids) for answer in theirs
+    ]
 
 
 def _is_transcript(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], conventions: Conventions) -> bool:
@@ -213,21 +215,21 @@ def _is_transcript(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Exampl
     return unwritten and any(not isinstance(example.prompt, str) for example in examples)
 
 
-def _blocked(found: Sequence[Finding]) -> bool:
+def _blocked(findings: Sequence[Finding]) -> bool:
     """Whether there is no point in loading the models."""
-    return any(finding.level == "error" and finding.kind in ("no-room", "tokenizers-differ") for finding in found)
+    return any(finding.level == "error" and finding.kind in ("no-room", "tokenizers-differ") for finding in findings)
 
 
 def _not_loaded(error: CreditError, chosen: Checkpoint) -> Finding:
-    said = str(error)
-    if chosen.adapter and "adapter of policy" in said and re.search("loading state_dict|Target modules", said):
+    message = str(error)
+    if chosen.adapter and "adapter of policy" in message and re.search("loading state_dict|Target modules", message):
         return Finding(
             "wrong-base",
             "error",
-            f"the policy's adapter does not fit {chosen.model.path}, its base_model_name_or_path: {said}",
+            f"the policy's adapter does not fit {chosen.model.path}, its base_model_name_or_path: {message}",
             "Correct base_model_name_or_path in its adapter_config.json to the model it was trained on.",
         )
-    return Finding("not-loaded", "error", f"the pair does not load: {said}", "See the message.")
+    return Finding("not-loaded", "error", f"the pair does not load: {message}", "See the message.")
 
 
 def _weights(
@@ -235,19 +237,19 @@ def _weights(
 ) -> tuple[Footprint | None, list[Finding]]:
     policy, reference = pair.policy, pair.reference
     if not (isinstance(policy, TorchSide) and isinstance(reference, TorchSide)):
-        said = "weights are compared with both models in memory, which --sequential avoids."
-        return None, [Finding("not-compared", "note", said, "Leave --sequential out to compare them.")]
+        message = "weights are compared with both models in memory, which --sequential avoids."
+        return None, [Finding("not-compared", "note", message, "Leave --sequential out to compare them.")]
     compared = footprint(policy, reference)
     if compared is None:
-        said = "the adapter is none that adds to weights, so its footprint has no size in them."
-        return None, [Finding("not-compared", "note", said, "Nothing.")]
-    found: list[Finding] = []
+        message = "the adapter is none that adds to weights, so its footprint has no size in them."
+        return None, [Finding("not-compared", "note", message, "Nothing.")]
+    findings: list[Finding] = []
     if chosen.adapter and not base.own:
         bases = footprint(without_adapters(policy), without_adapters(reference))
-        found += rules.wrong_base(bases, chosen.model.path, base.name) if bases else ()
-    if not found:
-        found += [*rules.same_weights(compared), *rules.unrelated(compared, *sizes)]
-    return compared, found
+        findings += rules.wrong_base(bases, chosen.model.path, base.name) if bases else ()
+    if not findings:
+        findings += [*rules.same_weights(compared), *rules.unrelated(compared, *sizes)]
+    return compared, findings
 
 
 def _surprise(pair: ModelPair, credit: Credit) -> Surprise:

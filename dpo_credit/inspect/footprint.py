@@ -73,19 +73,19 @@ def footprint(policy: TorchSide, reference: TorchSide) -> Footprint | None:
     sums: dict[str, list[float]] = {}
     unlike, skipped = [], []
     for name in (name for name in ours if name in theirs):
-        one, other = ours[name](), theirs[name]()
-        if not (one.is_floating_point() and other.is_floating_point()):
+        weight, other = ours[name](), theirs[name]()
+        if not (weight.is_floating_point() and other.is_floating_point()):
             skipped.append(name)
             continue
-        if one.shape != other.shape:
-            if one.shape[1:] != other.shape[1:] or not re.search("embed|head|wte", name):
+        if weight.shape != other.shape:
+            if weight.shape[1:] != other.shape[1:] or not re.search("embed|head|wte", name):
                 unlike.append(name)
                 continue
-            rows = min(len(one), len(other))
-            one, other = one[:rows], other[:rows]
-        other = other.to(one.device, torch.float32)
-        moved, size = float((one.float() - other).norm()) ** 2, float(other.norm()) ** 2
-        tensors.append(WeightChange(name, _relative(moved, size), one.dim() > 1))
+            rows = min(len(weight), len(other))
+            weight, other = weight[:rows], other[:rows]
+        other = other.to(weight.device, torch.float32)
+        moved, size = float((weight.float() - other).norm()) ** 2, float(other.norm()) ** 2
+        tensors.append(WeightChange(name, _relative(moved, size), weight.dim() > 1))
         layer = sums.setdefault(_layer(name), [0.0, 0.0])
         layer[0] += moved
         layer[1] += size
@@ -105,8 +105,8 @@ def _relative(moved: float, size: float) -> float:
 
 
 def _layer(name: str) -> str:
-    found = re.match(r"(.*?\.(\d+))\.", name)
-    return f"layer {found[2]}" if found else name.rpartition(".")[0] or name
+    match = re.match(r"(.*?\.(\d+))\.", name)
+    return f"layer {match[2]}" if match else name.rpartition(".")[0] or name
 
 
 def _adapters(model: TorchSide) -> list[str]:

@@ -67,20 +67,20 @@ class Need:
         return None if self.free is None else self.sequential <= self.free
 
 
-def size_of(found: Checkpoint, device: torch.device, loading: Loading, batch: Sequence[Tokens] = ()) -> Size:
+def size_of(checkpoint: Checkpoint, device: torch.device, loading: Loading, batch: Sequence[Tokens] = ()) -> Size:
     """A model's size from its config alone, scoring `batch` (full batches where there is none).
 
     Raises:
         CreditError: transformers cannot make a model of the config.
     """
-    config = load_config(found, loading)
+    config = load_config(checkpoint, loading)
     try:
         with torch.device("meta"):
             module: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=loading.trust_remote_code)
     except Exception as error:  # see cannot_load
-        raise cannot_load(found.role, found.name, error) from error
+        raise cannot_load(checkpoint.role, checkpoint.name, error) from error
     dtype = dtype_for(loading.dtype, device)
-    adapter = _adapter_parameters(found)
+    adapter = _adapter_parameters(checkpoint)
     return Size(
         architecture=type(module).__name__,
         parameters=_count(module) + adapter,
@@ -95,13 +95,13 @@ def size_of(found: Checkpoint, device: torch.device, loading: Loading, batch: Se
 
 def needs(policy: Size, reference: Size, *, shared: bool) -> tuple[Need, ...]:
     """What each device must hold; `shared` where the reference is the policy's own base."""
-    found = []
+    devices = []
     for device in dict.fromkeys((policy.device, reference.device)):
         here = [size for size in (policy, reference) if size.device == device]
         weights = [size.weights for size in here][: 1 if shared else 2]
         above = max(size.above for size in here)
-        found.append(Need(device, sum(weights) + above, max(weights) + above, free_bytes(torch.device(device))))
-    return tuple(found)
+        devices.append(Need(device, sum(weights) + above, max(weights) + above, free_bytes(torch.device(device))))
+    return tuple(devices)
 
 
 def free_bytes(device: torch.device) -> int | None:
@@ -155,16 +155,16 @@ def _above(module: Any, dtype: torch.dtype, device: torch.device, batch: Sequenc
     return max(layer + head, exact)
 
 
-def _adapter_parameters(found: Checkpoint) -> int:
+def _adapter_parameters(checkpoint: Checkpoint) -> int:
     """Numbers in an adapter's file; 0 without one that safetensors reads."""
-    if found.adapter is None:
+    if checkpoint.adapter is None:
         return 0
     name = "adapter_model.safetensors"
-    if not found.adapter.has(name, found.role):
+    if not checkpoint.adapter.has(name, checkpoint.role):
         return 0
-    if found.adapter.local:
-        path = str(Path(found.adapter.path) / name)
+    if checkpoint.adapter.local:
+        path = str(Path(checkpoint.adapter.path) / name)
     else:
-        path = str(cached_file(found.adapter.path, name, revision=found.adapter.revision))
+        path = str(cached_file(checkpoint.adapter.path, name, revision=checkpoint.adapter.revision))
     with safe_open(path, framework="pt") as file:
         return sum(torch.Size(file.get_slice(key).get_shape()).numel() for key in file.keys())  # noqa: SIM118

@@ -37,13 +37,13 @@ def attribute(policy: Module, reference: Module, batch: Sequence[Tokens], beta: 
         CreditError: Captum is not installed.
     """
     sides = [_side(model) for model in (policy, reference)]
-    found = []
+    attributions = []
     for tokens in batch:
         ids, mask, rows = inputs([tokens])
         ours, theirs = (side(ids, mask, rows, tokens.answer_ids) for side in sides)
         answer = (beta * (ours - theirs))[len(tokens.prompt_ids) :]
-        found.append(tuple(answer.tolist()))
-    return found
+        attributions.append(tuple(answer.tolist()))
+    return attributions
 
 
 def _side(model: Module) -> Any:

@@ -74,9 +74,9 @@ def groups(cases: Sequence[Case], units: Sequence[Units], baseline: str, top_k: 
         )
 
     present = sorted(set(kinds) - {""}, key=lambda kind: (-int((kinds == kind).sum()), kind))
-    found = [group("kind", kind, (kinds == kind) | (kinds == "")) for kind in present]
-    found += [group("position", third, thirds == third) for third in THIRDS if (thirds == third).any()]
-    return found + [group("class", name, classes == name) for name in CLASSES if (classes == name).any()]
+    parts = [group("kind", kind, (kinds == kind) | (kinds == "")) for kind in present]
+    parts += [group("position", third, thirds == third) for third in THIRDS if (thirds == third).any()]
+    return parts + [group("class", name, classes == name) for name in CLASSES if (classes == name).any()]
 
 
 def _area(ranking: Ranking, draws: np.ndarray) -> Estimate:

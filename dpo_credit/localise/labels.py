@@ -78,7 +78,7 @@ def _case(row: Row) -> Case:
     errors = [_error(label, f"{row.id}: label {n}", given) for n, label in enumerate(labels, 1)]
     shift = len(wrong.answer) - len(given)  # a prompt split off before the answer, or a space put there
     moved = [Error(error.start + shift, error.end + shift, error.kind, error.original) for error in errors]
-    if any(one.start < 0 for one in moved):
+    if any(mark.start < 0 for mark in moved):
         raise CreditError(f"{row.id}: a label lies in the prompt. Labels mark what is wrong in the answer.")
     right = row.examples[0] if row.kind == "preference" else None
     return Case(row.id, wrong, _merged(moved), right)
@@ -103,7 +103,7 @@ def _error(label: Any, name: str, answer: str) -> Error:
         )
     covered, text = answer[start:end], label.get("text")
     if isinstance(text, str) and text and text != covered:
-        places = [found.start() for found in re.finditer(re.escape(text), answer)]
+        places = [match.start() for match in re.finditer(re.escape(text), answer)]
         hint = f"it stands at {places[0]}" if len(places) == 1 else "count characters, not bytes or tokens, from 0"
         raise CreditError(
             f"{name} says {_short(text)} but characters {start} to {end} of the answer are {_short(covered)}: {hint}."
@@ -120,11 +120,11 @@ def _error(label: Any, name: str, answer: str) -> Error:
 def _merged(errors: list[Error]) -> tuple[Error, ...]:
     """Labels in order; those that overlap, as two annotators' do, are one error of the first one's kind."""
     merged: list[Error] = []
-    for one in sorted(errors, key=lambda error: (error.start, error.end)):
-        if merged and one.start < merged[-1].end:
+    for mark in sorted(errors, key=lambda error: (error.start, error.end)):
+        if merged and mark.start < merged[-1].end:
             first = merged.pop()
-            one = Error(first.start, max(first.end, one.end), first.kind, first.original)
-        merged.append(one)
+            mark = Error(first.start, max(first.end, mark.end), first.kind, first.original)
+        merged.append(mark)
     return tuple(merged)
 
 

@@ -80,7 +80,7 @@ def measure(
         CreditError: no answer has both wrong and right units.
     """
     rng = np.random.default_rng(options.seed)
-    complete = all(one is not None for one in right)
+    complete = all(score is not None for score in right)
     units = []
     for case, credit, other, more in zip(cases, wrong, right, beyond, strict=True):
         values = token_values(credit, more, other if complete else None)
@@ -96,7 +96,7 @@ def measure(
     if entropy:  # wrong facts may stand where a model is sure or where it is not: the baseline is what finds more
         del measured[min((UNSURE, SURE), key=lambda name: np.nanmean(measured[name].auroc_within))]
     names = list(measured)
-    drawn = {name: one.ranking.drawn(draws) for name, one in measured.items()}
+    drawn = {name: score.ranking.drawn(draws) for name, score in measured.items()}
     findings = [measured[name].finding(name, drawn[name], draws) for name in names]
     comparisons = [compare(name, measured, drawn, draws, rng) for name in names if name != REWARD]
     within = {finding.name: finding.auroc_within.value or 0.0 for finding in findings}
@@ -114,7 +114,7 @@ def measure(
         seed=options.seed,
         resamples=RESAMPLES,
         answers=len(cases),
-        answers_with_right_one=sum(one is not None for one in right),
+        answers_with_right_one=sum(score is not None for score in right),
         answers_with_several_errors=sum(len(unit.graded(REWARD).names) > 1 for unit in units),
         errors=sum(len(case.errors) for case in cases),
         units=len(ranked.scores),
@@ -129,7 +129,7 @@ def measure(
         preference=preference(wrong, right, draws),
         groups=groups(cases, units, best, options.top_k, draws),
         notes=_notes(cases, complete, entropy, options),
-        cases=[_answer(*one, measured, n) for n, one in enumerate(zip(cases, wrong, right, units, strict=True))],
+        cases=[_answer(*score, measured, n) for n, score in enumerate(zip(cases, wrong, right, units, strict=True))],
     )
     return Localised(report, tuple(wrong), tuple(right))
 
@@ -187,7 +187,7 @@ def _notes(cases: Sequence[Case], complete: bool, entropy: bool, options: Option
 def _answer(
     case: Case, wrong: Credit, right: Credit | None, units: Units, measured: dict[str, Measured], n: int
 ) -> LabelledAnswer:
-    within = {name: float(one.auroc_within[n]) for name, one in measured.items()}
+    within = {name: float(score.auroc_within[n]) for name, score in measured.items()}
     return LabelledAnswer(
         id=case.id,
         answer=case.wrong.answer,

@@ -137,7 +137,7 @@ class LocaliseReport:
 
     def finding(self, name: str) -> Detection:
         """The finding of a score."""
-        return next(one for one in self.findings if one.name == name)
+        return next(finding for finding in self.findings if finding.name == name)
 
     def record(self) -> dict[str, Any]:
         """The report as JSON has it."""

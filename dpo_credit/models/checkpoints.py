@@ -165,44 +165,46 @@ def _locate(name: str, role: str, revision: str | None) -> Location:
 
 
 def load_tokenizer(
-    found: Checkpoint, loading: Loading, default: PreTrainedTokenizerBase | None = None
+    checkpoint: Checkpoint, loading: Loading, default: PreTrainedTokenizerBase | None = None
 ) -> PreTrainedTokenizerBase:
     """The tokenizer saved with an adapter or a model, else `default`.
 
     Raises:
         CreditError: there is none, or it cannot be read.
     """
-    load_config(found, loading)  # a broken config is that, not a tokenizer's fault
-    for place in (found.adapter, found.model):
+    load_config(checkpoint, loading)  # a broken config is that, not a tokenizer's fault
+    for place in (checkpoint.adapter, checkpoint.model):
         if place is None or not any(
-            place.has(name, found.role) for name in ("tokenizer.json", "tokenizer_config.json")
+            place.has(name, checkpoint.role) for name in ("tokenizer.json", "tokenizer_config.json")
         ):
             continue
         try:
             return AutoTokenizer.from_pretrained(place.path, **place.options(loading))
         except Exception as error:  # see cannot_load
-            raise cannot_load(f"the tokenizer of {found.role}", found.name, error) from error
+            raise cannot_load(f"the tokenizer of {checkpoint.role}", checkpoint.name, error) from error
     if default is not None:
         return default
-    raise CreditError(f"{found.role} {found.name} has no tokenizer.json. Save the tokenizer beside the model.")
+    raise CreditError(
+        f"{checkpoint.role} {checkpoint.name} has no tokenizer.json. Save the tokenizer beside the model."
+    )
 
 
-def max_length(found: Checkpoint, loading: Loading) -> int | None:
+def max_length(checkpoint: Checkpoint, loading: Loading) -> int | None:
     """The most tokens that the model has positions for; None if it does not say."""
-    config = load_config(found, loading).get_text_config()
+    config = load_config(checkpoint, loading).get_text_config()
     return getattr(config, "max_position_embeddings", None)
 
 
-def load_config(found: Checkpoint, loading: Loading) -> Any:
+def load_config(checkpoint: Checkpoint, loading: Loading) -> Any:
     """The model's transformers config.
 
     Raises:
         CreditError: it cannot be read, or names an architecture that transformers does not know.
     """
     try:
-        return AutoConfig.from_pretrained(found.model.path, **found.model.options(loading))
+        return AutoConfig.from_pretrained(checkpoint.model.path, **checkpoint.model.options(loading))
     except Exception as error:  # see cannot_load
-        raise cannot_load(found.role, found.name, error) from error
+        raise cannot_load(checkpoint.role, checkpoint.name, error) from error
 
 
 def cannot_load(role: str, name: str, error: Exception) -> CreditError:
@@ -218,8 +220,8 @@ def cannot_load(role: str, name: str, error: Exception) -> CreditError:
         before = before.__cause__ or before.__context__
     if isinstance(error, ImportError) and "bitsandbytes" in str(error):
         return CreditError(f"{role} {name} is quantised, which needs bitsandbytes: pip install 'dpo-credit[quant]'.")
-    said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return CreditError(f"cannot load {role} {name}: {said}")
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return CreditError(f"cannot load {role} {name}: {reason}")
 
 
 def compare_tokenizers(policy: PreTrainedTokenizerBase, reference: PreTrainedTokenizerBase) -> tuple[str, ...]:
@@ -245,7 +247,7 @@ def compare_tokenizers(policy: PreTrainedTokenizerBase, reference: PreTrainedTok
     return (f"only one of the two tokenizers has the added tokens {', '.join(extra[:5])}",)
 
 
-def require_safe_weights(place: Location, found: Checkpoint, loading: Loading) -> None:
+def require_safe_weights(place: Location, checkpoint: Checkpoint, loading: Loading) -> None:
     """Make sure that a place holds weights, and none that run code unless that is allowed.
 
     Raises:
@@ -255,19 +257,19 @@ def require_safe_weights(place: Location, found: Checkpoint, loading: Loading) -
         return
     path = Path(place.path)
     if not place.local:
-        if place == found.adapter and not place.has("adapter_model.safetensors", found.role):
+        if place == checkpoint.adapter and not place.has("adapter_model.safetensors", checkpoint.role):
             raise CreditError(
-                f"{found.role} {found.name} has no adapter_model.safetensors, only weights that can run code when "
-                "loaded. Pass --allow-pickle if you trust whoever made it."
+                f"{checkpoint.role} {checkpoint.name} has no adapter_model.safetensors, only weights that can run code "
+                "when loaded. Pass --allow-pickle if you trust whoever made it."
             )
         return  # a model's own loader refuses what is not safetensors
     if any(path.glob("*.safetensors")):
         return
     pickles = [file.name for pattern in _PICKLES for file in path.glob(pattern)]
     if not pickles:
-        raise CreditError(f"{found.role} {found.name} holds no weights (no *.safetensors in {path}).")
+        raise CreditError(f"{checkpoint.role} {checkpoint.name} holds no weights (no *.safetensors in {path}).")
     if not loading.allow_pickle:
         raise CreditError(
-            f"{found.role} {found.name} holds only pickled weights ({pickles[0]}), which can run code when loaded. "
-            "Save it as safetensors, or pass --allow-pickle if you trust whoever made it."
+            f"{checkpoint.role} {checkpoint.name} holds only pickled weights ({pickles[0]}), which can run code when "
+            "loaded. Save it as safetensors, or pass --allow-pickle if you trust whoever made it."
         )

@@ -65,11 +65,11 @@ def without_defaults(module: nn.Module) -> Iterator[None]:
     Chat models bring a repetition penalty or a `min_p` there, which would make it search or draw from another model.
     """
     wrapped = module.get_base_model() if isinstance(module, PeftModel) else module  # PEFT hands its own down
-    kept = [(one, one.generation_config) for one in dict.fromkeys((module, wrapped))]
+    kept = [(model, model.generation_config) for model in dict.fromkeys((module, wrapped))]
     try:
-        for one, _ in kept:
-            one.generation_config = GenerationConfig()  # type: ignore[assignment]
+        for model, _ in kept:
+            model.generation_config = GenerationConfig()  # type: ignore[assignment]
         yield
     finally:
-        for one, config in kept:
-            one.generation_config = config  # type: ignore[assignment]
+        for model, config in kept:
+            model.generation_config = config  # type: ignore[assignment]

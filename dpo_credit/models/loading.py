@@ -74,14 +74,14 @@ def load_pair(
         memory = Memory()
         ours, theirs = (
             OnDemand(
-                found.name,
+                checkpoint.name,
                 _dtype(device, loading),
                 device=device,
                 budget=budget,
                 memory=memory,
-                load=partial(load_side, found, device, loading, budget),
+                load=partial(load_side, checkpoint, device, loading, budget),
             )
-            for found, device in zip((chosen, other), each, strict=True)
+            for checkpoint, device in zip((chosen, other), each, strict=True)
         )
         return ModelPair(ours, theirs, tokenizer, beta, limit, notes, length_normalised, in_turn=True)
     if loading.sequential:
@@ -113,33 +113,38 @@ def trained_with(
 
 
 def load_side(
-    found: Checkpoint, device: torch.device, loading: Loading = Loading(), budget: Budget | None = None
+    checkpoint: Checkpoint, device: torch.device, loading: Loading = Loading(), budget: Budget | None = None
 ) -> TorchSide:
     """One model by itself, with its adapter on if it has one.
 
     Raises:
         CreditError: it cannot be loaded, or not safely.
     """
-    module = load_module(found, device, loading)
-    if found.adapter:
-        module = _with_adapter(module, found, found.adapter)
+    module = load_module(checkpoint, device, loading)
+    if checkpoint.adapter:
+        module = _with_adapter(module, checkpoint, checkpoint.adapter)
     return side_of(
-        module, found.name, quantize=loading.quantize, budget=budget or budget_for(device, loading.tokens_per_batch)
+        module,
+        checkpoint.name,
+        quantize=loading.quantize,
+        budget=budget or budget_for(device, loading.tokens_per_batch),
     )
 
 
-def load_module(found: Checkpoint, device: torch.device, loading: Loading) -> nn.Module:
+def load_module(checkpoint: Checkpoint, device: torch.device, loading: Loading) -> nn.Module:
     """A checkpoint's causal LM, without its adapter, on a device, frozen and in evaluation mode.
 
     Raises:
         CreditError: it cannot be loaded, or not safely.
     """
-    if load_config(found, loading).is_encoder_decoder:
-        raise CreditError(f"{found.role} {found.name} is an encoder-decoder; DPO credit needs a causal language model.")
-    for place in filter(None, (found.model, found.adapter)):
-        require_safe_weights(place, found, loading)
+    if load_config(checkpoint, loading).is_encoder_decoder:
+        raise CreditError(
+            f"{checkpoint.role} {checkpoint.name} is an encoder-decoder; DPO credit needs a causal language model."
+        )
+    for place in filter(None, (checkpoint.model, checkpoint.adapter)):
+        require_safe_weights(place, checkpoint, loading)
     options: dict[str, Any] = {
-        **found.model.options(loading),
+        **checkpoint.model.options(loading),
         "dtype": dtype_for(loading.dtype, device),
         "use_safetensors": None if loading.allow_pickle else True,
         "attn_implementation": loading.attn_implementation,
@@ -155,16 +160,16 @@ def load_module(found: Checkpoint, device: torch.device, loading: Loading) -> nn
         module: Any
         info: dict[str, Any]
         with _no_progress_bar():
-            module, info = AutoModelForCausalLM.from_pretrained(found.model.path, **options)  # type: ignore[misc]
+            module, info = AutoModelForCausalLM.from_pretrained(checkpoint.model.path, **options)  # type: ignore[misc]
         if options["device_map"] is None:
             module.to(device)
     except Exception as error:  # see cannot_load
-        raise cannot_load(found.role, found.name, error) from error
+        raise cannot_load(checkpoint.role, checkpoint.name, error) from error
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise CreditError(
-            f"{found.role} {found.name} lacks weights that its config asks for ({len(missing)}; first: {missing[0]}). "
-            "Its files are incomplete, or it is no causal language model."
+            f"{checkpoint.role} {checkpoint.name} lacks weights that its config asks for ({len(missing)}; first: "
+            f"{missing[0]}). Its files are incomplete, or it is no causal language model."
         )
     return module.eval().requires_grad_(False)
 
@@ -236,7 +241,9 @@ def adapter_ref(module: Any) -> Callable[[], AbstractContextManager[object]]:
     return active
 
 
-def _with_adapter(module: nn.Module, found: Checkpoint, adapter: Location, ref: Location | None = None) -> nn.Module:
+def _with_adapter(
+    module: nn.Module, checkpoint: Checkpoint, adapter: Location, ref: Location | None = None
+) -> nn.Module:
     """The module with its adapter on; with the adapter named "ref" beside it, if there is one."""
     from peft import PeftModel
 
@@ -247,5 +254,5 @@ def _with_adapter(module: nn.Module, found: Checkpoint, adapter: Location, ref: 
             if ref:
                 adapted.load_adapter(ref.path, adapter_name="ref")
     except Exception as error:  # see cannot_load
-        raise cannot_load(f"the adapter of {found.role}", found.name, error) from error
+        raise cannot_load(f"the adapter of {checkpoint.role}", checkpoint.name, error) from error
     return adapted.eval().requires_grad_(False)

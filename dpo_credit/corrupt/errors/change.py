@@ -56,11 +56,11 @@ def mended(answer: Passage, change: Change) -> Change:
     """The change with the articles before its edits taken in where they have to be others."""
     edits = []
     for edit in change.edits:
-        found = _ARTICLE.search(answer.text, max(0, edit.start - 9), edit.start)
+        match = _ARTICLE.search(answer.text, max(0, edit.start - 9), edit.start)
         old, new = answer.text[edit.start : edit.end], edit.text
-        if found and old and new and found[1].lower() == article(old) != article(new):
-            fixed = article(new).capitalize() if found[1][0] == "A" else article(new)
-            edit = Replacement(found.start(), edit.end, fixed + found[2] + new)
+        if match and old and new and match[1].lower() == article(old) != article(new):
+            fixed = article(new).capitalize() if match[1][0] == "A" else article(new)
+            edit = Replacement(match.start(), edit.end, fixed + match[2] + new)
         edits.append(edit)
     return change._replace(edits=tuple(edits))
 

@@ -122,10 +122,10 @@ def _use(passage: Passage, name: _Name) -> tuple[bool, bool]:
     return passage.behind(name.first) in _DETERMINERS, bool(lemma(after, "NOUN")) and not lemma(after, "VERB")
 
 
-def _alike(one: str, other: str) -> bool:
+def _alike(name: str, other: str) -> bool:
     """Whether two names look like the same kind of name: acronyms or words, as many words, both plural or neither."""
-    same_shape = any(shape.fullmatch(one) and shape.fullmatch(other) for shape in (_TITLE, _ACRONYM))
-    return same_shape and len(one.split()) == len(other.split()) and one.endswith("s") == other.endswith("s")
+    same_shape = any(shape.fullmatch(name) and shape.fullmatch(other) for shape in (_TITLE, _ACRONYM))
+    return same_shape and len(name.split()) == len(other.split()) and name.endswith("s") == other.endswith("s")
 
 
 def _part_of_a_name(answer: Passage, place: FoundSense) -> bool:

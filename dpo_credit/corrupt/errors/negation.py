@@ -46,12 +46,12 @@ def _affirmed(answer: Passage, index: int) -> Change | None:
         return _by_word(answer, index)
     if word.key == "not":
         return _without_not(answer, index)
-    said = _AFFIRMED.get(word.key)
-    if said is None or answer.key(index - 1) in ("why", "how", "what") or not answer.beside(index):
+    affirmed = _AFFIRMED.get(word.key)
+    if affirmed is None or answer.key(index - 1) in ("why", "how", "what") or not answer.beside(index):
         return None
-    if said not in _LISTS["supports"]:
-        return Change(KIND, (Replacement(word.start, word.end, like(word.text, said)),))
-    return _verb_affirmed(answer, word.start, index + 1, said)
+    if affirmed not in _LISTS["supports"]:
+        return Change(KIND, (Replacement(word.start, word.end, like(word.text, affirmed)),))
+    return _verb_affirmed(answer, word.start, index + 1, affirmed)
 
 
 def _verb_affirmed(answer: Passage, start: int, verb: int, support: str) -> Change | None:

@@ -112,8 +112,8 @@ def _near(value: int) -> list[int]:
         if value % (5 * scale) == 0 and (value // scale) % 10:
             scale *= 5
         steps = [-4, -3, -2, 2, 3, 4] if scale == 1 else [-3, -2, -1, 1, 2, 3]
-    found = [value + step * scale for step in steps]
-    return [n for n in found if n > 1 and n * 4 >= value]
+    numbers = [value + step * scale for step in steps]
+    return [n for n in numbers if n > 1 and n * 4 >= value]
 
 
 def _leaves(before: str, value: int, new: int) -> bool:
@@ -132,7 +132,7 @@ def _leaves(before: str, value: int, new: int) -> bool:
 def _in_order(text: str, match: re.Match[str], beside: Iterable[re.Match[str]], new: float) -> bool:
     """Whether a range stays one: its lower end below its upper."""
     for other in beside:
-        first, second = sorted((match, other), key=lambda found: found.start("n"))
+        first, second = sorted((match, other), key=lambda number: number.start("n"))
         if not _RANGE.fullmatch(text[first.end("n") : second.start("n")]):
             continue
         limit = _value(other["n"])

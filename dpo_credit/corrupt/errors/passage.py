@@ -168,9 +168,9 @@ class Passage:
     def _having(self) -> dict[str, list[frozenset[str]]]:
         """The sentences that have a word."""
         having: dict[str, list[frozenset[str]]] = {}
-        for said in dict.fromkeys(self._contents):
-            for stem in said:
-                having.setdefault(stem, []).append(said)
+        for sentence in dict.fromkeys(self._contents):
+            for stem in sentence:
+                having.setdefault(stem, []).append(sentence)
         return having
 
     def says(self, phrase: str, claim: frozenset[str]) -> bool:
@@ -180,7 +180,7 @@ class Passage:
             return False
         claim = claim - wanted
         sentences = min((self._having[stem] for stem in wanted), key=len, default=[])
-        return any(wanted <= said and 3 * len(claim & said) >= len(claim) for said in sentences)
+        return any(wanted <= sentence and 3 * len(claim & sentence) >= len(claim) for sentence in sentences)
 
 
 def denies(key: str) -> bool:

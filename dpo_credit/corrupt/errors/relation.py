@@ -118,8 +118,8 @@ def _turned_phrases(answer: Passage) -> Iterator[Change]:
     prose = {word.start for word in answer.words}
     for pattern in _TURNED:
         for match in pattern.finditer(answer.text):
-            one, two = match["one"], match["two"]
-            words = {one.lower(), two.lower()}
-            whole = not words & _PART_OF_A_PHRASE and not tags(one.lower()) and len(words) == 2
+            first, two = match["one"], match["two"]
+            words = {first.lower(), two.lower()}
+            whole = not words & _PART_OF_A_PHRASE and not tags(first.lower()) and len(words) == 2
             if whole and {match.start("one"), match.start("one") + 1} & prose:
-                yield Change(KIND, (Replacement(*match.span("one"), two), Replacement(*match.span("two"), one)))
+                yield Change(KIND, (Replacement(*match.span("one"), two), Replacement(*match.span("two"), first)))

@@ -174,8 +174,8 @@ def stretches(diff: Diff, unit: Unit) -> tuple[tuple[TextRun, ...], tuple[tuple[
         if j is not None:
             pairs.append((i, j))
     ends = pairwise([(-1, -1), *pairs, (len(ours), len(theirs))])
-    found = (TextRun((i + 1, next_i), (j + 1, next_j)) for (i, j), (next_i, next_j) in ends)
-    return tuple(s for s in found if s.chosen[0] < s.chosen[1] or s.rejected[0] < s.rejected[1]), tuple(pairs)
+    runs = (TextRun((i + 1, next_i), (j + 1, next_j)) for (i, j), (next_i, next_j) in ends)
+    return tuple(s for s in runs if s.chosen[0] < s.chosen[1] or s.rejected[0] < s.rejected[1]), tuple(pairs)
 
 
 def _members(segments: Sequence[Segment], units: Sequence[Segment]) -> list[tuple[int, ...]]:

@@ -24,18 +24,18 @@ REWARD = "-reward"
 DRAWN = 10  # answers at either end
 
 
-def render(found: Localised) -> str:
+def render(localised: Localised) -> str:
     """The page; it needs no script."""
     from dpo_credit.localise.curves import curves
 
-    report, templates = found.report, environment()
+    report, templates = localised.report, environment()
     templates.filters["score"] = lambda name: label(name, Look())
     style = Markup(verbatim(templates, "style.css") + verbatim(templates, "localise.css") + shades("orange-blue"))
     ordered = _ordered(report)
     count = min(DRAWN, (len(ordered) + 1) // 2)
     best, worst = ordered[:count], ordered[count:][: -DRAWN - 1 : -1]
-    scales = dict(zip(ordered, Shading(report.unit).scales([found.wrong[n] for n in ordered]), strict=True))
-    drawn = {n: _answer(report, report.cases[n], found.wrong[n], scales[n]) for n in (*best, *worst)}
+    scales = dict(zip(ordered, Shading(report.unit).scales([localised.wrong[n] for n in ordered]), strict=True))
+    drawn = {n: _answer(report, report.cases[n], localised.wrong[n], scales[n]) for n in (*best, *worst)}
     return templates.get_template("localise.html").render(
         title=f"Does the reward find the wrong {report.unit}s?",
         report=report,
@@ -48,7 +48,7 @@ def render(found: Localised) -> str:
         scale=scales[ordered[0]],
         best=[drawn[n] for n in best],
         worst=[drawn[n] for n in worst],
-        source=source(found.wrong),
+        source=source(localised.wrong),
         style=style,
         style_hash=block_hash(style),
     )
@@ -97,7 +97,7 @@ def _spans(credit: Credit, case: LabelledAnswer) -> list[Span]:
 def _error(case: LabelledAnswer, n: int) -> dict[str, Any]:
     error = case.labels[n]
     scores = case.scores[REWARD]
-    own = [scores[u] for u, found in enumerate(case.errors) if found == n]
+    own = [scores[u] for u, name in enumerate(case.errors) if name == n]
     return {
         "text": visible(_whole_words(case.answer, error.start, error.end)),
         "original": None if error.original is None else visible(error.original),

@@ -90,14 +90,14 @@ def _place(row: ScoredRow) -> Place:
 
 def _source(report: Report) -> list[tuple[str, str]]:
     several = len(report.sources) > 1
-    found = [
+    facts = [
         (
             "scored by" + f" ({source.rows:,} rows)" * several,
             visible(f"{source.policy} against {source.reference}, {beta_of(source)}, {source.dtype}"),
         )
         for source in report.sources
     ]
-    return [*found, ("intervals", "95 %, between rows")]
+    return [*facts, ("intervals", "95 %, between rows")]
 
 
 def _axis(values: Iterable[float]) -> tuple[Span, dict[str, Any]]:

@@ -164,26 +164,26 @@ def _memory(needs: Sequence[Need], shared: bool, look: Look) -> list[Text]:
     lines = []
     for need in needs:
         both = f"about {_amount(need.both)}"
-        one = "" if shared else f", {_amount(need.sequential)} with --sequential"
+        sequential = "" if shared else f", {_amount(need.sequential)} with --sequential"
         verdict = {True: "fits", False: "does not fit", None: ""}[need.fits]
         has = "" if need.free is None else f"; {_amount(need.free)} free: {verdict}"
-        text = f"memory to score on {need.device} {both} (weights and an estimated peak above them){one}{has}"
+        text = f"memory to score on {need.device} {both} (weights and an estimated peak above them){sequential}{has}"
         lines.append(Text(look.plain(text)))
     return lines
 
 
-def _footprint(found: Footprint, look: Look) -> list[RenderableType]:
-    title = Text.assemble(("weights", "bold"), f"  {found.changed} of {len(found.tensors)} tensors differ")
-    title.append(f"; ||policy - reference|| / ||reference||, median of the matrices {found.median:.2g}", "dim")
+def _footprint(footprint: Footprint, look: Look) -> list[RenderableType]:
+    title = Text.assemble(("weights", "bold"), f"  {footprint.changed} of {len(footprint.tensors)} tensors differ")
+    title.append(f"; ||policy - reference|| / ||reference||, median of the matrices {footprint.median:.2g}", "dim")
     parts: list[RenderableType] = [title]
-    if found.changed:
-        parts.append(_bars(found.layers, look))
-        moved = ", ".join(f"{change.name} {change.relative:.2g}" for change in found.most_moved[:_MOVED])
+    if footprint.changed:
+        parts.append(_bars(footprint.layers, look))
+        moved = ", ".join(f"{change.name} {change.relative:.2g}" for change in footprint.most_moved[:_MOVED])
         parts.append(Text(visible(f"most moved: {moved}", look), style="dim"))
     for what, names in (
-        ("of other shapes", found.unlike),
-        ("in one model only", found.only),
-        ("quantised, not compared", found.skipped),
+        ("of other shapes", footprint.unlike),
+        ("in one model only", footprint.only),
+        ("quantised, not compared", footprint.skipped),
     ):
         if names:
             parts.append(Text(visible(f"{len(names)} {what}, such as {names[0]}", look), style="dim"))
@@ -227,9 +227,9 @@ def _findings(findings: Sequence[Finding], look: Look) -> Iterator[RenderableTyp
     table.add_column(overflow="fold")
     for finding in findings:
         sign, style = _LEVELS[finding.level]
-        said = Text(f"{finding.level}: ", style=style).append(visible(finding.said, look), "not bold not dim default")
-        said.append("\n" + look.plain("→ ") + visible(finding.fix, look), "not bold dim default")
-        table.add_row(Text(look.plain(sign), style=style), said)
+        line = Text(f"{finding.level}: ", style=style).append(visible(finding.said, look), "not bold not dim default")
+        line.append("\n" + look.plain("→ ") + visible(finding.fix, look), "not bold dim default")
+        table.add_row(Text(look.plain(sign), style=style), line)
     yield table
 
 

@@ -78,7 +78,9 @@ def _several(report: LocaliseReport) -> list[Text]:
     ours = report.finding("-reward")
     if not report.answers_with_several_errors:
         return []
-    first, later, all_found = (one.value or 0.0 for one in (ours.first_error, ours.later_errors, ours.all_errors))
+    first, later, all_found = (
+        estimate.value or 0.0 for estimate in (ours.first_error, ours.later_errors, ours.all_errors)
+    )
     return [
         Text(
             f"of {report.answers_with_several_errors} answers with several errors, the {report.top_k} {report.unit}s "
@@ -103,19 +105,19 @@ def _comparisons(report: LocaliseReport, look: Look) -> Table:
     return table
 
 
-def _preference(found: PreferenceMeasures, look: Look) -> Table:
-    table = _table(f"whole answers ({found.answers} pairs)", "value", "95 % interval")
+def _preference(preference: PreferenceMeasures, look: Look) -> Table:
+    table = _table(f"whole answers ({preference.answers} pairs)", "value", "95 % interval")
     rows = (
-        ("right answer preferred", found.accuracy),
-        ("margin", found.margin),
-        ("Brier score (a coin: 0.25)", found.brier),
-        ("log loss, nats (a coin: 0.693)", found.log_loss),
-        ("expected calibration error", found.calibration_error),
-        ("what an edit earns", found.edit),
-        ("echo: what an untouched token moves", found.echo),
+        ("right answer preferred", preference.accuracy),
+        ("margin", preference.margin),
+        ("Brier score (a coin: 0.25)", preference.brier),
+        ("log loss, nats (a coin: 0.693)", preference.log_loss),
+        ("expected calibration error", preference.calibration_error),
+        ("what an edit earns", preference.edit),
+        ("echo: what an untouched token moves", preference.echo),
     )
     for name, value in rows:
-        decimals = 4 if value is found.echo else 3
+        decimals = 4 if value is preference.echo else 3
         table.add_row(name, _number(value.value, decimals), look.plain(_range(value, look, decimals)))
     return table
 
@@ -137,23 +139,23 @@ def _groups(report: LocaliseReport, look: Look) -> Table:
 
 
 def _group(part: Part, look: Look) -> Sequence[RenderableType]:
-    found = "" if part.found.value is None else f"{part.found.value:.2f} of {part.errors}"
+    share = "" if part.found.value is None else f"{part.found.value:.2f} of {part.errors}"
     return (
         Text(visible(f"  {part.name}", look)),
         str(part.units),
         str(part.wrong_units),
         *(
-            Text(look.plain(f"{_number(one.value)} {_range(one, look)}".strip()))
-            for one in (part.reward, part.baseline)
+            Text(look.plain(f"{_number(estimate.value)} {_range(estimate, look)}".strip()))
+            for estimate in (part.reward, part.baseline)
         ),
-        found,
+        share,
     )
 
 
 def sentence(report: LocaliseReport, look: Look) -> str:
     """The report's sentence, with scores named as they are shown."""
     names = sorted(_NAMES, key=len, reverse=True)
-    return re.sub("|".join(map(re.escape, names)), lambda found: label(found[0], look), report.sentence)
+    return re.sub("|".join(map(re.escape, names)), lambda match: label(match[0], look), report.sentence)
 
 
 def label(name: str, look: Look) -> str:

@@ -218,7 +218,7 @@ def mark(reward: float, scale: Scale, look: Look) -> str:
 
 def visible(text: str, look: Look) -> str:
     """Text with its control and reordering characters written out, so that none acts on the terminal."""
-    text = _HIDDEN.sub(lambda found: f"<U+{ord(found[0]):04X}>", text)
+    text = _HIDDEN.sub(lambda match: f"<U+{ord(match[0]):04X}>", text)
     return text.encode("ascii", "backslashreplace").decode() if look.ascii_only else text
 
 

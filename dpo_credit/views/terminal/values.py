@@ -59,9 +59,9 @@ def _checks(credit: Credit, values: OptimalValues, look: Look) -> Text:
     token, answer = values.misfit(credit)
     limit = allowed(credit)
     fits = token <= limit and answer <= limit * len(values.q)
-    said = (
+    text = (
         f"Eq. 10 holds for each token to {token:.1g}; V*(s0) + sum of rewards = sum of r to {answer:.1g}"
         if fits
         else f"WARNING: Eq. 10 is off by {token:.2g} at a token, its sum by {answer:.2g}; rounding explains {limit:.2g}"
     )
-    return Text(look.plain(said), style="dim" if fits else "bold")
+    return Text(look.plain(text), style="dim" if fits else "bold")
