@@ -86,6 +86,12 @@ class Python:
 
     text: str
 
+    @property
+    def here(self) -> str:
+        """What of it can run here: of code that names something of the reader's, the imports."""
+        own = OWN.search(re.sub("#.*", "", self.text))
+        return "".join(re.findall(r"^(?:from|import) .*\n", self.text, re.MULTILINE)) if own else self.text
+
 
 def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
@@ -221,10 +227,9 @@ def follow(text: str, *, patient: bool) -> None:
     names: dict[str, Any] = {"__name__": "__main__"}
     for step in steps(text):
         if isinstance(step, Python):
-            code = compile(step.text, "the page's Python", "exec")
-            if not OWN.search(re.sub("#.*", "", step.text)):
-                with contextlib.redirect_stdout(io.StringIO()):
-                    exec(code, names)
+            compile(step.text, "the page's Python", "exec")
+            with contextlib.redirect_stdout(io.StringIO()):
+                exec(step.here, names)
             continue
         if step.checked_only:
             for arguments in filter(None, map(ours, step.stages)):
