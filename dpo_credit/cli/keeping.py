@@ -3,13 +3,86 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from dpo_credit.cli.files import check_writable
+from dpo_credit.cli.flags import flag, option
 from dpo_credit.credit import CreditError
 
 if TYPE_CHECKING:
     from dpo_credit.rows.journal import Mode
+    from dpo_credit.rows.kept import Kept
+
+KEEPING = "Keeping"
+
+
+@dataclass(frozen=True)
+class KeepOptions:
+    """The file that all numbers are kept in, and how it is gone on with or drawn again."""
+
+    output: Annotated[
+        str | None,
+        option(
+            *("--output", "-o"), panel=KEEPING, metavar="FILE", help="Keep all numbers (JSONL).", show_default=False
+        ),
+    ] = None
+    resume: Annotated[bool, flag("--resume", panel=KEEPING, help="Go on where an interrupted run stopped.")] = False
+    overwrite: Annotated[bool, flag("--overwrite", panel=KEEPING, help="Replace an output that is there.")] = False
+    labels: Annotated[
+        str | None,
+        option(
+            "--labels", panel=KEEPING, metavar="A,B", help="What kept files are called.", show_default="their names"
+        ),
+    ] = None
+
+    @property
+    def mode(self) -> Mode:
+        """How to treat what is there."""
+        return mode_of(self.output, resume=self.resume, overwrite=self.overwrite)
+
+    def check(self) -> None:
+        """Refuse what cannot be kept, before the models are loaded.
+
+        Raises:
+            CreditError: the flags exclude each other, or the file cannot be written.
+        """
+        _ = self.mode
+        if self.output is not None:
+            check_writable(self.output)
+
+    def kept(self) -> Kept | None:
+        """The file, if there is one; nothing is written yet.
+
+        Raises:
+            CreditError: it is there and was not to be replaced, or another run is writing it.
+        """
+        if self.output is None:
+            return None
+        from dpo_credit.rows.kept import Kept
+
+        kept = Kept(Path(self.output), self.mode)
+        kept.check()
+        return kept
+
+    def interrupted(self, count: str) -> str:
+        """What is said of a run that Ctrl-C ended after so many of something."""
+        where = "; go on with --resume" if self.output is not None else "; -o FILE would keep them"
+        return f"interrupted after {count}{where}"
+
+    def names_of(self, files: Sequence[str]) -> tuple[str, ...]:
+        """What kept files are called: as `--labels` has it, or by their names.
+
+        Raises:
+            CreditError: there are not as many labels as files.
+        """
+        names = tuple(Path(file).stem.replace("_", " ") for file in files)
+        if self.labels is not None:
+            names = tuple(part.strip() for part in self.labels.split(","))
+        if len(names) != len(files):
+            raise CreditError(f"--labels names {len(names)} of {len(files)} files. Give one for each.")
+        return names
 
 
 def mode_of(output: str | None, *, resume: bool, overwrite: bool) -> Mode:
@@ -23,17 +96,3 @@ def mode_of(output: str | None, *, resume: bool, overwrite: bool) -> Mode:
     if (resume or overwrite) and output is None:
         raise CreditError("--resume and --overwrite go with -o FILE.")
     return "resume" if resume else "overwrite" if overwrite else "new"
-
-
-def labels_of(files: Sequence[str], asked: str | None) -> tuple[str, ...]:
-    """What kept files are called: as `asked`, with commas between, or by their names.
-
-    Raises:
-        CreditError: there are not as many labels as files.
-    """
-    labels = tuple(Path(file).stem.replace("_", " ") for file in files)
-    if asked is not None:
-        labels = tuple(part.strip() for part in asked.split(","))
-    if len(labels) != len(files):
-        raise CreditError(f"--labels names {len(labels)} of {len(files)} files. Give one for each.")
-    return labels

@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Group
 
-from dpo_credit.cli.flags import flag, option, with_shared_options
-from dpo_credit.cli.keeping import mode_of
+from dpo_credit.cli.files import read, records
+from dpo_credit.cli.flags import option, with_shared_options
+from dpo_credit.cli.keeping import KeepOptions
 from dpo_credit.cli.options import PairOptions
+from dpo_credit.cli.outputs import Outputs
+from dpo_credit.cli.stopping import INTERRUPTED, stopping
+from dpo_credit.cli.talk import Talk
+from dpo_credit.credit import CreditError
 
 if TYPE_CHECKING:
-    from dpo_credit.rows.journal import Mode
+    from dpo_credit.rows.kept import Kept
+    from dpo_credit.trajectory.models import Following
+    from dpo_credit.trajectory.trajectory import Trajectory
 
 EXAMPLE = "Example: dpo-credit trajectory tldr/dpo pairs.jsonl --png fig3.png --html out.html -o kept.jsonl"
-RUNNING, VIEW = "Running", "Views"
 
 
 @dataclass(frozen=True)
 class FollowOptions:
-    """What is followed, what is written where, and how a run goes on."""
+    """Which rows and checkpoints are followed, and what is drawn for Eq. 16."""
 
-    output: Annotated[
-        str | None, option("--output", "-o", metavar="FILE", help="Keep all numbers (JSONL).", show_default=False)
-    ] = None
-    png: Annotated[
-        str | None, option("--png", metavar="FILE", help="Draw Figure 3: .png, .svg or .pdf.", show_default=False)
-    ] = None
-    html: Annotated[
-        str | None, option("--html", metavar="FILE", help="Write a self-contained page.", show_default=False)
-    ] = None
-    json: Annotated[
-        str | None, option("--json", metavar="FILE", help="Write the figures; - is stdout.", show_default=False)
-    ] = None
     limit: Annotated[int | None, option("--limit", min=1, help="Read this many rows.", show_default="all")] = None
     every: Annotated[int, option("--every", min=1, help="Take each so-many-th checkpoint, and the last.")] = 1
     samples: Annotated[
@@ -41,21 +39,6 @@ class FollowOptions:
     ] = 64
     max_new_tokens: Annotated[int, option("--max-new-tokens", min=1, help="The longest of them.")] = 128
     seed: Annotated[int, option("--seed", help="Of their draw.")] = 0
-    resume: Annotated[bool, flag("--resume", panel=RUNNING, help="Go on where an interrupted run stopped.")] = False
-    overwrite: Annotated[bool, flag("--overwrite", panel=RUNNING, help="Replace an output that is there.")] = False
-    labels: Annotated[
-        str | None,
-        option("--labels", panel=VIEW, metavar="A,B", help="What kept files are called.", show_default="their names"),
-    ] = None
-    theme: Annotated[
-        Literal["auto", "dark", "light"], option("--theme", panel=VIEW, help="The terminal's background.")
-    ] = "auto"
-    quiet: Annotated[bool, flag("--quiet", "-q", panel=VIEW, help="No notes or progress on stderr.")] = False
-
-    @property
-    def mode(self) -> Mode:
-        """How to treat what is there."""
-        return mode_of(self.output, resume=self.resume, overwrite=self.overwrite)
 
 
 @with_shared_options
@@ -69,6 +52,8 @@ def trajectory(
     ],
     *,
     asked: FollowOptions,
+    keeping: KeepOptions,
+    outputs: Outputs,
     options: PairOptions,
 ) -> None:
     """Follow the implicit reward of chosen and rejected answers over a training (Rafailov et al. 2024, Sec. 5.4).
@@ -77,6 +62,76 @@ def trajectory(
     estimated from answers drawn from the reference. Files that -o kept are drawn again without a model, side by side:
     dpo-credit trajectory with_sft.jsonl without_sft.jsonl --png figure3.png
     """
-    from dpo_credit.cli.trajectory_run import run
+    keeping.check()
+    outputs.check()
+    kept = [Path(source).is_file() for source in sources]
+    if all(kept):
+        from dpo_credit.trajectory.trajectory_file import parse
 
-    run(sources, asked, options)
+        if keeping.output is not None:
+            raise CreditError("-o keeps what is followed; kept files are only drawn again. Leave it out.")
+        names = keeping.names_of(sources)
+        _write([parse(read(source), source)[1] for source in sources], names, outputs)
+    elif len(sources) == 2 and not kept[0]:
+        with keeping.kept() or nullcontext() as file:
+            talk = Talk(outputs.quiet)
+            following = _begin((sources[0], sources[1]), file, asked, options, talk)
+            _follow(following, keeping, talk)
+        _write([following.trajectory()], ("",), outputs)
+    else:
+        raise CreditError("give a run and its rows: dpo-credit trajectory RUN rows.jsonl; or only files that -o kept.")
+
+
+def _begin(run: str, rows: str, kept: Kept | None, asked: FollowOptions, options: PairOptions, talk: Talk) -> Following:
+    """The run, once the reference was asked and what was kept is read."""
+    from dpo_credit.rows.pairs import preferences
+    from dpo_credit.rows.reader import read_rows
+    from dpo_credit.trajectory.follow import Draw
+    from dpo_credit.trajectory.models import Following, ask_reference, find_models
+    from dpo_credit.trajectory.runs import checkpoints
+
+    run, rows = sources
+    if options.policy is not None:
+        raise CreditError("--policy has no place here: RUN names the policies.")
+    at = checkpoints(run, asked.every)
+    pairs = preferences(read_rows(records([rows]), limit=asked.limit))
+    with talk.working("Asking the reference"):
+        models = find_models(at, options.reference, options.loading())
+        follower, notes = ask_reference(
+            models,
+            pairs,
+            beta=options.beta,
+            length_normalised=options.length_normalised,
+            conventions=options.conventions(),
+            draw=Draw(asked.samples, asked.max_new_tokens, asked.seed),
+        )
+    talk.notes([*models.notes, *notes])
+    return Following(run, at, models, follower, kept)
+
+
+def _follow(following: Following, keeping: KeepOptions, talk: Talk) -> None:
+    """Go through the checkpoints that are left; Ctrl-C ends it after one."""
+    steps = following.steps()
+    with stopping(talk, "after this checkpoint") as stopped:
+        for number, (at, _) in enumerate(following.left, 1):
+            with talk.working(f"Step {at.step}, checkpoint {number} of {len(following.left)}"):
+                next(steps)
+            if stopped():
+                talk.notes([keeping.interrupted(f"{len(following.moments) - 1} checkpoints")])
+                raise typer.Exit(INTERRUPTED)
+
+
+def _write(trajectories: Sequence[Trajectory], names: tuple[str, ...], outputs: Outputs) -> None:
+    from dpo_credit.rows.output import json_line
+    from dpo_credit.trajectory.trajectory import record
+    from dpo_credit.views.figure import trajectory as figure
+    from dpo_credit.views.page import trajectory as page
+    from dpo_credit.views.terminal import trajectory as terminal
+
+    named = list(zip(trajectories, names, strict=True))
+    outputs.write(
+        lambda look: Group(*(terminal.render(trajectory, look, name) for trajectory, name in named)),
+        json=lambda: "".join(json_line(record(trajectory, name)) + "\n" for trajectory, name in named),
+        page=lambda: page.render(trajectories, names),
+        figure=lambda: figure.render(trajectories, names),
+    )

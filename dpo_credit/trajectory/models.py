@@ -20,11 +20,13 @@ from dpo_credit.models.checkpoints import (
 from dpo_credit.models.devices import devices
 from dpo_credit.models.loading import load_side, trained_with
 from dpo_credit.models.pair import Loading
+from dpo_credit.rows.kept import Kept
 from dpo_credit.rows.records import Row
 from dpo_credit.text.encode import Conventions
 from dpo_credit.trajectory.follow import Draw, Follower, Setup
 from dpo_credit.trajectory.runs import At
-from dpo_credit.trajectory.trajectory import Moment
+from dpo_credit.trajectory.trajectory import Moment, Trajectory
+from dpo_credit.trajectory.trajectory_file import header, known, line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -103,18 +105,55 @@ def ask_reference(
     return follower, notes + follower.notes
 
 
-def follow(models: RunModels, follower: Follower, run: Sequence[At], skip: set[tuple[int, str]]) -> Iterator[Moment]:
-    """Each policy of a run that is not among those to `skip` (step, name), loaded and freed in turn.
+class Following:
+    """A run that is followed: what is known of it, and each checkpoint that is left, kept as soon as it is scored.
+
+    `moments` are the reference as a policy, what the kept file holds, and what was scored since; `left` is to come.
+
+    Args:
+        name: what the run is called.
+        run: its checkpoints.
+        models: see `find_models`.
+        follower: see `ask_reference`.
+        kept: the file that grows, if any; it is closed by whoever opened it.
 
     Raises:
-        CreditError: a model cannot be loaded, or its numbers are not finite.
+        CreditError: the kept file was begun under other settings, or cannot be written.
     """
-    device = devices(models.loading.device)[0]
-    for at, policy in zip(run, models.policies, strict=True):
-        if (at.step, at.name) in skip:
-            continue
-        side = load_side(policy, device, models.loading)
-        moment = follower.at(at.step, at.name, side)
-        del side
-        free()
-        yield moment
+
+    def __init__(
+        self, name: str, run: Sequence[At], models: RunModels, follower: Follower, kept: Kept | None = None
+    ) -> None:
+        self.name, self.models, self.follower, self.kept = name, models, follower, kept
+        self.moments = [follower.start]
+        if kept is not None:
+            head = header(name, follower.start)
+            nothing: list[Moment] = []
+            self.moments += kept.begin(head, lambda data: known(data, kept.path, head), nothing)
+        done = {(moment.step, moment.name) for moment in self.moments}
+        self.left = [
+            (at, policy) for at, policy in zip(run, models.policies, strict=True) if (at.step, at.name) not in done
+        ]
+
+    def steps(self) -> Iterator[Moment]:
+        """Each checkpoint that is left, its policy loaded, scored, kept and freed.
+
+        Raises:
+            CreditError: a model cannot be loaded, its numbers are not finite, or they cannot be written.
+        """
+        device = devices(self.models.loading.device)[0]
+        for at, policy in self.left:
+            side = load_side(policy, device, self.models.loading)
+            moment = self.follower.at(at.step, at.name, side)
+            del side
+            free()
+            self.moments.append(moment)
+            if self.kept is not None:
+                self.kept.add(line(moment))
+            yield moment
+
+    def trajectory(self) -> Trajectory:
+        """All moments so far, in the order of training."""
+        moments = sorted(self.moments, key=lambda moment: moment.step)
+        ids = tuple(chosen.id for chosen, _ in self.follower.start.pairs)
+        return Trajectory(self.name, ids, tuple(moments))
