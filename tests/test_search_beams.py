@@ -14,7 +14,6 @@ from program import run
 from sides import unshared
 from tiny import language_model, tokenizer
 
-from dpo_credit.credit import Example
 from dpo_credit.models.pair import ModelPair
 from dpo_credit.search.search import Beams, search
 
@@ -65,7 +64,7 @@ def test_wide_beams_find_what_an_exhaustive_search_finds():
     best = {(a, b): float(first[a] + second[a, b]) for a in range(len(first)) if a != eos for b in range(len(first))}
     best[(eos,)] = float(first[eos])
     # As many beams as tokens: no first token is lost, so two steps are searched exhaustively.
-    (found,) = search(pair, Example("x", ""), ids, Beams((len(first),), max_new_tokens=2))
+    (found,) = search(pair, "x", ids, Beams((len(first),), max_new_tokens=2))
     assert found.tokens.answer_ids == max(best, key=best.__getitem__)
     assert found.policy_logp == pytest.approx(max(best.values()), abs=1e-4)  # float32 against float64
 

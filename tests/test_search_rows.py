@@ -19,8 +19,9 @@ from dpo_credit.demo.corpus import draw_pairs
 from dpo_credit.demo.judge import judge as facts_judge
 from dpo_credit.demo.reading import claims_of, facts_of, wrong_and_right
 from dpo_credit.demo.rows import labelled_row
-from dpo_credit.search.beams import Answer, Judged, Search, figures, parse, sentence
-from dpo_credit.search.judges import Case
+from dpo_credit.rows.kept import Kept
+from dpo_credit.search.beams import Judged, JudgedAnswer, Search, figures, parse, sentence
+from dpo_credit.search.judges import Contest
 from dpo_credit.search.judges.openai import PROMPT, Endpoint
 from dpo_credit.search.judges.reward import judge as reward_judge
 from dpo_credit.views.page import beams as html_beams
@@ -63,20 +64,20 @@ def test_fewer_wrong_facts_win_then_more_right_ones() -> None:
     right, wrong = credit(pair.chosen.text), credit(pair.rejected.text)
 
     def win(answer: Credit, chosen: Credit) -> float | None:
-        return facts_judge(Case("x", pair.post.prompt, answer, chosen)).win
+        return facts_judge(Contest("x", pair.post.prompt, answer, chosen)).win
 
     assert (win(right, wrong), win(wrong, right), win(right, right)) == (1.0, 0.0, 0.5)
     assert (win(credit(" No idea."), right), win(credit(" No idea."), wrong)) == (0.0, 1.0)
-    said = facts_judge(Case("x", pair.post.prompt, wrong))
+    said = facts_judge(Contest("x", pair.post.prompt, wrong))
     assert said.win is None and said.said.startswith("2 wrong") and pair.edits[0].wrong in said.said
     with pytest.raises(CreditError, match="no post of the embedded world"):
-        facts_judge(Case("x", "A post.", right))
+        facts_judge(Contest("x", "A post.", right))
 
 
 def test_the_reward_judges_by_itself() -> None:
-    assert reward_judge(Case("x", "p", credit("a", 2.0), credit("b", 1.0))).win == 1.0
-    assert reward_judge(Case("x", "p", credit("a", 1.0), credit("b", 1.0))).win == 0.5
-    assert reward_judge(Case("x", "p", credit("a", 1.0))).win is None
+    assert reward_judge(Contest("x", "p", credit("a", 2.0), credit("b", 1.0))).win == 1.0
+    assert reward_judge(Contest("x", "p", credit("a", 1.0), credit("b", 1.0))).win == 0.5
+    assert reward_judge(Contest("x", "p", credit("a", 1.0))).win is None
 
 
 class Server(ThreadingHTTPServer):
@@ -132,9 +133,9 @@ def endpoint(server: Server, seed: int = 0) -> Endpoint:
 def test_the_judge_asks_as_the_paper_does_in_an_order_drawn_by_seed(server: Server) -> None:
     assert PROMPT.format(query="QUERY", a="A", b="B") == PAPER
     found = endpoint(server)
-    cases = [Case(f"{n}", "A post.", credit(" good"), credit(" bad")) for n in range(12)]
+    cases = [Contest(f"{n}", "A post.", credit(" good"), credit(" bad")) for n in range(12)]
     assert {found.judge(case).win for case in cases} == {1.0}
-    assert {endpoint(server).judge(Case(one.id, one.prompt, one.chosen, one.answer)).win for one in cases} == {0.0}
+    assert {endpoint(server).judge(Contest(one.id, one.prompt, one.chosen, one.answer)).win for one in cases} == {0.0}
     first = ["Summary A: good" in text for text, _ in server.asked[:12]]
     assert 0 < sum(first) < 12
     server.asked.clear()
@@ -144,29 +145,29 @@ def test_the_judge_asks_as_the_paper_does_in_an_order_drawn_by_seed(server: Serv
     assert ["Summary A: good" in text for text, _ in server.asked] == first
     assert all(key == "Bearer secret" for _, key in server.asked)
     assert again.cost == "12 requests, 1,200 + 84 tokens"
-    assert again.judge(Case("x", "p", credit(" bad"), credit("bad"))).win == 0.5 and len(server.asked) == 12
+    assert again.judge(Contest("x", "p", credit(" bad"), credit("bad"))).win == 0.5 and len(server.asked) == 12
 
 
 def test_the_judge_is_asked_again_after_a_failure_and_given_up_after_many(server: Server) -> None:
     server.failures = 3
-    assert endpoint(server).judge(Case("x", "p", credit("good"), credit("bad"))).win == 1.0
+    assert endpoint(server).judge(Contest("x", "p", credit("good"), credit("bad"))).win == 1.0
     assert len(server.asked) == 4
     server.failures, server.status = 99, 401
     with pytest.raises(CreditError, match="status 401") as raised:
-        endpoint(server).judge(Case("x", "p", credit("good"), credit("bad")))
+        endpoint(server).judge(Contest("x", "p", credit("good"), credit("bad")))
     assert len(server.asked) == 5 and "secret" not in str(raised.value)
     server.status = 503
     with pytest.raises(CreditError, match="status 503"):
-        endpoint(server).judge(Case("x", "p", credit("good"), credit("bad")))
+        endpoint(server).judge(Contest("x", "p", credit("good"), credit("bad")))
     with pytest.raises(CreditError, match="no chosen answer"):
-        endpoint(server).judge(Case("x", "p", credit("good")))
+        endpoint(server).judge(Contest("x", "p", credit("good")))
 
 
 @pytest.mark.parametrize("answer", ["", "A", "Preferred: C", "Preferred: A or B", "Both are fine. Preferred: neither"])
 def test_an_answer_without_a_choice_is_a_tie_and_is_counted(server: Server, answer: str) -> None:
     server.answer = answer
     found = endpoint(server)
-    assert found.judge(Case("x", "p", credit("good"), credit("bad"))).win == 0.5
+    assert found.judge(Contest("x", "p", credit("good"), credit("bad"))).win == 0.5
     assert "1 answers named no choice" in found.cost
 
 
@@ -223,7 +224,10 @@ def fake(lengths: list[float], wins: Sequence[Sequence[float | None]]) -> Search
     answers = [
         Judged(
             f"{n}",
-            tuple(Answer("", int(t), 0.0, 0.0, True, win[n % len(win)]) for t, win in zip(lengths, wins, strict=True)),
+            tuple(
+                JudgedAnswer("", int(t), 0.0, 0.0, True, win[n % len(win)])
+                for t, win in zip(lengths, wins, strict=True)
+            ),
         )
         for n in range(40)
     ]
@@ -258,7 +262,6 @@ def test_the_page_draws_what_is_more_higher_and_leaves_out_what_no_judge_said() 
         (("{rows}", "--judge", "openai"), "--judge-model"),
         (("{rows}", "--judge", "openai", "--judge-model", "m", "--judge-url", "no address"), "no address"),
         (("{rows}", "--resume"), "go with -o"),
-        (("{rows}", "--svg", "x.svg"), "draw one post"),
         (("{rows}", "--png", "x.bmp"), ".png, .svg or .pdf"),
         (("{rows}", "--sequential"), "--sequential"),
         (("{rows}", "--max-new-tokens", "1000"), "Lower --max-new-tokens"),
@@ -272,3 +275,26 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, arguments: tuple[str,
     places = {"rows": rows(tmp_path, 2), "empty": tmp_path / "empty.jsonl", "other": tmp_path / "other.jsonl"}
     ended = run("search", *(one.format(**places) for one in arguments), "--device", "cpu", "-q", "--beams", "1")
     assert ended.code == 2 and said in ended.stderr and ended.stderr.count("\n") == 1, ended.stderr
+
+
+def test_figure_and_view_are_written_for_one_post_and_for_many(tmp_path: Path) -> None:
+    (tmp_path / "post.json").write_text(json.dumps({"prompt": "Rent is 620 dollars. TL;DR:"}))
+    for given, name in ((tmp_path / "post.json", "post"), (rows(tmp_path, 2), "rows")):
+        figure, view = tmp_path / f"{name}.png", tmp_path / f"{name}.svg"
+        ended = run("search", given, "--beams", "1", "--max-new-tokens", "4", "--png", figure, "--svg", view, "-q")
+        assert ended.code == 0, ended.stderr
+        assert figure.read_bytes().startswith(b"\x89PNG")
+        assert "<svg" in view.read_text() and "judge" in view.read_text()
+
+
+def test_a_second_search_on_the_same_file_is_refused(tmp_path: Path) -> None:
+    kept, given = tmp_path / "kept.jsonl", rows(tmp_path, 1)
+    asked = ("search", given, "--beams", "1", "--max-new-tokens", "4", "-o", kept, "-q")
+    assert run(*asked).code == 0
+    before = kept.read_bytes()
+    with Kept(kept, "resume") as other:
+        other.begin({}, bytes, b"")
+        ended = run(*asked, "--overwrite")
+    assert ended.code == 2 and ended.stderr.startswith(f"dpo-credit: another run is writing {kept}"), ended.stderr
+    assert kept.read_bytes() == before
+    assert run(*asked, "--overwrite").code == 0

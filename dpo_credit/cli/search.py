@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.console import Group
 
+from dpo_credit.cli.bars import counting
+from dpo_credit.cli.files import read, record, records
 from dpo_credit.cli.flags import flag, option, with_shared_options
-from dpo_credit.cli.keeping import mode_of
+from dpo_credit.cli.keeping import KeepOptions
 from dpo_credit.cli.options import PairOptions
-from dpo_credit.cli.present import ViewOptions
+from dpo_credit.cli.outputs import Colours, Outputs
+from dpo_credit.cli.stopping import INTERRUPTED, stopping
+from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import CreditError
 
 if TYPE_CHECKING:
-    from dpo_credit.rows.journal import Mode
+    from dpo_credit.rows.records import Row
+    from dpo_credit.search.beams import Search
+    from dpo_credit.search.judges import Judge
+    from dpo_credit.search.judges.openai import Endpoint
     from dpo_credit.search.search import Beams
 
 EXAMPLE = "Example: dpo-credit search examples/travel.json --beams 1,2,5 --max-new-tokens 60"
-JUDGING, ROWS = "Judging", "Data sets"
+JUDGING = "Judging"
 
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How answers are found, who judges them, and how a data set is searched."""
+    """How answers are found, in which rows, and who judges them."""
 
     beams: Annotated[str, option("--beams", metavar="N,...", help="Numbers of beams; 1 is greedy.")] = "1,2,5,10,20"
     length_penalty: Annotated[
@@ -33,6 +44,7 @@ class SearchOptions:
     sample: Annotated[bool, flag("--sample", help="Draw the beams and do not take the likeliest.")] = False
     seed: Annotated[int, option("--seed", help="Of the draw, and of the order shown to a judge.")] = 0
     max_new_tokens: Annotated[int, option("--max-new-tokens", min=1, help="Longest answer.")] = 128
+    limit: Annotated[int | None, option("--limit", min=1, help="Read this many rows.", show_default="all")] = None
     judge: Annotated[
         Literal["facts", "reward", "openai"] | None,
         option(
@@ -49,36 +61,41 @@ class SearchOptions:
     judge_model: Annotated[
         str | None, option("--judge-model", panel=JUDGING, help="Its model, such as gpt-4o.", show_default=False)
     ] = None
-    output: Annotated[
-        str | None,
-        option(
-            *("--output", "-o"), panel=ROWS, metavar="FILE", help="Keep each row's answers (JSONL).", show_default=False
-        ),
-    ] = None
-    png: Annotated[
-        str | None,
-        option("--png", panel=ROWS, metavar="FILE", help="Draw Figure 2: .png, .svg or .pdf.", show_default=False),
-    ] = None
-    limit: Annotated[
-        int | None, option("--limit", panel=ROWS, min=1, help="Read this many rows.", show_default="all")
-    ] = None
-    labels: Annotated[
-        str | None,
-        option("--labels", panel=ROWS, metavar="A,B", help="What kept files are called.", show_default="their names"),
-    ] = None
-    resume: Annotated[bool, flag("--resume", panel=ROWS, help="Go on where an interrupted search stopped.")] = False
-    overwrite: Annotated[bool, flag("--overwrite", panel=ROWS, help="Replace an output that is there.")] = False
-
-    @property
-    def mode(self) -> Mode:
-        """How to treat what is there."""
-        return mode_of(self.output, resume=self.resume, overwrite=self.overwrite)
 
     def search(self) -> Beams:
-        """How answers are found."""
+        """How answers are found.
+
+        Raises:
+            CreditError: --beams names no numbers.
+        """
         from dpo_credit.search.search import Beams
 
-        return Beams(_widths(self.beams), self.length_penalty, self.sample, self.seed, self.max_new_tokens)
+        try:
+            widths = tuple(dict.fromkeys(int(part) for part in self.beams.split(",")))
+        except ValueError:
+            widths = ()
+        if not widths or min(widths) < 1:
+            raise CreditError(f"--beams {self.beams}: give numbers from 1 on, such as 1,2,5.")
+        return Beams(widths, self.length_penalty, self.sample, self.seed, self.max_new_tokens)
+
+    def judge_of(self, prompt: str) -> tuple[str, Judge, Endpoint | None]:
+        """The judge's name, the judge, and where it sits if it costs something; unasked, what the prompt allows.
+
+        Raises:
+            CreditError: a judge behind an API lacks its model.
+        """
+        from dpo_credit.demo.judge import judge as facts
+        from dpo_credit.search.judges.reward import judge as reward
+
+        name = self.judge or _judge_for(prompt)
+        if name != "openai":
+            return name, facts if name == "facts" else reward, None
+        if self.judge_model is None:
+            raise CreditError("--judge openai needs the model's name: --judge-model gpt-4o, say.")
+        from dpo_credit.search.judges.openai import Endpoint
+
+        endpoint = Endpoint(self.judge_url, self.judge_model, os.environ.get("OPENAI_API_KEY"), seed=self.seed)
+        return f"openai {self.judge_model} at {self.judge_url}", endpoint.judge, endpoint
 
 
 @with_shared_options
@@ -89,7 +106,9 @@ def search(
     ],
     *,
     asked: SearchOptions,
-    view: ViewOptions,
+    keeping: KeepOptions,
+    outputs: Outputs,
+    colours: Colours,
     options: PairOptions,
 ) -> None:
     """Beam search over the policy, which is search for its reward's best (Rafailov et al. 2024, Eqs. 12, 13).
@@ -98,23 +117,112 @@ def search(
     chosen answers and mean lengths by number of beams (the paper's Figure 2). Files that -o kept are drawn again
     without a model, on one figure: dpo-credit search sum.jsonl drawn.jsonl --png figure2.png
     """
-    from dpo_credit.cli.search_rows_run import is_kept, run_kept, run_rows
-    from dpo_credit.cli.search_run import run
+    from dpo_credit.search.beams import is_kept, parse
 
-    _ = asked.mode
+    keeping.check()
+    outputs.check()
+    _ = colours.shading
     if all(map(is_kept, files)):
-        run_kept(files, asked, view)
-    elif asked.output or asked.png or len(files) > 1 or Path(files[0]).suffix in (".jsonl", ".gz", ".zst", ".parquet"):
-        run_rows(files, asked, options, view)
+        if keeping.output is not None:
+            raise CreditError("-o keeps what is searched; kept searches are only drawn again. Leave it out.")
+        _write([parse(read(file), file) for file in files], keeping.names_of(files), outputs)
+        return
+    if options.sequential:
+        raise CreditError("--sequential holds one model at a time; search asks both after each width. Leave it out.")
+    many = Path(files[0]).suffix in (".jsonl", ".gz", ".zst", ".parquet")
+    if keeping.output or len(files) > 1 or many:
+        _write([_search_rows(files, asked, keeping, options, Talk(outputs.quiet))], ("",), outputs)
     else:
-        run(files[0], asked, options, view)
+        _search_post(files[0], asked, outputs, colours, options)
 
 
-def _widths(asked: str) -> tuple[int, ...]:
-    try:
-        widths = tuple(dict.fromkeys(int(part) for part in asked.split(",")))
-    except ValueError:
-        widths = ()
-    if not widths or min(widths) < 1:
-        raise CreditError(f"--beams {asked}: give numbers from 1 on, such as 1,2,5.")
-    return widths
+def _search_rows(
+    files: Sequence[str], asked: SearchOptions, keeping: KeepOptions, options: PairOptions, talk: Talk
+) -> Search:
+    """The answers to all rows, judged; Ctrl-C ends it after a chunk of them."""
+    from dpo_credit.cli.run import load
+    from dpo_credit.rows.reader import read_rows
+    from dpo_credit.rows.records import prompt_text
+    from dpo_credit.search.dataset import Searching
+
+    beams = asked.search()
+    rows = list(read_rows(records(files), limit=asked.limit))
+    if not rows:
+        raise CreditError("there are no rows. Give JSONL with prompt, chosen and rejected.")
+    name, judge, endpoint = asked.judge_of(prompt_text(rows[0].prompt))
+    with keeping.kept() or nullcontext() as kept:
+        searching = Searching(load(options, talk), rows, beams, (name, judge), kept)
+        steps = searching.steps(options.conventions())
+        with (
+            stopping(talk, "after this chunk of rows") as stopped,
+            counting("Searching", talk, len(searching.judged), len(rows)) as count,
+        ):
+            for _ in steps:
+                count(len(searching.judged))
+                if stopped():
+                    talk.notes([keeping.interrupted(f"{len(searching.judged)} rows")])
+                    raise typer.Exit(INTERRUPTED)
+    if endpoint is not None:
+        talk.say(f"the judge's cost: {endpoint.cost}")
+    return searching.search()
+
+
+def _search_post(file: str, asked: SearchOptions, outputs: Outputs, colours: Colours, options: PairOptions) -> None:
+    """The answers to one post, each width's, with what the judge says of them."""
+    from dpo_credit.cli.prompt import prompt_ids
+    from dpo_credit.cli.run import load
+    from dpo_credit.cli.showing import show
+    from dpo_credit.rows.output import row_record
+    from dpo_credit.rows.records import prompt_text, stem
+    from dpo_credit.search.post import answered, chosen_of, columns, judged
+    from dpo_credit.search.search import search
+    from dpo_credit.views.terminal import search as terminal
+
+    beams = asked.search()
+    given = record(file)
+    row: Row = given.row(answers="optional", default_id=stem(given.source))
+    name, judge, endpoint = asked.judge_of(prompt_text(row.prompt))
+    talk = Talk(outputs.quiet)
+    pair = load(options, talk)
+    ids = prompt_ids(pair, row.prompt, options, talk, max_new_tokens=beams.max_new_tokens)
+    widths = search(pair, row.prompt, ids, beams, name=stem(given.source))
+    credits = []
+    for width in beams.widths:
+        with talk.working(f"Searching with {width} beams"):
+            credits.append(next(widths))
+    against = chosen_of(pair, row, options.conventions())
+    with talk.working("Judging"):
+        verdicts = judged(row.prompt, credits, against, judge)
+    if endpoint is not None:
+        talk.say(f"the judge's cost: {endpoint.cost}")
+    scored = answered(row, credits, beams)
+    show(
+        scored,
+        row_record(scored),
+        outputs,
+        colours,
+        columns=columns(beams, name, verdicts),
+        below=lambda look: terminal.render(beams.widths, credits, look, verdicts=verdicts, judge=name),
+    )
+
+
+def _write(searches: Sequence[Search], names: tuple[str, ...], outputs: Outputs) -> None:
+    from dpo_credit.rows.output import json_line
+    from dpo_credit.search.beams import record as figures
+    from dpo_credit.views.figure import beams as figure
+    from dpo_credit.views.page import beams as page
+    from dpo_credit.views.terminal import beams as terminal
+
+    named = list(zip(searches, names, strict=True))
+    outputs.write(
+        lambda look: Group(*(terminal.render(search, look, name) for search, name in named)),
+        json=lambda: "".join(json_line(figures(search, name)) + "\n" for search, name in named),
+        page=lambda: page.render(searches, names),
+        figure=lambda: figure.render(searches, names),
+    )
+
+
+def _judge_for(prompt: str) -> Literal["facts", "reward"]:
+    from dpo_credit.demo.reading import facts_of
+
+    return "reward" if facts_of(prompt) is None else "facts"

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from dpo_credit.cli.bars import training
+from dpo_credit.cli.files import read
+from dpo_credit.cli.keeping import mode_of
+from dpo_credit.cli.stopping import INTERRUPTED, stopping
+from dpo_credit.cli.talk import Talk
+from dpo_credit.credit import CreditError
+from dpo_credit.extras import INSTALL, trl_installed
+
+if TYPE_CHECKING:
+    from dpo_credit.train.recipe import Recipe
 
 EXAMPLE = "Example: dpo-credit train dpo --config examples/tldr/dpo.yaml --set beta=0.05 --dry-run"
 
@@ -30,6 +43,44 @@ def train(
     The output holds weights, checkpoints and dpo_credit.json (beta, reference, recipe, the rows' hash), which `score`
     and the other commands read. Ctrl-C writes a checkpoint; --resume goes on from it, to the same weights.
     """
-    from dpo_credit.cli.train_run import run
+    if not trl_installed():
+        raise CreditError(f"training is TRL's, which is not installed: {INSTALL.format('train')}")
+    mode = mode_of(config, resume=resume, overwrite=overwrite)
+    first = os.environ.get("RANK", "0") == "0"  # of several processes the first alone writes and talks
+    talk = Talk(quiet or not first)
+    recipe, template = _recipe(method, config, settings or [])
+    with talk.working("Reading the rows"):
+        from dpo_credit.train import run
 
-    run(method, config, settings or [], dry_run=dry_run, resume=resume, overwrite=overwrite, quiet=quiet)
+        prepared = run.prepare(recipe, template)
+    talk.notes([*prepared.rows.notes, prepared.size])
+    if dry_run:
+        if first:
+            typer.echo(recipe.as_yaml(), nl=False)
+        return
+    checkpoint = run.claim(prepared, mode, first=first)
+    if resume:
+        talk.notes([f"going on from {checkpoint}" if checkpoint else "no checkpoint yet: training from the start"])
+    with stopping(talk, "with a checkpoint after this step") as stopped, training(talk) as show:
+        done = run.train(prepared, checkpoint, show=show, stop=stopped)
+    if not done:
+        talk.notes([f"interrupted: {recipe.output} holds a checkpoint; go on with --resume"])
+        raise typer.Exit(INTERRUPTED)
+    talk.say("trained; next: dpo-credit score post.json --policy " + recipe.output if method == "dpo" else "trained")
+    if first:
+        typer.echo(recipe.output)
+
+
+def _recipe(method: Literal["sft", "dpo"], config: str, settings: Sequence[str]) -> tuple[Recipe, str | None]:
+    """The recipe, and the chat template that it names."""
+    from dpo_credit.train.config import read_recipe
+
+    recipe = read_recipe(_text(config, "--config "), config, method, settings)
+    return recipe, None if recipe.chat_template is None else _text(recipe.chat_template, "chat_template ")
+
+
+def _text(name: str, what: str) -> str:
+    try:
+        return read(name, what, "a YAML or TOML file" if what.startswith("--") else "a Jinja file").decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CreditError(f"{what}{name} is not UTF-8.") from error

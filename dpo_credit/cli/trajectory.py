@@ -82,7 +82,9 @@ def trajectory(
         raise CreditError("give a run and its rows: dpo-credit trajectory RUN rows.jsonl; or only files that -o kept.")
 
 
-def _begin(run: str, rows: str, kept: Kept | None, asked: FollowOptions, options: PairOptions, talk: Talk) -> Following:
+def _begin(
+    sources: tuple[str, str], kept: Kept | None, asked: FollowOptions, options: PairOptions, talk: Talk
+) -> Following:
     """The run, once the reference was asked and what was kept is read."""
     from dpo_credit.rows.pairs import preferences
     from dpo_credit.rows.reader import read_rows

@@ -1,12 +1,12 @@
 """The judge of the generated world: every stated fact is checked against the post."""
 
 from dpo_credit.credit import CreditError
-from dpo_credit.search.judges import Case, Verdict, compare
+from dpo_credit.search.judges import Contest, Verdict, compare
 
 from .reading import facts_of, wrong_and_right
 
 
-def judge(case: Case) -> Verdict:
+def judge(case: Contest) -> Verdict:
     """Fewer wrong facts win, then more right ones.
 
     Raises:

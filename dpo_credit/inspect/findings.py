@@ -80,8 +80,8 @@ def unrelated(footprint: Footprint, policy: Size, reference: Size) -> Iterator[F
             "error",
             f"the policy was not trained from this reference, by its weights: {footprint.changed} of "
             f"{len(footprint.tensors)} tensors differ, and half of the matrices by {footprint.median:.0%} or more. "
-            "Fine-tuning moves them by a few percent; unrelated models differ by about 140 %. (Heuristic: a median above "
-            f"{UNRELATED:.0%}.)",
+            "Fine-tuning moves them by a few percent; unrelated models differ by about 140 %. "
+            f"(Heuristic: a median above {UNRELATED:.0%}.)",
             "Name the SFT checkpoint that DPO started from with --reference.",
         )
 

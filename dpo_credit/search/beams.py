@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ SCHEMA = "dpo-credit/beams@1"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class JudgedAnswer:
     """One answer: its text, tokens, log-likelihood under the policy, reward, whether it ended, and its verdict."""
 
     answer: str
@@ -35,11 +36,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A row: an Answer for each number of beams, and the chosen one where there is one."""
+    """A row: an answer for each number of beams, and the chosen one where there is one."""
 
     id: str
-    answers: tuple[Answer, ...]
-    chosen: Answer | None = None
+    answers: tuple[JudgedAnswer, ...]
+    chosen: JudgedAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +68,9 @@ class Width:
     ended: Mean
 
 
-def answer_of(credit: Credit, verdict: Verdict | None = None) -> Answer:
+def answer_of(credit: Credit, verdict: Verdict | None = None) -> JudgedAnswer:
     """What is kept of a scored answer."""
-    found = Answer(
+    found = JudgedAnswer(
         answer=credit.tokens.answer,
         tokens=len(credit.tokens.answer_ids),
         policy_logp=credit.policy_logp,
@@ -78,7 +79,7 @@ def answer_of(credit: Credit, verdict: Verdict | None = None) -> Answer:
     )
     if verdict is None:
         return found
-    return Answer(**{**asdict(found), "win": verdict.win, "said": verdict.said})
+    return JudgedAnswer(**{**asdict(found), "win": verdict.win, "said": verdict.said})
 
 
 def figures(search: Search) -> tuple[Width, ...]:
@@ -126,6 +127,15 @@ def record(search: Search, label: str = "") -> dict[str, Any]:
     }
 
 
+def is_kept(file: str) -> bool:
+    """Whether a file is a search that -o kept."""
+    path = Path(file)
+    if not path.is_file():
+        return False
+    with path.open("rb") as opened:
+        return SCHEMA.encode() in opened.readline(10_000)
+
+
 def header(settings: dict[str, Any]) -> dict[str, Any]:
     """The first line of a kept search."""
     return {"schema": SCHEMA, "settings": settings}
@@ -154,8 +164,8 @@ def parse(data: bytes, name: str) -> Search:
 
 
 def _row(row: dict[str, Any]) -> Judged:
-    chosen = None if row["chosen"] is None else Answer(**row["chosen"])
-    return Judged(row["id"], tuple(Answer(**answer) for answer in row["answers"]), chosen)
+    chosen = None if row["chosen"] is None else JudgedAnswer(**row["chosen"])
+    return Judged(row["id"], tuple(JudgedAnswer(**answer) for answer in row["answers"]), chosen)
 
 
 def known(data: bytes, name: str, settings: dict[str, Any]) -> list[Judged]:

@@ -22,16 +22,16 @@ CHUNK = 16  # rows whose answers come out together
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundAnswers:
     """What the searches found for a row: a Credit a width, and the row with its own answers scored."""
 
-    answers: tuple[Credit, ...]
+    credits: tuple[Credit, ...]
     own: ScoredRow
 
 
 def search_rows(
     pair: ModelPair, rows: Sequence[Row], beams: Beams, conventions: Conventions = Conventions(), *, skip: int = 0
-) -> Iterator[Found]:
+) -> Iterator[FoundAnswers]:
     """Search the policy for an answer to each row's prompt.
 
     Args:
@@ -49,7 +49,7 @@ def search_rows(
     for begin in range(skip // CHUNK * CHUNK, len(rows), CHUNK):
         chunk = rows[begin : begin + CHUNK]
         prompts = [_prompt(pair, row, beams, conventions) for row in chunk]
-        found: list[list[Credit]] = [[] for _ in chunk]
+        answers_of: list[list[Credit]] = [[] for _ in chunk]
         for width in beams.widths:
             set_seed(beams.seed * 1_000_003 + begin)
             written = dict(
@@ -57,14 +57,15 @@ def search_rows(
             )
             tokens = [tokens_of(pair.tokenizer, prompt, written[n]) for n, prompt in enumerate(prompts)]
             examples = [
-                [Example(row.examples[0].prompt, one.answer, row.id)] for row, one in zip(chunk, tokens, strict=True)
+                [Example(row.examples[0].prompt, answer.answer, row.id)]
+                for row, answer in zip(chunk, tokens, strict=True)
             ]
-            for n, credits in enumerate(_whole(scorer.score(examples, [[one] for one in tokens]))):
-                found[n] += credits
+            for n, credits in enumerate(_whole(scorer.score(examples, [[answer] for answer in tokens]))):
+                answers_of[n] += credits
         own = _whole(scorer.rows([row.examples for row in chunk]))
-        for n, (row, answers, its) in enumerate(zip(chunk, found, own, strict=True), begin):
+        for n, (row, answers, its) in enumerate(zip(chunk, answers_of, own, strict=True), begin):
             if n >= skip:
-                yield Found(tuple(answers), ScoredRow(row, its))
+                yield FoundAnswers(tuple(answers), ScoredRow(row, its))
 
 
 def _prompt(pair: ModelPair, row: Row, beams: Beams, conventions: Conventions) -> tuple[int, ...]:

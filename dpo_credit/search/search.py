@@ -16,6 +16,7 @@ from dpo_credit.credit import Credit, CreditError, Example
 from dpo_credit.models.generate import generate
 from dpo_credit.models.pair import ModelPair
 from dpo_credit.models.side import Module, require
+from dpo_credit.rows.records import Prompt
 from dpo_credit.scoring import Scorer
 from dpo_credit.text.generated import tokens_of
 
@@ -42,14 +43,17 @@ class Beams:
         return {"do_sample": self.draw, **beams, **drawn}
 
 
-def search(pair: ModelPair, example: Example, prompt_ids: Sequence[int], beams: Beams) -> Iterator[Credit]:
+def search(
+    pair: ModelPair, prompt: Prompt, prompt_ids: Sequence[int], beams: Beams, *, name: str = ""
+) -> Iterator[Credit]:
     """The likeliest answer that transformers' `generate` finds with each number of beams, scored token by token.
 
     Args:
         pair: the policy that is searched, and its reference.
-        example: whose prompt is answered; its own answer plays no part.
+        prompt: what is answered.
         prompt_ids: (P,) the prompt's tokens.
         beams: how answers are found.
+        name: what the answers are called.
 
     Yields:
         One Credit a width, in their order.
@@ -64,7 +68,7 @@ def search(pair: ModelPair, example: Example, prompt_ids: Sequence[int], beams: 
         choice = beams.choice(width)
         ((_, written),) = generate(policy, tokenizer, [prompt_ids], max_new_tokens=beams.max_new_tokens, **choice)
         tokens = tokens_of(tokenizer, prompt_ids, written)
-        (result,) = scorer.score([[Example(example.prompt, tokens.answer, example.id)]], [[tokens]])
+        (result,) = scorer.score([[Example(prompt, tokens.answer, name)]], [[tokens]])
         if isinstance(result, CreditError):
             raise result
         yield result[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from dpo_credit.credit import CreditError
@@ -105,6 +105,14 @@ class Recipe:
     def length_normalised(self) -> bool:
         """Whether rewards are divided by the answer's length, as TRL's loss "sigmoid_norm" does."""
         return "sigmoid_norm" in self.losses
+
+    def as_yaml(self) -> str:
+        """The recipe as a file would hold it: what was given, and every default."""
+        import yaml
+
+        values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        given = {key: value for key, value in values.items() if value not in (None, [], {})}
+        return yaml.safe_dump(given, sort_keys=False)
 
     def accumulation(self, processes: int) -> tuple[int, int]:
         """Rows at once on each device, and over how many such steps an update accumulates them.

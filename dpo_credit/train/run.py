@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -19,12 +19,12 @@ from dpo_credit.models.checkpoints import EMBEDDED, Checkpoint, find, load_token
 from dpo_credit.models.loading import load_module
 from dpo_credit.models.pair import Loading
 from dpo_credit.models.trained import NAME, Trained, read
+from dpo_credit.rows.journal import Mode
 from dpo_credit.rows.settings import refuse_changes
 from dpo_credit.train.recipe import Recipe
 from dpo_credit.train.rows import Rows, compare, rows_of
 from dpo_credit.train.trainers import adapter, configuration, trainer
 
-Mode = Literal["new", "resume", "overwrite"]
 LOADING = Loading(device="cpu", dtype="float32")  # the trainer places the weights, and keeps them in float32
 
 
@@ -36,6 +36,16 @@ class Prepared:
     start: Checkpoint
     tokenizer: PreTrainedTokenizerBase
     rows: Rows
+
+    @property
+    def size(self) -> str:
+        """How much there is to train on, in words."""
+        lengths = self.rows.lengths
+        what = "preferences" if self.recipe.method == "dpo" else "answers"
+        return (
+            f"{len(self.rows.rows):,} {what}, {sum(lengths):,} tokens, the longest {max(lengths):,}; "
+            f"{self.recipe.batch_size} an update"
+        )
 
 
 def prepare(recipe: Recipe, template: str | None = None) -> Prepared:

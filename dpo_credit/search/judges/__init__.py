@@ -1,4 +1,4 @@
-"""Who says which of two answers is better. A judge is a function of a Case; each lives in a module of its own."""
+"""Who says which of two answers is better. A judge is a function of a Contest; each lives in a module of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dpo_credit.credit import Credit
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class Contest:
     """An answer to judge, and the chosen one to judge it against, where there is one. `prompt` is plain text."""
 
     id: str
@@ -26,7 +26,7 @@ class Verdict:
     said: str
 
 
-Judge = Callable[[Case], Verdict]
+Judge = Callable[[Contest], Verdict]
 
 
 def compare(ours: float, theirs: float) -> float:

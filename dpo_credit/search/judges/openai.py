@@ -6,7 +6,7 @@ import random
 import re
 
 from dpo_credit.credit import CreditError
-from dpo_credit.search.judges import Case, Verdict
+from dpo_credit.search.judges import Contest, Verdict
 
 # Rafailov et al. 2024, Appendix H, word for word.
 PROMPT = (
@@ -46,7 +46,7 @@ class Endpoint:
         except Exception as error:  # whatever the client says of an address
             raise CreditError(f"--judge-url {url} is no address of an API.") from error
 
-    def judge(self, case: Case) -> Verdict:
+    def judge(self, case: Contest) -> Verdict:
         """The model's choice; an answer that names none by the prompt's format counts as a tie, and is counted.
 
         Raises:

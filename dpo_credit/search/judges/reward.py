@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dpo_credit.search.judges import Case, Verdict, compare
+from dpo_credit.search.judges import Contest, Verdict, compare
 
 
-def judge(case: Case) -> Verdict:
+def judge(case: Contest) -> Verdict:
     """The higher reward wins. Rewards of one prompt compare: their constant cancels."""
     if case.chosen is None:
         return Verdict(None, f"reward {case.answer.reward:+.3f}")
