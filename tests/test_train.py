@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,15 +32,53 @@ ROWS = [
     {"prompt": f"Rent is {n} dollars a month.\n\nTL;DR:", "chosen": f" It is {n}.", "rejected": f" It is {n + 1} now."}
     for n in range(100, 112)
 ]
+# the program, whose steps leave time for a signal to arrive between two of them, however busy the machine is
+UNHURRIED = """
+import time
+from transformers import Trainer
+from dpo_credit.cli.app import main
+
+step = Trainer.training_step
+def unhurried(*arguments, **options):
+    time.sleep(2)
+    return step(*arguments, **options)
+Trainer.training_step = unhurried
+main()
+"""
 SETTINGS = "learning_rate: 0.001\nbatch_size: 2\nlog_steps: 1\nsave_steps: 2\nmax_steps: 6\nmax_length: 128\n"
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model whose head is its own, twelve preferences and a recipe that takes six steps of two."""
+    folder = tmp_path_factory.mktemp("made")
+    save(language_model(tie_word_embeddings=False), folder / "sft", tokenizer())
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    (folder / "dpo.yaml").write_text(f"model: sft\ndata: rows.jsonl\noutput: dpo\nbeta: 0.25\n{SETTINGS}")
+    return folder
+
+
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a model whose head is its own, twelve preferences and a recipe that trains three epochs on four."""
-    save(language_model(tie_word_embeddings=False), tmp_path / "sft", tokenizer())
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    (tmp_path / "dpo.yaml").write_text(f"model: sft\ndata: rows.jsonl\noutput: dpo\nbeta: 0.25\n{SETTINGS}")
+def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `made` to work in."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def run_once(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`made` after its recipe was run, in `dpo`. Read only."""
+    folder = shutil.copytree(made, tmp_path_factory.mktemp("trained") / "folder")
+    with contextlib.chdir(folder):
+        train()
+    return folder
+
+
+@pytest.fixture
+def trained(run_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `run_once` to work in."""
+    shutil.copytree(run_once, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -54,7 +94,7 @@ def weights(directory: Path) -> dict[str, torch.Tensor]:
 
 
 def test_a_policy_brings_its_beta_and_reference(folder: Path) -> None:
-    train("--set", "loss=sigmoid_norm")
+    train("--set", "loss=sigmoid_norm", "--set", "max_steps=2")
     pair = load_pair("dpo", loading=Loading(device="cpu"))
     assert (pair.beta, pair.length_normalised) == (0.25, True)
     assert pair.notes == ("beta 0.25, as dpo was trained with",)
@@ -75,29 +115,25 @@ def test_training_raises_the_margin_of_its_rows(folder: Path) -> None:
     assert sum(margin > 0 for margin in margins) > len(ROWS) * 0.8
 
 
-def test_a_moved_run_still_finds_its_reference(folder: Path, tmp_path: Path) -> None:
-    train("--set", "max_steps=1")
-    (folder / "elsewhere").mkdir()
+def test_a_moved_run_still_finds_its_reference(trained: Path) -> None:
+    (trained / "elsewhere").mkdir()
     for name in ("sft", "dpo"):
-        (folder / name).rename(folder / "elsewhere" / name)
+        (trained / name).rename(trained / "elsewhere" / name)
     assert load_pair("elsewhere/dpo", loading=Loading(device="cpu")).beta == 0.25
 
 
-def test_a_resumed_training_ends_in_the_same_weights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train()
-    train("--set", "output=again")
-    monkeypatch.chdir(folder)
+def test_a_resumed_training_ends_in_the_same_weights(run_once: Path, trained: Path) -> None:
     for checkpoint in ("checkpoint-4", "checkpoint-6"):
-        subprocess.run(["rm", "-r", f"again/{checkpoint}"], check=True)
-    train("--set", "output=again", "--resume")
-    whole, parts = weights(folder / "dpo"), weights(folder / "again")
+        shutil.rmtree(trained / "dpo" / checkpoint)
+    (trained / "dpo/model.safetensors").unlink()
+    train("--resume")
+    whole, parts = weights(run_once / "dpo"), weights(trained / "dpo")
     assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(folder: Path) -> None:
-    train()
-    command = [sys.executable, "-m", "dpo_credit", "train", "dpo", "-c", "dpo.yaml", "--set", "output=again"]
+def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(run_once: Path, folder: Path) -> None:
+    command = [sys.executable, "-c", UNHURRIED, "train", "dpo", "-c", "dpo.yaml"]
     # One thread as here: sums over two round otherwise.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
@@ -109,8 +145,8 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(folder: Path) -> None:
         said = process.stderr.read()
     assert process.returncode == 130 and "go on with --resume" in said
     assert "Traceback" not in said
-    train("--set", "output=again", "--resume")
-    whole, parts = weights(folder / "dpo"), weights(folder / "again")
+    train("--resume")
+    whole, parts = weights(run_once / "dpo"), weights(folder / "dpo")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
@@ -122,7 +158,7 @@ def test_sft_learns_the_chosen_answer_of_chats(folder: Path) -> None:
     ]
     (folder / "chats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in chats))
     (folder / "sft.yaml").write_text(f"model: chat\ndata: chats.jsonl\noutput: out\n{SETTINGS}")
-    train(method="sft", config="sft.yaml")
+    train("--set", "max_steps=2", method="sft", config="sft.yaml")
     record = json.loads((folder / "out/dpo_credit.json").read_text())
     assert record["method"] == "sft" and record["beta"] is None and record["chat_template"] == CHATML
     assert not torch.equal(
@@ -135,7 +171,7 @@ def test_an_adapter_keeps_its_base_as_reference(folder: Path) -> None:
         "model: sft\ndata: rows.jsonl\noutput: lora\nbeta: 0.25\n"
         f"adapter: {{r: 2, target_modules: [query_key_value]}}\n{SETTINGS}"
     )
-    train(config="lora.yaml")
+    train("--set", "max_steps=1", config="lora.yaml")
     pair = load_pair("lora", loading=Loading(device="cpu"))
     assert pair.beta == 0.25 and pair.policy.module is pair.reference.module
 
@@ -239,13 +275,12 @@ def test_nothing_that_is_there_is_lost(folder: Path) -> None:
     assert (folder / "dpo/thesis.tex").read_text() == "years of work"
 
 
-def test_a_resumed_training_needs_the_same_recipe_and_rows(folder: Path) -> None:
-    train("--set", "max_steps=2")
-    ended = run("train", "dpo", "-c", "dpo.yaml", "--set", "max_steps=2", "--set", "beta=0.5", "--resume")
+def test_a_resumed_training_needs_the_same_recipe_and_rows(trained: Path) -> None:
+    ended = run("train", "dpo", "-c", "dpo.yaml", "--set", "beta=0.5", "--resume")
     assert ended.code == 2 and "beta was 0.25 and is 0.5" in ended.stderr
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS[1:]))
-    assert "rows_sha256 has changed" in run("train", "dpo", "-c", "dpo.yaml", "--set", "max_steps=2", "--resume").stderr
-    train("--set", "max_steps=2", "--overwrite")
+    (trained / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS[1:]))
+    assert "rows_sha256 has changed" in run("train", "dpo", "-c", "dpo.yaml", "--resume").stderr
+    train("--set", "max_steps=1", "--overwrite")
 
 
 def test_other_tokens_than_ours_are_refused(folder: Path) -> None:
@@ -263,10 +298,9 @@ def test_other_tokens_than_ours_are_refused(folder: Path) -> None:
         compare(rows, theirs[1:])
 
 
-def test_a_broken_record_is_one_line(folder: Path) -> None:
-    train("--set", "max_steps=1")
+def test_a_broken_record_is_one_line(trained: Path) -> None:
     for content in ("{", "[]", '{"schema": "dpo-credit/trained@9"}', '{"schema": "dpo-credit/trained@1", "beta": 1}'):
-        (folder / "dpo/dpo_credit.json").write_text(content)
+        (trained / "dpo/dpo_credit.json").write_text(content)
         with pytest.raises(CreditError, match=r"dpo_credit\.json"):
             load_pair("dpo", loading=Loading(device="cpu"))
 
