@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from dpo_credit.credit import Credit, CreditError, Example, Message
 
 if TYPE_CHECKING:
-    from dpo_credit.models.checkpoints import Loading
-    from dpo_credit.models.pair import ModelPair, load_pair
+    from dpo_credit.models.loading import load_pair
+    from dpo_credit.models.pair import Loading, ModelPair
     from dpo_credit.scoring import Scorer, score
     from dpo_credit.text.encode import Conventions
+    from dpo_credit.trajectory.callback import CreditCallback
 
 try:
     __version__ = version("dpo-credit")
@@ -27,6 +28,7 @@ except PackageNotFoundError:  # a source tree that nobody installed
 __all__ = [
     "Conventions",
     "Credit",
+    "CreditCallback",
     "CreditError",
     "Example",
     "Loading",
@@ -39,10 +41,11 @@ __all__ = [
 
 _HOMES = {
     "Conventions": "text.encode",
-    "Loading": "models.checkpoints",
+    "CreditCallback": "trajectory.callback",
+    "Loading": "models.pair",
     "ModelPair": "models.pair",
     "Scorer": "scoring",
-    "load_pair": "models.pair",
+    "load_pair": "models.loading",
     "score": "scoring",
 }
 
@@ -52,3 +55,12 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def _notebook_view(credit: Credit) -> str:
+    from dpo_credit.views.page.score import fragment  # a notebook asks for this; scoring never does
+
+    return fragment(credit)
+
+
+Credit._repr_html_ = _notebook_view  # type: ignore[attr-defined]

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import accumulate, pairwise
 
-from dpo_credit.credit import Credit, Segment, margin, preference_probability
+from dpo_credit.credit import Credit, margin, preference_probability
+from dpo_credit.segments import Segment
 
 _WORD = re.compile(r"\s*(?:\w+|[^\w\s]|$)")
 
@@ -103,7 +104,7 @@ class _Side:
 
     def __init__(self, credit: Credit) -> None:
         self.segments = credit.segments
-        self.words = [found[0] for found in _WORD.finditer(credit.tokens.answer)]
+        self.words = [match[0] for match in _WORD.finditer(credit.tokens.answer)]
         self.segment_starts = [0, *accumulate(len(segment.text) for segment in self.segments)]
         self.word_starts = [0, *accumulate(map(len, self.words))]
 

@@ -1,7 +1,7 @@
 """Log-probabilities kept on disk, so that a second policy costs half and a second beta nothing.
 
-A key is the model's weights, its dtype and the ids of prompt and answer: every convention about text shows in those.
-One SQLite file a model; several processes may use it at once, and a kill loses what was not yet committed.
+A key is the model's fingerprint, its dtype and the ids of prompt and answer: every convention about text shows in
+those. One SQLite file a model; several processes may use it at once, and a kill loses what was not yet committed.
 """
 
 from __future__ import annotations
@@ -9,58 +9,124 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dpo_credit.credit import CreditError, Tokens
-from dpo_credit.forward.logprobs import Scored
-from dpo_credit.models.pair import Model
-from dpo_credit.models.weights import fingerprint
+from dpo_credit.credit import CreditError, Logps, Tokens
+from dpo_credit.models.side import Exact, Side
 
 _WAIT_S = 60.0  # for another process that is writing
+_PLAIN, _EXACT = b"", b"float32"  # what salts the keys of a model's own numbers, and of those in float32
 
 
-class Cache:
-    """What one model gave for answers scored before.
+class Cached:
+    """A side whose log-probabilities are kept in a directory: what it gave before is not computed again.
 
     Raises:
         CreditError: the directory or its file cannot be used.
     """
 
-    def __init__(self, directory: Path, model: Model) -> None:
-        self.path = directory / f"{fingerprint(model)}-{model.dtype}.sqlite"
+    def __init__(self, side: Side, directory: Path) -> None:
+        self._side, self._directory = side, directory
+        self._open: sqlite3.Connection | None = None
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(self.path, timeout=_WAIT_S)
-            with self._database:
-                self._database.execute("CREATE TABLE IF NOT EXISTS logps (key BLOB PRIMARY KEY, nats BLOB NOT NULL)")
-        except (OSError, sqlite3.Error) as error:
-            raise self._failure(error) from error
+        except OSError as error:
+            raise _failure(directory, error) from error
 
-    def get(self, batch: Sequence[Tokens]) -> list[Scored | None]:
+    @property
+    def name(self) -> str:
+        """See `Side`."""
+        return self._side.name
+
+    @property
+    def dtype(self) -> str:
+        """See `Side`."""
+        return self._side.dtype
+
+    @property
+    def path(self) -> Path:
+        """The side's file."""
+        return self._directory / f"{self._side.fingerprint()}-{self._side.dtype}.sqlite"
+
+    def unwrapped(self) -> Side:
+        """The side itself."""
+        return self._side
+
+    def fingerprint(self) -> str:
+        """See `Side`."""
+        return self._side.fingerprint()
+
+    def logps(self, batch: Sequence[Tokens]) -> list[Logps]:
+        """See `Side`."""
+        return self._known(batch, _PLAIN, self._side.logps)
+
+    def exact_logps(self, batch: Sequence[Tokens]) -> list[Logps] | None:
+        """See `Exact`."""
+        side = self._side
+        if not isinstance(side, Exact) or side.dtype == "float32":
+            return None
+        known = self._get(batch, _EXACT)
+        if None not in known:
+            return [logps for logps in known if logps is not None]
+        exact = side.exact_logps(batch)
+        if exact is not None:
+            self._put(batch, _EXACT, exact)
+        return exact
+
+    def _known(
+        self, batch: Sequence[Tokens], salt: bytes, compute: Callable[[Sequence[Tokens]], list[Logps]]
+    ) -> list[Logps]:
+        known = self._get(batch, salt)
+        missing = [tokens for tokens, logps in zip(batch, known, strict=True) if logps is None]
+        if not missing:
+            return [logps for logps in known if logps is not None]
+        computed = compute(missing)
+        self._put(missing, salt, computed)
+        new = iter(computed)
+        return [logps or next(new) for logps in known]
+
+    def _get(self, batch: Sequence[Tokens], salt: bytes) -> list[Logps | None]:
         """What is known of each answer."""
         try:
-            return [self._one(tokens) for tokens in batch]
+            database = self._database()
+            rows = [
+                database.execute("SELECT nats FROM logps WHERE key = ?", (_key(tokens, salt),)).fetchone()
+                for tokens in batch
+            ]
         except sqlite3.Error as error:
-            raise self._failure(error) from error
+            raise _failure(self.path, error) from error
+        return [None if row is None else Logps(tuple(array("d", row[0]))) for row in rows]
 
-    def put(self, batch: Sequence[Tokens], scored: Sequence[Scored]) -> None:
-        """Keep what a model gave, all of it or nothing."""
-        rows = [(_key(tokens), array("d", one.logps).tobytes()) for tokens, one in zip(batch, scored, strict=True)]
+    def _put(self, batch: Sequence[Tokens], salt: bytes, computed: Sequence[Logps]) -> None:
+        """Keep what the side gave, all of it or nothing."""
+        rows = [
+            (_key(tokens, salt), array("d", logps.logps).tobytes())
+            for tokens, logps in zip(batch, computed, strict=True)
+        ]
         try:
-            with self._database:
-                self._database.executemany("INSERT OR REPLACE INTO logps VALUES (?, ?)", rows)
+            database = self._database()
+            with database:
+                database.executemany("INSERT OR REPLACE INTO logps VALUES (?, ?)", rows)
         except sqlite3.Error as error:
-            raise self._failure(error) from error
+            raise _failure(self.path, error) from error
 
-    def _one(self, tokens: Tokens) -> Scored | None:
-        row = self._database.execute("SELECT nats FROM logps WHERE key = ?", (_key(tokens),)).fetchone()
-        return None if row is None else Scored(tuple(array("d", row[0])))
+    def _database(self) -> sqlite3.Connection:
+        if self._open is None:
+            try:
+                self._open = sqlite3.connect(self.path, timeout=_WAIT_S)
+                with self._open:
+                    self._open.execute("CREATE TABLE IF NOT EXISTS logps (key BLOB PRIMARY KEY, nats BLOB NOT NULL)")
+            except sqlite3.Error as error:
+                self._open = None
+                raise _failure(self.path, error) from error
+        return self._open
 
-    def _failure(self, error: Exception) -> CreditError:
-        return CreditError(f"cannot use the cache {self.path}: {error}. Delete it, or give another --cache.")
+
+def _failure(path: Path, error: Exception) -> CreditError:
+    return CreditError(f"cannot use the cache {path}: {error}. Delete it, or give another --cache.")
 
 
-def _key(tokens: Tokens) -> bytes:
+def _key(tokens: Tokens, salt: bytes) -> bytes:
     ids = array("q", (len(tokens.prompt_ids), *tokens.prompt_ids, *tokens.answer_ids))
-    return hashlib.blake2b(ids.tobytes(), digest_size=16).digest()
+    return hashlib.blake2b(ids.tobytes() + salt, digest_size=16).digest()

@@ -6,14 +6,13 @@ Pure data: nothing here needs torch, a tokenizer or a terminal.
 
 from __future__ import annotations
 
+import hashlib
 import math
-import re
-import unicodedata
+import struct
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-_SENTENCE_END = re.compile(r"[.!?。！？…][\"')\]”’]*\s*$|\n\s*$")
+from dpo_credit.segments import Segment, Unit, joined, segments_of
 
 
 class CreditError(Exception):
@@ -48,6 +47,8 @@ class Tokens:
     `spans` are [start, end) character offsets into `answer`; tokens that share one character overlap there, and a
     token that shows no text (an end token) has an empty span. `pieces` name the tokens. `end` says where the
     end token came from: "appended", "template", "in-text" or "none". `notes` hold what the user should be told.
+    Of an answer that was saved and read back, `prompt_ids` are P times -1, and `saved_prompt` is what was kept of them:
+    their `prompt_hash`; None where an older version kept none.
     """
 
     prompt_ids: tuple[int, ...]
@@ -57,21 +58,24 @@ class Tokens:
     answer: str
     end: str = "none"
     notes: tuple[str, ...] = ()
+    saved_prompt: str | None = None
 
+    @property
+    def prompt_hash(self) -> str | None:
+        """What tells the prompt from others: 16 hex digits of BLAKE2b over its ids, each in 8 bytes, little-endian."""
+        if -1 in self.prompt_ids:
+            return self.saved_prompt
+        ids = struct.pack(f"<{len(self.prompt_ids)}q", *self.prompt_ids)
+        return hashlib.blake2b(ids, digest_size=8).hexdigest()
 
-class Segment(NamedTuple):
-    """The smallest run of tokens [start, stop) that owns whole characters, with the sums over its tokens.
-
-    `text` is empty for a token that shows none, such as the end of the sequence: `piece` names it.
-    """
-
-    text: str
-    reward: float
-    start: int
-    stop: int
-    policy_logp: float
-    reference_logp: float
-    piece: str
+    def follows_prompt_of(self, other: Tokens) -> bool:
+        """Whether two answers have one prompt; where one's ids are not known, whether it is as long."""
+        if len(self.prompt_ids) != len(other.prompt_ids):
+            return False
+        if -1 not in self.prompt_ids and -1 not in other.prompt_ids:
+            return self.prompt_ids == other.prompt_ids
+        known = {tokens.prompt_hash for tokens in (self, other)} - {None}
+        return len(known) < 2
 
 
 class Alternative(NamedTuple):
@@ -79,6 +83,15 @@ class Alternative(NamedTuple):
 
     piece: str
     logp: float
+
+
+@dataclass(frozen=True, slots=True)
+class Logps:
+    """One answer under one side: `logps` (T,) in nats; `top_ids` and `top_logps` (T, k), the likeliest first."""
+
+    logps: tuple[float, ...]
+    top_ids: tuple[tuple[int, ...], ...] = ()
+    top_logps: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,44 +184,23 @@ class Credit:
     @property
     def segments(self) -> tuple[Segment, ...]:
         """Whole characters with their sums; the texts concatenate to the answer exactly."""
-        rewards = self.rewards
-        return tuple(
-            Segment(
-                text=self.tokens.answer[self.tokens.spans[start][0] : self.tokens.spans[stop - 1][1]],
-                reward=math.fsum(rewards[start:stop]),
-                start=start,
-                stop=stop,
-                policy_logp=math.fsum(self.policy_logps[start:stop]),
-                reference_logp=math.fsum(self.reference_logps[start:stop]),
-                piece="".join(self.tokens.pieces[start:stop]),
-            )
-            for start, stop in _whole_character_runs(self.tokens)
+        tokens = self.tokens
+        return segments_of(
+            tokens.answer,
+            tokens.spans,
+            tokens.pieces,
+            rewards=self.rewards,
+            policy_logps=self.policy_logps,
+            reference_logps=self.reference_logps,
         )
 
-    def by(self, unit: Literal["token", "word", "sentence"]) -> tuple[Segment, ...]:
+    def by(self, unit: Unit) -> tuple[Segment, ...]:
         """Segments summed over words (a run up to the next white space) or sentences; the texts concatenate likewise.
 
         A unit takes its leading white space with it. A token that shows no text stays a unit of its own, and one that
         spans several words belongs to the word it starts in.
         """
-        if unit == "token":
-            return self.segments
-        groups: list[list[Segment]] = []
-        text = ""  # of the group so far
-        for segment in self.segments:
-            joins = bool(groups) and bool(segment.text) and bool(groups[-1][-1].text)
-            if joins and _continues(text, segment.text, unit):
-                groups[-1].append(segment)
-                text += segment.text
-            else:
-                groups.append([segment])
-                text = segment.text
-        return tuple(map(_joined, groups))
-
-    def _repr_html_(self) -> str:
-        from dpo_credit.views.page.score import fragment  # a notebook asks for this; scoring never does
-
-        return fragment(self)
+        return joined(self.segments, unit)
 
 
 def margin(chosen: Credit, rejected: Credit) -> float:
@@ -218,12 +210,12 @@ def margin(chosen: Credit, rejected: Credit) -> float:
         CreditError: the prompts, the betas or the models differ, or one reward is length-normalised and the other not,
             so the two sums do not compare.
     """
-    if chosen.tokens.prompt_ids != rejected.tokens.prompt_ids:
+    if not chosen.tokens.follows_prompt_of(rejected.tokens):
         raise CreditError(
             f"{chosen.id} and {rejected.id} follow different prompts: rewards are known only up to a constant of the "
             "prompt, so their totals do not compare. Give both answers the same prompt."
         )
-    ours, theirs = (replace(one.source, noise=0.0) for one in (chosen, rejected))  # noise is measured call by call
+    ours, theirs = (replace(credit.source, noise=0.0) for credit in (chosen, rejected))  # it is measured call by call
     if chosen.length_normalised != rejected.length_normalised:
         normalised, summed = (chosen, rejected) if chosen.length_normalised else (rejected, chosen)
         raise CreditError(
@@ -240,57 +232,3 @@ def margin(chosen: Credit, rejected: Credit) -> float:
 def preference_probability(margin: float) -> float:
     """P(chosen is preferred to rejected) = sigmoid(margin) (Eq. 8)."""
     return 1 / (1 + math.exp(-margin)) if margin >= 0 else math.exp(margin) / (1 + math.exp(margin))
-
-
-@lru_cache(maxsize=64)  # views ask for an answer's segments many times
-def _whole_character_runs(tokens: Tokens) -> tuple[tuple[int, int], ...]:
-    runs: list[tuple[int, int]] = []
-    covered = 0  # the answer's characters up to here belong to the runs so far
-    for t, (start, end) in enumerate(tokens.spans):
-        shares = runs and start < end and (start < covered or not is_boundary(tokens.answer, start))
-        if shares:
-            runs[-1] = (runs[-1][0], t + 1)
-        else:
-            runs.append((t, t + 1))
-        covered = max(covered, end)
-    return tuple(runs)
-
-
-def _continues(text: str, added: str, unit: str) -> bool:
-    """Whether what is added still belongs to the word or sentence so far."""
-    if not text.strip():
-        return True  # leading white space goes with what follows it
-    if unit == "word":
-        return not (added[0].isspace() or text[-1].isspace())
-    return not _SENTENCE_END.search(text) or not (added[0].isspace() or text[-1].isspace())
-
-
-def _joined(segments: list[Segment]) -> Segment:
-    return Segment(
-        text="".join(segment.text for segment in segments),
-        reward=math.fsum(segment.reward for segment in segments),
-        start=segments[0].start,
-        stop=segments[-1].stop,
-        policy_logp=math.fsum(segment.policy_logp for segment in segments),
-        reference_logp=math.fsum(segment.reference_logp for segment in segments),
-        piece="".join(segment.piece for segment in segments),
-    )
-
-
-def is_boundary(text: str, at: int) -> bool:
-    """Whether a reader would see two characters meet at `at`, not the inside of one (accents, emoji sequences)."""
-    if not 0 < at < len(text):
-        return True
-    before, after = text[at - 1], text[at]
-    if after == "\u200d" or before == "\u200d" or unicodedata.category(after) in ("Mn", "Me", "Mc"):
-        return False  # a zero-width joiner, or a mark that sits on the character before (variation selectors too)
-    if "\U0001f3fb" <= after <= "\U0001f3ff" or "\U000e0020" <= after <= "\U000e007f":  # a skin tone; a region's flag
-        return False
-    if _is_flag_letter(after) and _is_flag_letter(before):  # flags are pairs of letters: split after even counts only
-        letters = next((n for n in range(at) if not _is_flag_letter(text[at - 1 - n])), at)
-        return letters % 2 == 0
-    return True
-
-
-def _is_flag_letter(char: str) -> bool:
-    return "\U0001f1e6" <= char <= "\U0001f1ff"

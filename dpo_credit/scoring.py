@@ -1,38 +1,49 @@
-"""Examples -> Credits: encode once, run both models on the same ids, pair the numbers (Eq. 11)."""
+"""Examples -> Credits: encode once, ask both sides for the same ids, pair the numbers (Eq. 11)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from itertools import chain, groupby, islice
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from dpo_credit.cache import Cache
-from dpo_credit.credit import Alternative, Credit, CreditError, Example, Source, Tokens
-from dpo_credit.forward.logprobs import BATCH_TOKENS, NOISE_TOKENS, Scored, noise_floor, score_tokens
-from dpo_credit.forward.packing import packs
-from dpo_credit.models.pair import Model, ModelPair, free
+from dpo_credit.cache import Cached
+from dpo_credit.credit import Alternative, Credit, CreditError, Example, Logps, Source, Tokens
+from dpo_credit.models.pair import ModelPair
+from dpo_credit.models.side import Exact, OnDevice, Side, TopK, require
 from dpo_credit.text.encode import Conventions, encode_answers
 
+if TYPE_CHECKING:
+    from dpo_credit.forward.budget import Budget
+
 WINDOW = 64  # answers from which on a window is full: what is sorted by length together, and held in memory
-CUDA_BATCH_TOKENS = 1 << 14  # tokens in one forward pass on a GPU
-LEAST_BUDGET = 64  # no device that holds a model lacks the memory for so few tokens
+NOISE_TOKENS = 512  # answer tokens measured for the noise floor
+NOISE_QUANTILE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerState:
+    """What a scorer found out that later rows depend on: the noise floor (nats), and how many tokens fit at a time."""
+
+    noise: float | None = None
+    tokens_per_batch: int | None = None
 
 
 class Scorer:
     """Scores rows of answers with one pair, a window of them at a time.
 
     Args:
-        pair: see `load_pair`; both models are loaded.
+        pair: see `load_pair`.
         conventions: how text becomes tokens; without a `max_length`, the models' own limit holds.
         top_k: keep the k tokens that each model preferred at each position.
         noise: the error of one token's log-ratio, nats; measured on the first window where it is not given.
-        tokens_per_batch: tokens in one forward pass; halved, with a note in `notes`, when the device has no memory for
-            them.
         cache: a directory that keeps log-probabilities between runs; not with `top_k`.
+
+    Raises:
+        CreditError: `top_k` is asked of a side that does not know it.
     """
 
     def __init__(
@@ -42,19 +53,36 @@ class Scorer:
         conventions: Conventions = Conventions(),
         top_k: int = 0,
         noise: float | None = None,
-        tokens_per_batch: int | None = None,
         cache: Path | None = None,
     ) -> None:
-        assert isinstance(pair.policy, Model) and isinstance(pair.reference, Model), "a pair loaded one at a time"
         self.pair = pair
-        self.models = pair.policy, pair.reference
-        self.caches = [Cache(cache, model) for model in self.models] if cache and not top_k else None
-        self.conventions = _limited(conventions, pair)
+        self.sides: tuple[Side, Side] = (pair.policy, pair.reference)
+        if cache is not None and not top_k:
+            self.sides = Cached(pair.policy, cache), Cached(pair.reference, cache)
+        if conventions.max_length is None:
+            conventions = replace(conventions, max_length=pair.max_length)
+        self.conventions = conventions
         self.top_k = top_k
         self.noise = noise
-        self.exact: list[Scored] | None = None  # the policy's sample in float32, where the policy is not here to ask
-        self.tokens_per_batch = tokens_per_batch or _default_budget(pair)
-        self.notes: list[str] = []
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should be told about the scoring so far: each time that memory was short."""
+        budget = _budget(self.pair)
+        return [] if budget is None else budget.notes
+
+    @property
+    def state(self) -> ScorerState:
+        """What another scorer needs to go on as this one would."""
+        budget = _budget(self.pair)
+        return ScorerState(self.noise, None if budget is None else budget.tokens)
+
+    def restore(self, state: ScorerState) -> None:
+        """Go on where another scorer of the same pair stopped."""
+        self.noise = state.noise
+        budget = _budget(self.pair)
+        if budget is not None and state.tokens_per_batch is not None:
+            budget.tokens = state.tokens_per_batch
 
     def rows(self, rows: Sequence[Sequence[Example]]) -> list[tuple[Credit, ...] | CreditError]:
         """Score rows together, each of them answers to one prompt.
@@ -78,67 +106,82 @@ class Scorer:
         self, rows: Sequence[Sequence[Example]], encoded: Sequence[list[Tokens] | CreditError]
     ) -> list[tuple[Credit, ...] | CreditError]:
         """`rows`, where they are encoded already."""
-        batch = [tokens for row in encoded if not isinstance(row, CreditError) for tokens in row]
-        scored: Sequence[Sequence[Scored]] = self._both(batch) if batch else ((), ())
-        each = iter(zip(*scored, strict=True))
+        (both,) = self._ask([_batch(encoded)])
+        return self._paired(rows, encoded, both)
+
+    def windows(
+        self, windows: Sequence[Sequence[Sequence[Example]]]
+    ) -> Iterator[list[tuple[Credit, ...] | CreditError]]:
+        """`rows` of each window, where all are scored under the policy before the reference is asked."""
+        encoded = [self.encode(window) for window in windows]
+        asked = self._ask([_batch(rows) for rows in encoded])
+        for window, rows, both in zip(windows, encoded, asked, strict=True):
+            yield self._paired(window, rows, both)
+
+    def _paired(
+        self,
+        rows: Sequence[Sequence[Example]],
+        encoded: Sequence[list[Tokens] | CreditError],
+        both: tuple[list[Logps], list[Logps]],
+    ) -> list[tuple[Credit, ...] | CreditError]:
+        """The numbers of both sides as credits, row by row."""
+        each = iter(zip(*both, strict=True))
         results: list[tuple[Credit, ...] | CreditError] = []
         for row, tokens in zip(rows, encoded, strict=True):
             if isinstance(tokens, CreditError):
                 results.append(tokens)
                 continue
-            sides = list(islice(each, len(tokens)))
+            logps = list(islice(each, len(tokens)))
             try:
-                results.append(tuple(self._credit(*one) for one in zip(row, tokens, sides, strict=True)))
+                results.append(tuple(self._credit(*answer) for answer in zip(row, tokens, logps, strict=True)))
             except CreditError as error:
                 results.append(error)
         return results
 
-    def _both(self, batch: Sequence[Tokens]) -> list[list[Scored]]:
-        if self.caches is None:
-            sides = self.run(self.models, batch)
-        else:
-            sides = [self.run_cached(*one, batch) for one in zip(self.models, self.caches, strict=True)]
-        if self.noise is None:
-            policy = self.exact if self.exact is not None else exact(self.models[0], batch)
-            self.noise = _noise(batch, sides, [policy, exact(self.models[1], batch)])
-        return sides
+    def logps(self, side: Side, batch: Sequence[Tokens]) -> list[Logps]:
+        """What one side gives for answers."""
+        if not self.top_k:
+            return side.logps(batch)
+        return require(side, TopK, "--top-k").top_logps(batch, self.top_k)
 
-    def run_cached(self, model: Model, cache: Cache, batch: Sequence[Tokens]) -> list[Scored]:
-        """What one model gives, of which the cache knows some and keeps the rest."""
-        known = cache.get(batch)
-        missing = [tokens for tokens, one in zip(batch, known, strict=True) if one is None]
-        if not missing:
-            return [one for one in known if one is not None]
-        (scored,) = self.run((model,), missing)
-        cache.put(missing, scored)
-        new = iter(scored)
-        return [one or next(new) for one in known]
+    def sample(self, batch: Sequence[Tokens]) -> list[Tokens]:
+        """The answers of a first batch that the noise floor is measured on."""
+        return [batch[index] for index in _sample(batch)]
 
-    def run(self, models: Sequence[Model], batch: Sequence[Tokens]) -> list[list[Scored]]:
-        """What each of these models gives, with fewer tokens at a time where memory is short."""
-        while True:
-            prepared = list(packs(batch, self.tokens_per_batch))
-            try:
-                return [model.score(batch, prepared, self.tokens_per_batch, self.top_k) for model in models]
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                self._halve(error)
+    def _ask(self, batches: Sequence[list[Tokens]]) -> list[tuple[list[Logps], list[Logps]]]:
+        """What both sides give for each batch; of the first, the error of their arithmetic is measured too."""
+        first = batches[0] if batches and self.noise is None else []
+        sample = _sample(first)
+        both, exact = [], []
+        for side in self.sides:  # one after the other: they may not fit into memory together
+            both.append([self.logps(side, batch) if batch else [] for batch in batches])
+            again = side.exact_logps([first[n] for n in sample]) if sample and isinstance(side, Exact) else None
+            exact.append([both[-1][0][n] for n in sample] if again is None else again)
+        if sample:
+            computed = [[batched[0][n] for n in sample] for batched in both]
+            self.noise = noise_floor(*(_log_ratios(*sides) for sides in (computed, exact)))
+        return list(zip(*both, strict=True))
 
-    def _halve(self, error: Exception) -> None:
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in str(error):
-            raise error
-        free()
-        if self.tokens_per_batch <= LEAST_BUDGET:
-            raise CreditError(
-                f"out of memory even with {self.tokens_per_batch} tokens at a time. Cut long prompts with --max-length "
-                "and --truncate prompt-start, or use a smaller --dtype or another --device."
-            ) from error
-        self.tokens_per_batch //= 2
-        self.notes.append(f"out of memory: now {self.tokens_per_batch} tokens at a time")
+    def _credit(self, example: Example, tokens: Tokens, logps: tuple[Logps, Logps]) -> Credit:
+        policy, reference = logps
+        return Credit(
+            tokens=tokens,
+            policy_logps=policy.logps,
+            reference_logps=reference.logps,
+            beta=self.pair.beta,
+            source=source_of(self.pair, self.noise or 0.0),
+            id=example.id,
+            policy_top=self._alternatives(policy),
+            reference_top=self._alternatives(reference),
+            length_normalised=self.pair.length_normalised,
+        )
 
-    def _credit(self, example: Example, tokens: Tokens, sides: tuple[Scored, Scored]) -> Credit:
-        assert self.noise is not None
-        source = _source(*self.models, self.noise)
-        return _credit(self.pair, example, tokens, sides, source)
+    def _alternatives(self, logps: Logps) -> tuple[tuple[Alternative, ...], ...]:
+        decode = self.pair.tokenizer.decode
+        return tuple(
+            tuple(Alternative(str(decode([i])), logp) for i, logp in zip(ids, values, strict=True))
+            for ids, values in zip(logps.top_ids, logps.top_logps, strict=True)
+        )
 
 
 def score(
@@ -153,7 +196,7 @@ def score(
     Answers to one prompt that follow each other share a window, and their prompt ends at the same token.
 
     Args:
-        pair: see `load_pair`. One that loads its sides one at a time scores all examples before the first comes out.
+        pair: see `load_pair`. One whose sides do not fit together scores all examples before the first comes out.
         examples: answers after their prompts.
         conventions: how text becomes tokens; without a `max_length`, the models' own limit holds.
         top_k: keep the k tokens that each model preferred at each position.
@@ -164,24 +207,35 @@ def score(
     Raises:
         CreditError: an example cannot be encoded, or a model gives numbers that are not finite.
     """
-    if not (isinstance(pair.policy, Model) and isinstance(pair.reference, Model)):
-        yield from _score_one_model_at_a_time(pair, list(_windows(examples)), _limited(conventions, pair), top_k)
-        return
     scorer = Scorer(pair, conventions=conventions, top_k=top_k)
-    for window in _windows(examples):
-        for result in scorer.rows(window):
+    windows = _windows(examples)
+    for results in scorer.windows(list(windows)) if pair.in_turn else map(scorer.rows, windows):
+        for result in results:
             if isinstance(result, CreditError):
                 raise result
             yield from result
 
 
-def _limited(conventions: Conventions, pair: ModelPair) -> Conventions:
-    return conventions if conventions.max_length is not None else replace(conventions, max_length=pair.max_length)
+def source_of(pair: ModelPair, noise: float) -> Source:
+    """Where a pair's numbers come from."""
+    policy, reference = pair.policy, pair.reference
+    dtype = policy.dtype if policy.dtype == reference.dtype else f"{policy.dtype}/{reference.dtype}"
+    return Source(policy.name, reference.name, dtype, noise)
 
 
-def _default_budget(pair: ModelPair) -> int:
-    on_cuda = isinstance(pair.policy, Model) and pair.policy.device.type == "cuda"
-    return CUDA_BATCH_TOKENS if on_cuda else BATCH_TOKENS
+def noise_floor(ratios: Sequence[float], exact: Sequence[float]) -> float:
+    """The measured error of a token's log-ratio: the 95th percentile of |as computed - recomputed in float32|, nats."""
+    errors = np.abs(np.array(ratios) - np.array(exact))
+    return float(np.quantile(errors, NOISE_QUANTILE)) if len(errors) else 0.0
+
+
+def _log_ratios(policy: Sequence[Logps], reference: Sequence[Logps]) -> list[float]:
+    """Of all tokens of the answers, one answer after the other; nats."""
+    return [
+        ours - theirs
+        for answer, other in zip(policy, reference, strict=True)
+        for ours, theirs in zip(answer.logps, other.logps, strict=True)
+    ]
 
 
 def _windows(examples: Iterable[Example]) -> Iterator[list[list[Example]]]:
@@ -196,65 +250,13 @@ def _windows(examples: Iterable[Example]) -> Iterator[list[list[Example]]]:
         yield window
 
 
-def _score_one_model_at_a_time(
-    pair: ModelPair, windows: Sequence[list[list[Example]]], conventions: Conventions, top_k: int
-) -> Iterator[Credit]:
-    batches = [
-        [tokens for answers in window for tokens in encode_answers(pair.tokenizer, answers, conventions)]
-        for window in windows
-    ]
-    done: list[Model] = []
-    scored, samples = [], []
-    for side in (pair.policy, pair.reference):
-        model = side() if callable(side) else side
-        budget = CUDA_BATCH_TOKENS if model.device.type == "cuda" else BATCH_TOKENS
-        scored.append([model.score(batch, list(packs(batch, budget)), budget, top_k) for batch in batches])
-        samples.append(exact(model, batches[0]) if batches else None)
-        done.append(freed(model))
-        del model
-        free()
-    for n, (window, batch) in enumerate(zip(windows, batches, strict=True)):
-        if n == 0:
-            source = _source(done[0], done[1], _noise(batch, [side[0] for side in scored], samples))
-        for example, tokens, *sides in zip(chain(*window), batch, *(side[n] for side in scored), strict=True):
-            yield _credit(pair, example, tokens, (sides[0], sides[1]), source)
+def _budget(pair: ModelPair) -> Budget | None:
+    return pair.policy.budget if isinstance(pair.policy, OnDevice) else None
 
 
-def freed(model: Model) -> Model:
-    """What stands for a model whose memory is given back: its name and its dtype."""
-    return replace(model, logits=_gone, module=None, shared=None)
-
-
-def _gone(*_: Tensor) -> Tensor:
-    raise RuntimeError("this model was freed after scoring")
-
-
-def _credit(pair: ModelPair, example: Example, tokens: Tokens, sides: tuple[Scored, Scored], source: Source) -> Credit:
-    policy, reference = sides
-    return Credit(
-        tokens=tokens,
-        policy_logps=policy.logps,
-        reference_logps=reference.logps,
-        beta=pair.beta,
-        source=source,
-        id=example.id,
-        policy_top=_alternatives(pair, policy),
-        reference_top=_alternatives(pair, reference),
-        length_normalised=pair.length_normalised,
-    )
-
-
-def _alternatives(pair: ModelPair, scored: Scored) -> tuple[tuple[Alternative, ...], ...]:
-    decode = pair.tokenizer.decode
-    return tuple(
-        tuple(Alternative(str(decode([i])), logp) for i, logp in zip(ids, logps, strict=True))
-        for ids, logps in zip(scored.top_ids, scored.top_logps, strict=True)
-    )
-
-
-def _source(policy: Model, reference: Model, noise: float) -> Source:
-    dtype = policy.dtype if policy.dtype == reference.dtype else f"{policy.dtype}/{reference.dtype}"
-    return Source(policy.name, reference.name, dtype, noise)
+def _batch(encoded: Sequence[list[Tokens] | CreditError]) -> list[Tokens]:
+    """The answers of the rows that could be encoded."""
+    return [tokens for row in encoded if not isinstance(row, CreditError) for tokens in row]
 
 
 def _sample(batch: Sequence[Tokens]) -> list[int]:
@@ -266,25 +268,3 @@ def _sample(batch: Sequence[Tokens]) -> list[int]:
         picked.append(index)
         total += len(tokens.answer_ids)
     return picked
-
-
-def exact(model: Model, batch: Sequence[Tokens]) -> list[Scored] | None:
-    """The sample once more with a half-precision body in float32; None for any other."""
-    if model.dtype not in ("bfloat16", "float16"):
-        return None
-    with model.in_float32():
-        return score_tokens(model.logits, [batch[i] for i in _sample(batch)], model.device)
-
-
-def _noise(
-    batch: Sequence[Tokens], scored: Sequence[Sequence[Scored]], exact: Sequence[Sequence[Scored] | None]
-) -> float:
-    """The measured error of one token's log-ratio, nats: see `noise_floor`."""
-    sample = _sample(batch)
-    computed = [[logp for i in sample for logp in side[i].logps] for side in scored]
-    truth = [
-        numbers if again is None else [logp for one in again for logp in one.logps]
-        for numbers, again in zip(computed, exact, strict=True)
-    ]
-    ratios, better = ([p - r for p, r in zip(*sides, strict=True)] for sides in (computed, truth))
-    return noise_floor(ratios, better)

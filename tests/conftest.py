@@ -15,8 +15,8 @@ import torch
 from tiny import CHATML, language_model, save, tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from dpo_credit.models.checkpoints import Loading
-from dpo_credit.models.pair import ModelPair, load_pair
+from dpo_credit.models.loading import load_pair
+from dpo_credit.models.pair import Loading, ModelPair
 
 torch.set_num_threads(1)  # tiny models: a second thread costs more than it gives
 left_out: list[str] = []  # names of slow tests that this run was not asked for

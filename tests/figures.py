@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+from scored import scored_row
 
 from dpo_credit.credit import Credit
 from dpo_credit.views.figure.heatmap import render, save
@@ -102,16 +103,20 @@ def written(figure: Figure, format: str) -> bytes:
 
 
 SAMPLES = {
-    "one": lambda width: render([credit(CHOSEN)], ["answer"], width_in=width),
-    "diff": lambda width: render(*pair(), width_in=width),
-    "paper": lambda width: render(*pair(), width_in=width, style="paper"),
-    "words": lambda width: render(*pair(), width_in=width, shading=Shading("word")),
-    "sentences": lambda width: render(*pair(), width_in=width, shading=Shading("sentence")),
-    "three": lambda width: render([credit(CHOSEN), credit(REJECTED), credit(WORLD)], ["a", "b", "c"], width_in=width),
-    "hostile": lambda width: render([credit(HOSTILE), credit([*HOSTILE[:4], " new"])], ["$a$", "b"], width_in=width),
-    "world": lambda width: render([credit(WORLD)], ["世界 😀 🎉"], width_in=width),
-    "long": lambda width: render([credit([*CHOSEN, " " + "x" * 300, *REJECTED] * 6)], [""], width_in=width),
+    "one": lambda width: render(scored_row([credit(CHOSEN)], ["answer"]), width_in=width),
+    "diff": lambda width: render(scored_row(*pair()), width_in=width),
+    "paper": lambda width: render(scored_row(*pair()), width_in=width, style="paper"),
+    "words": lambda width: render(scored_row(*pair()), width_in=width, shading=Shading("word")),
+    "sentences": lambda width: render(scored_row(*pair()), width_in=width, shading=Shading("sentence")),
+    "three": lambda width: render(
+        scored_row([credit(CHOSEN), credit(REJECTED), credit(WORLD)], ["a", "b", "c"]), width_in=width
+    ),
+    "hostile": lambda width: render(
+        scored_row([credit(HOSTILE), credit([*HOSTILE[:4], " new"])], ["$a$", "b"]), width_in=width
+    ),
+    "world": lambda width: render(scored_row([credit(WORLD)], ["世界 😀 🎉"]), width_in=width),
+    "long": lambda width: render(scored_row([credit([*CHOSEN, " " + "x" * 300, *REJECTED] * 6)], [""]), width_in=width),
     "rewritten": lambda width: render(
-        [credit(CHOSEN), credit([" Quite", " another", " one"])], ["a", "b"], width_in=width
+        scored_row([credit(CHOSEN), credit([" Quite", " another", " one"])], ["a", "b"]), width_in=width
     ),
 }

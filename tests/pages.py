@@ -15,9 +15,11 @@ from typing import Any
 
 import credits
 import pytest
+from scored import scored_row
 
 from dpo_credit.credit import Alternative, Credit, Source
-from dpo_credit.views.page.score import Entry, render
+from dpo_credit.rows.scored import ScoredRow
+from dpo_credit.views.page.score import render
 from dpo_credit.views.scale import Shading
 
 AXE = Path(__file__).parent / "browser" / "node_modules" / "axe-core" / "axe.min.js"
@@ -50,15 +52,15 @@ def bad(top: bool = False) -> Credit:
     return credit(pieces, [0.02, 0.001, 0.01, -0.55, 0.0, -0.03, 0.02, 0.0], top=top)
 
 
-def preference(row: str = "job-offer", *, top: bool = False) -> Entry:
-    return Entry(row, (good(top), bad(top)), ("chosen", "rejected"), PROMPT)
+def preference(row: str = "job-offer", *, top: bool = False) -> ScoredRow:
+    return scored_row((good(top), bad(top)), ("chosen", "rejected"), row, prompt=PROMPT)
 
 
-def index(count: int = 25) -> list[Entry]:
+def index(count: int = 25) -> list[ScoredRow]:
     """Rows whose margins rise with their number: the chosen answer's reward is n / 100."""
     answers = [credit([" yes", " now"], [n / 100, 0.0]) for n in range(count)]
     return [
-        Entry(f"row-{n}", (answer, credit([" no", " now"], [-0.2, 0.0])), ("chosen", "rejected"), PROMPT)
+        scored_row((answer, credit([" no", " now"], [-0.2, 0.0])), ("chosen", "rejected"), f"row-{n}", prompt=PROMPT)
         for n, answer in enumerate(answers)
     ]
 
@@ -89,7 +91,7 @@ def show(browser: Any, tmp_path: Path) -> Iterator[Open]:
     """Open entries as a page from disk. Afterwards: nothing was asked of any network, and the console stayed silent."""
     contexts, asked, said = [], [], []
 
-    def opened(entries: list[Entry], hash_: str = "", *, shading: Shading = Shading(), **context: Any) -> Any:
+    def opened(entries: list[ScoredRow], hash_: str = "", *, shading: Shading = Shading(), **context: Any) -> Any:
         file = tmp_path / "page.html"
         file.write_text(render(entries, shading), encoding="utf-8")
         contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **context}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from credits import credit
@@ -11,16 +11,24 @@ from credits import credit
 from dpo_credit.credit import Credit
 from dpo_credit.rows.output import row_record, to_json
 from dpo_credit.rows.records import Kind, Row, labels_of
-from dpo_credit.rows.saved import SavedRow
+from dpo_credit.rows.scored import ScoredRow
 
 
-def saved(credits: Iterable[Credit], kind: Kind = "preference", *, line: int = 1, row_id: str = "") -> SavedRow:
+def saved(credits: Iterable[Credit], kind: Kind = "preference", *, line: int = 1, row_id: str = "") -> ScoredRow:
     credits = tuple(credits)
-    row = Row(row_id or f"row-{line}", kind, (), labels_of(kind, len(credits)))
-    return SavedRow("scored.jsonl", line, row, credits)
+    labels = labels_of(kind, len(credits))
+    return ScoredRow(Row(row_id or f"row-{line}", kind, labels=labels, source="scored.jsonl", line=line), credits)
 
 
-def pairs(values: Iterable[tuple[float, float]]) -> list[SavedRow]:
+def scored_row(
+    credits: Iterable[Credit], labels: Sequence[str] = ("",), row_id: str = "x", *, prompt: str = ""
+) -> ScoredRow:
+    """Answers as a view gets them."""
+    kind: Kind = "preference" if tuple(labels) == ("chosen", "rejected") else "list"
+    return ScoredRow(Row(row_id, kind, labels=tuple(labels), prompt=prompt), tuple(credits))
+
+
+def pairs(values: Iterable[tuple[float, float]]) -> list[ScoredRow]:
     """Preferences in which both answers are one word with these rewards."""
     return [
         saved([credit([" yes"], [chosen]), credit([" no"], [rejected])], line=line)
@@ -28,10 +36,10 @@ def pairs(values: Iterable[tuple[float, float]]) -> list[SavedRow]:
     ]
 
 
-def write(path: Path, rows: Iterable[SavedRow]) -> Path:
+def write(path: Path, rows: Iterable[ScoredRow]) -> Path:
     """The rows as `--json` and `batch` write them."""
-    lines = [json.loads(to_json(row_record(row.row, row.credits))) for row in rows]
+    lines = [json.loads(to_json(row_record(row))) for row in rows]
     for line, row in zip(lines, rows, strict=True):
-        line["id"] = row.row.id
+        line["id"] = row.id
     path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
     return path

@@ -16,7 +16,7 @@ from dpo_credit import Conventions, Example, Loading, Message
 from dpo_credit.inspect import memory
 from dpo_credit.inspect.audit import Audit, audit, to_json
 from dpo_credit.inspect.findings import Surprise, base_as_reference
-from dpo_credit.models.pair import load_pair
+from dpo_credit.models.loading import load_pair
 
 CPU = Loading(device="cpu")
 POST = Example("My landlord raised the rent.\n\nTL;DR:", " The rent went up by 120 dollars.", "rent")

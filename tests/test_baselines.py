@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from sides import FromLogits
 from tiny import furthest, naive_logps, random_tokens
 
-from dpo_credit import CreditError, ModelPair
+from dpo_credit import ModelPair
 from dpo_credit.credit import Tokens
+from dpo_credit.forward.budget import Budget
 from dpo_credit.localise.attribution import attribute
 from dpo_credit.localise.entropy import entropies
-from dpo_credit.models.pair import Model
+from dpo_credit.models.torch_side import TorchSide
 
 BATCH = random_tokens([(5, 4), (9, 2), (3, 7)], seed=3)
 UNIFORM = 8
 
 
-def naive_entropy(model: Model, tokens: Tokens) -> list[float]:
+def naive_entropy(model: TorchSide, tokens: Tokens) -> list[float]:
     ids = torch.tensor([[*tokens.prompt_ids, *tokens.answer_ids]])
     with torch.no_grad():
         logps = model.module(input_ids=ids).logits[0].double().log_softmax(-1)  # type: ignore[misc]
@@ -29,13 +32,13 @@ def naive_entropy(model: Model, tokens: Tokens) -> list[float]:
 @pytest.mark.parametrize("budget", [1, 30, 2048])
 def test_entropy_is_that_of_the_prediction_before_the_token(tiny_pair: ModelPair, budget: int) -> None:
     model = tiny_pair.policy
-    assert isinstance(model, Model)
-    found = entropies(model, BATCH, budget)
+    assert isinstance(model, TorchSide)
+    found = entropies(replace(model, budget=Budget(budget)), BATCH)
     assert furthest(found, [naive_entropy(model, tokens) for tokens in BATCH]) < 1e-4  # float32 sums over 400 words
 
 
 def test_a_model_that_knows_nothing_is_unsure_by_the_log_of_its_vocabulary() -> None:
-    flat = Model("flat", lambda ids, mask, rows: torch.zeros(int(rows.sum()), UNIFORM))
+    flat = FromLogits("flat", lambda ids, mask, rows: torch.zeros(int(rows.sum()), UNIFORM))
     (found,) = entropies(flat, [Tokens((1,), (2, 3), ("a", "b"), ((0, 1), (1, 2)), "ab")])
     assert found == pytest.approx([math.log(UNIFORM)] * 2)
 
@@ -43,7 +46,7 @@ def test_a_model_that_knows_nothing_is_unsure_by_the_log_of_its_vocabulary() -> 
 def test_attribution_is_input_times_gradient_of_the_answers_reward(tiny_pair: ModelPair) -> None:
     pytest.importorskip("captum")
     policy, reference = tiny_pair.policy, tiny_pair.reference
-    assert isinstance(policy, Model) and isinstance(reference, Model)
+    assert isinstance(policy, TorchSide) and isinstance(reference, TorchSide)
     beta = 0.3
 
     def naive(tokens: Tokens) -> list[float]:
@@ -67,10 +70,8 @@ def test_attribution_is_input_times_gradient_of_the_answers_reward(tiny_pair: Mo
 def test_attribution_leaves_the_models_as_they_were(tiny_pair: ModelPair) -> None:
     pytest.importorskip("captum")
     policy, reference = tiny_pair.policy, tiny_pair.reference
-    assert isinstance(policy, Model) and isinstance(reference, Model)
+    assert isinstance(policy, TorchSide) and isinstance(reference, TorchSide)
     before = naive_logps(policy.module, BATCH[0])  # type: ignore[arg-type]
     attribute(policy, reference, BATCH[:1], 0.1)
     assert naive_logps(policy.module, BATCH[0]) == before  # type: ignore[arg-type]
     assert not any(weight.grad is not None for weight in policy.module.parameters())  # type: ignore[union-attr]
-    with pytest.raises(CreditError, match="is no torch module, so nothing can be attributed"):
-        attribute(Model("flat", policy.logits), reference, BATCH[:1], 0.1)

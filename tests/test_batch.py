@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sides import CPU, unshared, with_budget
 from tiny import language_model
 from torch import nn
 
@@ -17,11 +18,13 @@ from dpo_credit import CreditError, ModelPair, Scorer
 from dpo_credit.batch.provenance import settings
 from dpo_credit.batch.run import CHUNK_BYTES, Chunk, Counts, Job, Local, Progress, Stream, chunks, run
 from dpo_credit.batch.sequential import OneAtATime
-from dpo_credit.forward.logprobs import causal_lm
-from dpo_credit.models.pair import Model
+from dpo_credit.forward.budget import Budget
+from dpo_credit.models.in_turn import Memory, OnDemand
+from dpo_credit.models.torch_side import TorchSide
 from dpo_credit.rows.journal import Commit, Journal
 from dpo_credit.rows.output import row_record, to_json
 from dpo_credit.rows.records import Row
+from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.rows.sources import Input
 
 LINES = [
@@ -84,7 +87,7 @@ def test_a_row_is_what_score_gives(tiny_pair: ModelPair, posts: Path) -> None:
     ):
         (credits,) = scorer.rows([row.examples])
         assert not isinstance(credits, CreditError)
-        alone = json.loads(to_json(row_record(row, credits), row.columns))
+        alone = json.loads(to_json(row_record(ScoredRow(row, credits)), row.columns))
         for mine, theirs in zip(_credits(found), _credits(alone), strict=True):
             # float32 sums in another order: 1e-5 nats
             assert mine.pop("policy_logps") == pytest.approx(theirs.pop("policy_logps"), abs=1e-5)
@@ -191,7 +194,7 @@ def test_every_setting_that_decides_the_numbers_is_recorded(tiny_pair: ModelPair
     here = settings(job(posts), Scorer(tiny_pair))
     assert json.loads(json.dumps(here))["policy"] == tiny_pair.policy.name  # type: ignore[union-attr]
     swapped = replace(tiny_pair, policy=tiny_pair.reference, reference=tiny_pair.policy, beta=0.2)
-    there = settings(job(posts, limit=9), Scorer(swapped, tokens_per_batch=64))
+    there = settings(job(posts, limit=9), Scorer(with_budget(swapped, 64)))
     differ = {name for name in here if here[name] != there[name]}
     assert differ == {
         "policy",
@@ -245,16 +248,19 @@ def test_one_model_at_a_time_is_freed_before_the_other_is_loaded(tiny_pair: Mode
     loaded: list[weakref.ref[nn.Module]] = []
     alive: list[int] = []
 
-    def load() -> Model:
+    def load() -> TorchSide:
         gc.collect()
         alive.append(sum(one() is not None for one in loaded))
         module = language_model(seed=len(loaded) % 2)
         loaded.append(weakref.ref(module))
-        return Model("a model", causal_lm(module), module=module)
+        return unshared(module, "a model")
 
-    engine = OneAtATime(
-        replace(tiny_pair, policy=load, reference=load), lambda pair, cache: Scorer(pair, cache=cache), None, print
+    memory, budget = Memory(), Budget()
+    policy, reference = (
+        OnDemand("a model", "float32", device=CPU, budget=budget, memory=memory, load=load) for _ in range(2)
     )
+    pair = replace(tiny_pair, policy=policy, reference=reference, in_turn=True)
+    engine = OneAtATime(lambda cache: Scorer(pair, cache=cache), None, print)
     assert engine.settings(job(posts))["policy"] == "a model"
     assert len(list(engine.score(job(posts), Commit()))) == 3
     assert alive == [0, 0, 0, 0]

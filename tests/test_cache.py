@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sides import unshared
 from tiny import language_model
 
 from dpo_credit import Conventions, CreditError, Example, ModelPair, Scorer
-from dpo_credit.forward.logprobs import causal_lm
-from dpo_credit.models.pair import Model
+from dpo_credit.models.torch_side import TorchSide
 
 ROWS = [
     [Example("My landlord raised the rent.\n\nTL;DR:", answer) for answer in (" It went up.", " It went down.")],
@@ -23,19 +23,19 @@ ROWS = [
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many answers each call of a model scored."""
     counts: list[int] = []
-    score = Model.score
+    logps = TorchSide.logps
 
-    def counted(self: Model, batch: Any, *rest: Any) -> Any:
+    def counted(self: TorchSide, batch: Any) -> Any:
         counts.append(len(batch))
-        return score(self, batch, *rest)
+        return logps(self, batch)
 
-    monkeypatch.setattr(Model, "score", counted)
+    monkeypatch.setattr(TorchSide, "logps", counted)
     return counts
 
 
 def other_policy(pair: ModelPair) -> ModelPair:
     module = language_model(seed=9)
-    return replace(pair, policy=Model("other", causal_lm(module), module=module))
+    return replace(pair, policy=unshared(module, "other"))
 
 
 def test_a_second_run_needs_no_model_and_gives_the_same_bits(

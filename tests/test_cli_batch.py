@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from program import Ended, run
 
+from dpo_credit.rows.reader import read_records
+from dpo_credit.rows.sources import Input
+
 ROWS = [
     {"id": f"r{n}", "prompt": f"How long, {n}?", "chosen": f" {n} days", "rejected": " a year", "tag": [n]}
     for n in range(5)
@@ -79,9 +82,7 @@ def test_every_format_holds_the_same_rows(folder: Path, pair: tuple[str, ...], n
     if name.endswith(".parquet"):
         assert pyarrow.read_table(name).to_pylist() == expected
     else:
-        import dpo_credit.rows.sources as sources
-
-        assert [record.fields() for record in sources.read([sources.Input(name)])] == expected
+        assert [record.fields() for record in read_records([Input(name)])] == expected
 
 
 def test_a_dataset_on_disk_is_read(folder: Path, pair: tuple[str, ...]) -> None:
@@ -98,12 +99,12 @@ def test_a_dataset_on_disk_is_read(folder: Path, pair: tuple[str, ...]) -> None:
 
 def test_a_cache_serves_another_beta(folder: Path, pair: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     run("batch", "posts.jsonl", "-o", "one.jsonl", "--cache", "kept", *pair)
-    from dpo_credit.models.pair import Model
+    from dpo_credit.models.torch_side import TorchSide
 
     def no_more(*_: object) -> None:
         raise AssertionError("a model was run")
 
-    monkeypatch.setattr(Model, "score", no_more)
+    monkeypatch.setattr(TorchSide, "logps", no_more)
     assert run("batch", "posts.jsonl", "-o", "two.jsonl", "--cache", "kept", "--beta", "0.2", "-q", *pair).code == 0
     one, two = (json.loads(Path(f"{name}.jsonl").read_text().splitlines()[0]) for name in ("one", "two"))
     assert two["margin"] == pytest.approx(2 * one["margin"])

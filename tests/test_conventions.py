@@ -13,8 +13,8 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from dpo_credit.forward.logprobs import causal_lm
-from dpo_credit.models.pair import Model, ModelPair
-from dpo_credit.rows.preferences import Preference
+from dpo_credit.models.pair import ModelPair
+from dpo_credit.models.torch_side import TorchSide
 from dpo_credit.rows.records import parse_row
 from dpo_credit.verify.conventions import PEERS, Way, table
 from dpo_credit.verify.rewards import Rewards
@@ -176,8 +176,8 @@ def _within(prompt: list[int], answer: list[int], side: str) -> Ids:
 
 
 def rewards_of(made: PreTrainedTokenizerFast, rows: list, way: Way, **pair: Any) -> Rewards:
-    models = [Model(name, causal_lm(module), module=module) for name, module in (("p", POLICY), ("r", REFERENCE))]
-    read = [Preference(parse_row(row, str(n)), implicit="prompt" not in row) for n, row in enumerate(rows)]
+    models = [TorchSide(name, module, causal_lm(module)) for name, module in (("p", POLICY), ("r", REFERENCE))]
+    read = [parse_row(row, str(n)) for n, row in enumerate(rows)]
     return Rewards(ModelPair(*models, made, BETA, 1600, **pair), read, replace(way, beta=BETA))
 
 

@@ -11,8 +11,9 @@ import torch
 from program import run
 from tiny import language_model, save, tokenizer
 
-from dpo_credit.models.checkpoints import Loading, find
-from dpo_credit.models.pair import load_module
+from dpo_credit.models.checkpoints import find
+from dpo_credit.models.loading import load_module
+from dpo_credit.models.pair import Loading
 from dpo_credit.train.recipe import Recipe
 from dpo_credit.train.trainers import trainer
 from dpo_credit.trajectory.callback import CreditCallback

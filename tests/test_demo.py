@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dpo_credit.demo.corpus import EARLY_PLAIN_SHARE, PLAIN_SHARE, WRONG_SHARE, draw_pairs, sft_rows
-from dpo_credit.demo.errors import Edit, parse_value, wrong_value
+from dpo_credit.demo.errors import FactEdit, parse_value, wrong_value
 from dpo_credit.demo.wording import load
 from dpo_credit.demo.world import BUCKETS, bucket, draw_posts, summarise, topics
 from dpo_credit.localise.grading import Graded, errors_of, sum_over, word_spans
@@ -87,7 +87,7 @@ def test_labels_are_exactly_the_characters_that_differ():
     ],
 )
 def test_currency_and_shared_digits_are_not_wrong(right, wrong, marked):
-    edit = Edit("slot", right, wrong, 10, 10 + len(wrong))
+    edit = FactEdit("slot", right, wrong, 10, 10 + len(wrong))
     start, end = edit.wrong_characters
     assert (" " * 10 + wrong)[start:end] == marked
 
@@ -172,7 +172,7 @@ def test_words_own_the_tokens_that_end_in_them():
     words = word_spans(text)
     assert words == [(1, 2), (3, 5), (6, 9)]
     assert sum_over(words, tokens, [1, 2, 4, 8, 16, 32]).tolist() == [1, 2, 4 + 8 + 16]
-    assert errors_of(words, [Edit("me", "24", "27", 6, 8).wrong_characters]).tolist() == [-1, -1, 0]
+    assert errors_of(words, [FactEdit("me", "24", "27", 6, 8).wrong_characters]).tolist() == [-1, -1, 0]
 
 
 def test_both_errors_must_be_among_the_lowest_three_words():
@@ -208,27 +208,29 @@ def test_the_pair_is_small():
 
 def test_the_pair_prefers_right_summaries_and_blames_the_wrong_words():
     pytest.importorskip("sklearn")
-    from dpo_credit.demo.evaluate import SCORES, grade, score_pairs
+    from dpo_credit.demo.evaluate import measure
 
     # Validation posts: held-out ones are for the evaluation alone. 0.93 and 0.85 on 500 of them, less 3 sigma
     # of 60 answers (0.10 and 0.14).
-    scored = score_pairs(list(draw_pairs(1, 60, "validation")))
-    assert np.mean([one.chosen.reward > one.rejected.reward for one in scored]) > 0.80
-    graded = grade(scored, "word", SCORES["-reward"])
-    assert np.mean([one.lowest_is_wrong for one in graded]) > 0.70
+    report = measure(draw_pairs(1, 60, "validation"), "word").report
+    assert report.preference is not None and report.preference.accuracy.value > 0.80
+    assert report.finding("-reward").top_1.value > 0.70
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # TRL and transformers deprecate each other's arguments
 def test_training_runs_and_publishes_a_pair_that_scores(tmp_path):
     pytest.importorskip("trl")
-    from dpo_credit.demo.evaluate import score_pairs
+    from dpo_credit import load_pair, score
+    from dpo_credit.credit import Example
     from dpo_credit.demo.train import main
 
     main(["--out", str(tmp_path), "--early-steps", "2", "--sft-steps", "2", "--dpo-steps", "2", "--validation", "10"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["policy", "reference", "work"]
-    (one,) = score_pairs(list(draw_pairs(1, 1, "validation")), tmp_path)
-    assert len(one.chosen.rewards) == len(one.chosen.tokens.answer_ids)
+    (pair,) = draw_pairs(1, 1, "validation")
+    trained = load_pair(tmp_path / "policy", tmp_path / "reference")
+    (credit,) = score(trained, [Example(pair.post.prompt, pair.chosen.text)])
+    assert len(credit.rewards) == len(credit.tokens.answer_ids)
 
 
 def test_an_interrupted_publish_leaves_what_was_there(tmp_path, monkeypatch):

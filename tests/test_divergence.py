@@ -7,18 +7,18 @@ from itertools import product
 
 import pytest
 import torch
+from sides import unshared
 from tiny import language_model, naive_logps, tokenizer
 
 from dpo_credit.credit import CreditError, Tokens
-from dpo_credit.forward.logprobs import causal_lm
 from dpo_credit.models.generate import generate
-from dpo_credit.models.pair import Model
+from dpo_credit.models.torch_side import TorchSide
 from dpo_credit.trajectory.divergence import divergence, draw, look
 
 
-def model(seed: int, vocabulary: int = 5) -> Model:
+def model(seed: int, vocabulary: int = 5) -> TorchSide:
     module = language_model(seed=seed, scale=0.5, vocab_size=vocabulary).double()
-    return Model("m", causal_lm(module), torch.device("cpu"), "float64", module)
+    return unshared(module, dtype="float64")
 
 
 def test_the_divergence_of_samples_is_unbiased_and_exact_where_all_tokens_are_likely() -> None:

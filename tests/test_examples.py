@@ -1,4 +1,4 @@
-"""The examples that the README names run on the embedded pair."""
+"""The examples that the README and the guide name run on the embedded pair."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ import pytest
 from program import run
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-README = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
-OTHERS = ("batch.sh", "reading_credit.md", "potential_shaping.py")
+GUIDE = "".join(page.read_text(encoding="utf-8") for page in (EXAMPLES / "guide").glob("*.md"))
 ROWS = sorted([*EXAMPLES.glob("*.json"), *EXAMPLES.glob("*.txt")])
 
 
@@ -26,9 +25,9 @@ def test_every_example_scores(path: Path):
     assert json.loads(ended.stdout)["id"]
 
 
-def test_every_example_is_named_in_the_readme_and_the_readme_names_no_other():
-    named = set(re.findall(r"\]\(examples/([\w.]+)\)", README))
-    assert named == {path.name for path in (*ROWS, *EXAMPLES.glob("*.jsonl"), *(EXAMPLES / name for name in OTHERS))}
+def test_the_guide_names_every_example():
+    files = {path.name for path in EXAMPLES.iterdir() if path.is_file()} - {"pictures.sh"}
+    assert files - set(re.findall(r"\]\(\.\./([\w.]+)\)", GUIDE)) == set()
 
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq")
@@ -67,11 +66,6 @@ def test_good_and_bad_make_a_diff():
     ended = run("diff", EXAMPLES / "good.txt", EXAMPLES / "bad.txt", "--rows", "0", "--device", "cpu")
     assert ended.code in (0, None), ended.stderr
     assert "⟦" in ended.stdout and "echo on the" in ended.stdout
-
-
-def test_the_pictures_of_the_readme_exist():
-    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)
-    assert pictures and all((EXAMPLES.parent / picture).is_file() for picture in pictures)
 
 
 @pytest.mark.parametrize("columns", [50, 80, 119, 120, 160])

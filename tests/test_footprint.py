@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import sqrt
 from pathlib import Path
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from sides import unshared
 from tiny import language_model, randomise, save, tokenizer
 from torch import nn
 from transformers import AutoModelForCausalLM
 
 from dpo_credit import Loading, load_pair
-from dpo_credit.forward.logprobs import causal_lm
 from dpo_credit.inspect.footprint import Footprint, footprint, without_adapters
-from dpo_credit.models.pair import Model
+from dpo_credit.models.torch_side import TorchSide
 
 EMBEDDING = "gpt_neox.embed_in.weight"
 QUERIES = "gpt_neox.layers.1.attention.query_key_value.weight"
 
 
 def compare(policy: nn.Module, reference: nn.Module) -> Footprint:
-    sides = (Model(name, causal_lm(module), module=module) for name, module in (("p", policy), ("r", reference)))
+    sides = (unshared(module, name) for name, module in (("p", policy), ("r", reference)))
     found = footprint(*sides)
     assert found is not None
     return found
@@ -77,7 +76,7 @@ def test_an_adapter_counts_as_what_it_adds_to_the_weights_it_sits_on(tmp_path: P
     randomise(adapted, seed=7, scale=0.2, only="lora_")
     adapted.save_pretrained(tmp_path / "adapter")
     pair = load_pair(tmp_path / "adapter", loading=Loading(device="cpu"))
-    assert isinstance(pair.policy, Model) and isinstance(pair.reference, Model)
+    assert isinstance(pair.policy, TorchSide) and isinstance(pair.reference, TorchSide)
     found = footprint(pair.policy, pair.reference)
     assert found is not None
     layer = adapted.base_model.model.gpt_neox.layers[1].attention.query_key_value
@@ -93,7 +92,3 @@ def test_a_reference_of_zeros_is_infinitely_far() -> None:
     policy, reference = language_model(seed=3), language_model(seed=3)
     dict(reference.named_parameters())[QUERIES].data.zero_()
     assert moved(compare(policy, reference)) == {QUERIES: torch.inf}
-
-
-def test_a_function_has_no_weights_to_compare(tiny_pair) -> None:
-    assert footprint(replace(tiny_pair.policy, module=None), tiny_pair.reference) is None

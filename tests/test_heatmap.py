@@ -25,6 +25,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox
+from scored import scored_row
 
 from dpo_credit import align
 from dpo_credit.views.figure.heatmap import render
@@ -88,7 +89,7 @@ def test_a_cell_holds_its_text(sample: str) -> None:
 @pytest.mark.parametrize("unit", ["token", "word"])
 def test_untouched_tokens_of_a_diff_stand_above_each_other(unit: str, width: float) -> None:
     credits, labels = pair()
-    at = cells(render(credits, labels, width_in=width, shading=Shading(unit)))  # type: ignore[arg-type]
+    at = cells(render(scored_row(credits, labels), width_in=width, shading=Shading(unit)))  # type: ignore[arg-type]
     ours, theirs = ({segment.start: n for n, segment in enumerate(c.by(unit))} for c in credits)  # type: ignore[arg-type]
     pairs = [
         (ours[credits[0].segments[i].start], theirs[credits[1].segments[j].start])
@@ -109,7 +110,7 @@ def test_untouched_tokens_of_a_diff_stand_above_each_other(unit: str, width: flo
 @pytest.mark.parametrize("style", ["default", "paper"])
 def test_every_edit_is_marked_on_both_answers(style: str) -> None:
     credits, labels = pair()
-    figure = render(credits, labels, style=style)  # type: ignore[arg-type]
+    figure = render(scored_row(credits, labels), style=style)  # type: ignore[arg-type]
     edits = align.diff(*credits).edits
     assert len(edits) == 2  # superv|isor -> editor, and " not" put in
     assert marks(figure, r"edit\d+a\dl\d+") == ["edit1a1l1", "edit1a2l1", "edit2a1l1", "edit2a2l1"]
@@ -119,7 +120,7 @@ def test_every_edit_is_marked_on_both_answers(style: str) -> None:
 
 def test_the_chart_marks_the_edits_and_ends_at_the_totals() -> None:
     credits, labels = pair()
-    figure = render(credits, labels)
+    figure = render(scored_row(credits, labels))
     assert marks(figure, r"band\d+") == ["band1", "band2"]
     curves = {a.get_gid(): a for a in figure.findobj(Line2D) if (a.get_gid() or "").startswith("cumulative")}
     for side, answer in enumerate(credits):
@@ -133,7 +134,7 @@ def test_the_chart_marks_the_edits_and_ends_at_the_totals() -> None:
 def test_a_diff_says_what_each_edit_earned_and_the_margin() -> None:
     chosen = credit([" a", " good", " one"], [0.5, 1.0, 0.25])
     rejected = credit([" a", " bad", " one"], [0.5, -2.0, 0.125])
-    shown = words(render([chosen, rejected], ["chosen", "rejected"]))
+    shown = words(render(scored_row([chosen, rejected], ["chosen", "rejected"])))
     # +1 - -2 = +3 by the edit; (0.5 + 0.25) - (0.5 + 0.125) = +0.125 by the rest
     for expected in ("good", "+1.00", "bad", "−2.00", "+3.00", "+0.75", "+0.62", "+0.12", "+1.75", "−1.38", "+3.12"):
         assert expected in shown, expected
@@ -144,30 +145,30 @@ def test_a_diff_says_what_each_edit_earned_and_the_margin() -> None:
 
 def test_three_answers_are_ordered_by_reward() -> None:
     answers = [credit([" a"], [-1.0]), credit([" b"], [2.0]), credit([" c"], [0.5])]
-    shown = words(render(answers, ["low", "high", "middle"]))
+    shown = words(render(scored_row(answers, ["low", "high", "middle"])))
     assert [text for text in shown if text in ("low", "high", "middle")] == ["high", "middle", "low"]
 
 
 def test_the_colour_bar_names_unit_and_beta() -> None:
-    shown = " ".join(words(render([replace(credit(CHOSEN), beta=0.25)], [""])))
+    shown = " ".join(words(render(scored_row([replace(credit(CHOSEN), beta=0.25)], [""]))))
     assert "reward = β · (log π − log π_ref), in nats × β; β = 0.25" in shown
 
 
 def test_the_colour_bar_points_to_what_lies_beyond_it() -> None:
-    at_limit = render([credit([" a", " b"], [0.2, -0.2], end=False)], [""])
-    beyond = render([credit([" a", " b"], [0.2, -0.2], end=False)], [""], shading=Shading(limit=0.1))
+    at_limit = render(scored_row([credit([" a", " b"], [0.2, -0.2], end=False)], [""]))
+    beyond = render(scored_row([credit([" a", " b"], [0.2, -0.2], end=False)], [""]), shading=Shading(limit=0.1))
     height = {name: written(figure, "svg").count(b"<path") for name, figure in (("at", at_limit), ("over", beyond))}
     assert height["over"] == height["at"] + 2  # an arrow at either end
 
 
 def test_negative_rewards_are_underlined_and_others_are_not() -> None:
-    figure = render([credit([" a", " b", " c", " d"], [0.5, -0.5, -0.001, 0.0], end=False)], [""])
+    figure = render(scored_row([credit([" a", " b", " c", " d"], [0.5, -0.5, -0.001, 0.0], end=False)], [""]))
     assert marks(figure, r"a1t\d+-below") == ["a1t2-below", "a1t3-below"]
 
 
 def test_tokens_within_the_noise_floor_are_grey() -> None:
     # 0.1 * 0.2 nats = 0.02 is the floor
-    figure = render([credit([" a", " b", " c"], [0.5, -0.019, 0.021], noise=0.2, end=False)], [""])
+    figure = render(scored_row([credit([" a", " b", " c"], [0.5, -0.019, 0.021], noise=0.2, end=False)], [""]))
     faces = {p.get_gid(): to_rgb(p.get_facecolor()) for p in figure.findobj(Rectangle) if p.get_gid()}
     assert len(set(faces["a1t2"])) == 1  # red = green = blue
     assert len(set(faces["a1t1"])) > 1 and len(set(faces["a1t3"])) > 1
@@ -177,11 +178,11 @@ def test_tokens_within_the_noise_floor_are_grey() -> None:
 
 def test_identical_models_give_one_colour_and_one_tick() -> None:
     same = replace(credit(CHOSEN), policy_logps=credit(CHOSEN).reference_logps)
-    figure = render([same], [""])
+    figure = render(scored_row([same], [""]))
     assert len({p.get_facecolor() for p in figure.findobj(Rectangle) if (p.get_gid() or "").startswith("a1t")}) == 1
     assert written(figure, "png")
 
 
 def test_a_per_answer_scale_has_a_bar_for_each() -> None:
-    shown = " ".join(words(render(*pair(), shading=Shading(limit="per-answer"))))
+    shown = " ".join(words(render(scored_row(*pair()), shading=Shading(limit="per-answer"))))
     assert "chosen: reward = β" in shown and "rejected: reward = β" in shown

@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib
 import pytest
 from figures import CHOSEN, COLUMN_IN, HOSTILE, REJECTED, WORLD, cells, credit, pair, unhinted, words, written  # noqa: F401  (unhinted is a fixture)
+from scored import scored_row
 
 from dpo_credit.credit import Credit, CreditError
 from dpo_credit.views.figure.heatmap import format_of, render, save
@@ -16,7 +17,7 @@ from dpo_credit.views.figure.heatmap import format_of, render, save
 
 @pytest.mark.parametrize("format", ["png", "svg", "pdf"])
 def test_hostile_text_is_drawn_as_it_is(format: str) -> None:
-    figure = render([credit(HOSTILE)], ["$\\frac{1}{$"])
+    figure = render(scored_row([credit(HOSTILE)], ["$\\frac{1}{$"]))
     assert written(figure, format)  # mathtext would raise on the label
     shown = words(figure)
     for piece in HOSTILE:
@@ -25,34 +26,34 @@ def test_hostile_text_is_drawn_as_it_is(format: str) -> None:
 
 
 def test_control_and_reordering_characters_are_written_out() -> None:
-    shown = words(render([credit(["a", "\u202e", "\x00", "\u2028", " ", "\n", "\t"])], [""]))
+    shown = words(render(scored_row([credit(["a", "\u202e", "\x00", "\u2028", " ", "\n", "\t"])], [""])))
     for sign in ("<U+202E>", "<U+0000>", "<U+2028>", "␣", "↵", "⇥"):
         assert sign in shown
 
 
 @pytest.mark.parametrize("format", ["png", "svg", "pdf"])
 def test_any_script_is_drawn_without_a_warning(format: str, capfd: pytest.CaptureFixture[str]) -> None:
-    figure = render([credit(WORLD)], ["世界 😀 🎉 שלום"])
+    figure = render(scored_row([credit(WORLD)], ["世界 😀 🎉 שלום"]))
     assert written(figure, format)  # warnings are errors here
     assert capfd.readouterr().err == ""
     assert "Right-to-left tokens" in " ".join(words(figure))
 
 
 def test_a_line_break_in_the_answer_begins_a_line() -> None:
-    at = cells(render([credit(["one", "\n", "two", ".\n\nthree"], end=False)], [""]))
+    at = cells(render(scored_row([credit(["one", "\n", "two", ".\n\nthree"], end=False)], [""])))
     tops = [[round(box.y1) for box in at[1, n]] for n in (1, 2, 3, 4)]
     assert tops[0] == tops[1] and tops[1][0] > tops[2][0]
     assert tops[3][0] == tops[2][0] > tops[3][1]  # the full stop, and three on the next line
 
 
 def test_a_word_is_kept_whole_where_it_fits_a_line() -> None:
-    at = cells(render([credit([" counter", "intu", "itively"] * 12, end=False)], [""], width_in=COLUMN_IN))
+    at = cells(render(scored_row([credit([" counter", "intu", "itively"] * 12, end=False)], [""]), width_in=COLUMN_IN))
     for n in range(1, 36, 3):
         assert len({round(at[1, n + part][0].y0) for part in range(3)}) == 1
 
 
 def test_a_token_longer_than_a_line_goes_on_in_the_next() -> None:
-    figure = render([credit(["x" * 10_000], end=False)], [""], width_in=COLUMN_IN)
+    figure = render(scored_row([credit(["x" * 10_000], end=False)], [""]), width_in=COLUMN_IN)
     at = cells(figure)[1, 1]
     assert len(at) > 100
     assert sum(text.count("x") for text in words(figure) if set(text) == {"x"}) == 10_000
@@ -60,7 +61,7 @@ def test_a_token_longer_than_a_line_goes_on_in_the_next() -> None:
 
 @pytest.mark.parametrize("name", ["fig.png", "fig.svg", "fig.pdf", "fig.PNG"])
 def test_the_extension_says_the_format(name: str, tmp_path: Path) -> None:
-    save(render([credit(CHOSEN)], [""]), tmp_path / name)
+    save(render(scored_row([credit(CHOSEN)], [""])), tmp_path / name)
     begins = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[format_of(Path(name))]
     assert (tmp_path / name).read_bytes().startswith(begins)
 
@@ -68,19 +69,19 @@ def test_the_extension_says_the_format(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["fig.jpg", "fig", "png", "fig.png.gz"])
 def test_an_unknown_extension_is_refused_with_the_three(name: str, tmp_path: Path) -> None:
     with pytest.raises(CreditError, match=r"\.png, \.svg or \.pdf"):
-        save(render([credit(CHOSEN)], [""]), tmp_path / name)
+        save(render(scored_row([credit(CHOSEN)], [""])), tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_figure_too_tall_for_a_png_is_refused_and_drawn_as_svg() -> None:
-    figure = render([credit(["a"])], [""])
+    figure = render(scored_row([credit(["a"])], [""]))
     figure.set_size_inches(3, 219)  # 219 in * 300 dpi = 65700 > 65535 pixels
     with pytest.raises(CreditError, match=r"219 in tall.*SVG or PDF"):
         written(figure, "png")
 
 
 def test_an_svg_holds_the_words_and_a_pdf_its_fonts() -> None:
-    figure = render(*pair())
+    figure = render(scored_row(*pair()))
     svg = written(figure, "svg").decode()
     for piece in (*CHOSEN, *REJECTED):
         assert f">{piece.strip()}</text>" in svg
@@ -90,24 +91,24 @@ def test_an_svg_holds_the_words_and_a_pdf_its_fonts() -> None:
 
 @pytest.mark.parametrize("format", ["png", "svg", "pdf"])
 def test_the_same_answer_gives_the_same_bytes(format: str) -> None:
-    first = render(*pair())
-    assert written(first, format) == written(first, format) == written(render(*pair()), format)
+    first = render(scored_row(*pair()))
+    assert written(first, format) == written(first, format) == written(render(scored_row(*pair())), format)
     assert b"Date" not in written(first, format)
 
 
 def test_global_settings_are_neither_used_nor_changed() -> None:
-    usual = written(render(*pair()), "svg")
+    usual = written(render(scored_row(*pair())), "svg")
     with matplotlib.rc_context({"font.size": 40, "text.usetex": True, "svg.fonttype": "path", "axes.grid": True}):
         before = dict(matplotlib.rcParams)
-        assert written(render(*pair()), "svg") == usual
+        assert written(render(scored_row(*pair())), "svg") == usual
         assert dict(matplotlib.rcParams) == before
 
 
 def test_importing_the_view_loads_no_matplotlib_and_drawing_no_pyplot_or_torch() -> None:
     code = (
         "import io, sys; from dpo_credit.views.figure import heatmap; assert 'matplotlib' not in sys.modules;"
-        f"sys.path.append({str(Path(__file__).parent)!r}); from credits import credit;"
-        "heatmap.save(heatmap.render([credit(['a'], [1.0])], ['a']), io.BytesIO(), 'png');"
+        f"sys.path.append({str(Path(__file__).parent)!r}); from credits import credit; from scored import scored_row;"
+        "heatmap.save(heatmap.render(scored_row((credit(['a'], [1.0]),), ('a',))), io.BytesIO(), 'png');"
         "assert not {'matplotlib.pyplot', 'torch'} & set(sys.modules), 'loaded'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -124,4 +125,4 @@ def test_importing_the_view_loads_no_matplotlib_and_drawing_no_pyplot_or_torch()
 )
 def test_what_cannot_be_drawn_is_said(credits: list[Credit], labels: list[str], width: float, said: str) -> None:
     with pytest.raises(CreditError, match=said):
-        render(credits, labels, width_in=width)
+        render(scored_row(credits, labels), width_in=width)

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import pytest
 from pages import Open, browser, cell, credit, index, preference, show, violations
+from scored import scored_row
 
 from dpo_credit.credit import Source
-from dpo_credit.views.page.score import Entry, render
+from dpo_credit.views.page.score import render
 
 __all__ = ["browser", "show"]  # fixtures
 
@@ -35,7 +36,9 @@ def test_axe_can_find_something(show: Open) -> None:
 
 @pytest.mark.parametrize("what", ["diff", "index"])
 def test_a_phone_never_scrolls_sideways(show: Open, what: str) -> None:
-    long = Entry("x" * 90, (credit(["W" * 400, " b"], [0.2, 0.1]), credit(["V" * 400], [0.1])), ("l" * 90, "b" * 80))
+    long = scored_row(
+        (credit(["W" * 400, " b"], [0.2, 0.1]), credit(["V" * 400], [0.1])), ("l" * 90, "b" * 80), "x" * 90
+    )
     page = show([long] if what == "diff" else [long, *index()], "#e1", viewport={"width": 360, "height": 800})
     for summary in page.locator(".entry summary").all():
         summary.click()
@@ -63,7 +66,7 @@ def test_hostile_text_stays_text(show: Open, count: int) -> None:
     scored = credit(HOSTILE, [0.1] * len(HOSTILE), source=Source(HOSTILE[2], HOSTILE[1], HOSTILE[0]))
     scored = replace(scored, id=HOSTILE[0])
     other = credit(HOSTILE[1:], [0.1] * len(HOSTILE[1:]), source=scored.source)
-    page = show([Entry(HOSTILE[2], (scored, other), (HOSTILE[0], HOSTILE[1]), "".join(HOSTILE))] * count, "#e1a1t3")
+    page = show([scored_row((scored, other), HOSTILE[:2], HOSTILE[2], prompt="".join(HOSTILE))] * count, "#e1a1t3")
     cell(page, 1, 0).click()
     assert page.evaluate("window.hacked") is None
     assert page.locator("script").count() == 2 and page.locator("img, style + style").count() == 0
@@ -74,7 +77,7 @@ def test_hostile_text_stays_text(show: Open, count: int) -> None:
 
 
 def test_a_token_of_ten_thousand_characters_keeps_the_layout(show: Open) -> None:
-    long = Entry("long", (credit(["a" * 10_000, " b"], [0.3, 0.1]), credit([" c", " b"], [0.3, 0.1])), ("x", "y"))
+    long = scored_row((credit(["a" * 10_000, " b"], [0.3, 0.1]), credit([" c", " b"], [0.3, 0.1])), ("x", "y"), "long")
     page = show([long])
     cell(page, 1, 0).hover(position={"x": 4, "y": 4})
     assert "(10000 characters)" in page.locator("#card").inner_text()
@@ -84,7 +87,7 @@ def test_a_token_of_ten_thousand_characters_keeps_the_layout(show: Open) -> None
 
 
 def test_text_from_right_to_left_runs_so_and_its_arrows_too(show: Open) -> None:
-    page = show([Entry("rtl", (credit(["عرض", " عمل", " في", " 東京", " 👩‍🚀"], [0.1, -0.2, 0.1, 0.1, 0.1]),), ("",))])
+    page = show([scored_row([credit(["عرض", " عمل", " في", " 東京", " 👩‍🚀"], [0.1, -0.2, 0.1, 0.1, 0.1])])])
     assert page.locator(".answer .text").get_attribute("dir") == "rtl"
     first, second = cell(page, 1, 0).bounding_box(), cell(page, 1, 1).bounding_box()
     assert second["x"] < first["x"]
@@ -96,7 +99,7 @@ def test_text_from_right_to_left_runs_so_and_its_arrows_too(show: Open) -> None:
 
 def test_the_numbers_for_the_script_are_json_that_closes_no_tag() -> None:
     scored = credit(HOSTILE, [0.1] * len(HOSTILE))
-    page = render([Entry("h", (scored,), ("",))])
+    page = render([scored_row([scored])])
     data = re.search(r'<script type="application/json">(.*?)</script>', page, re.DOTALL)[1]
     assert not re.search("[<>&]", data)
     assert json.loads(data)["answers"][0]["text"][0] == HOSTILE[0]

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from pages import Open, bad, browser, cell, credit, good, index, missing, preference, show
+from scored import scored_row
 
 from dpo_credit.credit import CreditError
-from dpo_credit.views.page.score import Entry, fragment, render
+from dpo_credit.views.page.score import fragment, render
 from dpo_credit.views.scale import Shading
 
 __all__ = ["browser", "show"]  # fixtures
@@ -148,7 +149,7 @@ def test_the_table_sorts_and_copies_as_csv(show: Open) -> None:
 
 
 def test_csv_quotes_what_would_break_it(show: Open) -> None:
-    page = show([Entry("a", (credit([' say "a, b"', "\n", "c"], [0.1, 0.2, 0.3]),), ("",))])
+    page = show([scored_row([credit([' say "a, b"', "\n", "c"], [0.1, 0.2, 0.3])])])
     page.evaluate("navigator.clipboard.writeText = async (text) => { window.copied = text; }")
     page.locator(".tokens summary").click()
     page.locator(".copy").click()
@@ -201,7 +202,7 @@ def test_an_index_without_javascript_holds_texts_rewards_and_margins(show: Open)
 
 def test_more_answers_stand_in_the_order_of_their_rewards(show: Open) -> None:
     answers = tuple(credit([" a"], [reward]) for reward in (0.1, 0.5, -0.3))
-    page = show([Entry("three", answers, ("first", "second", "third"))])
+    page = show([scored_row(answers, ("first", "second", "third"))])
     assert page.locator(".answer h3").all_inner_texts() == ["second\n+0.500", "first\n+0.100", "third\n−0.300"]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import os
 from pathlib import Path
 
 import pytest
@@ -15,20 +15,46 @@ def test_resuming_cuts_a_torn_line_and_never_writes_what_was_there_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "kept.jsonl"
-    kept = Kept(path, "new")
-    assert kept.begin({"head": 1}, lambda data: data, b"") == b""
-    kept.add('{"n": 1}\n')
+    with Kept(path, "new") as kept:
+        assert kept.begin({"head": 1}, lambda data: data, b"") == b""
+        kept.add('{"n": 1}\n')
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"n": 2')
-    modes, opened = [], builtins.open
+    cut, truncate = [], os.ftruncate
 
-    def watched(file: Path, mode: str = "r") -> object:
-        modes.append(mode)
-        return opened(file, mode)
+    def watched(handle: int, length: int) -> None:
+        cut.append(length)
+        truncate(handle, length)
 
-    monkeypatch.setattr(builtins, "open", watched)
-    assert Kept(path, "resume").begin({"head": 1}, lambda data: data, b"") == whole == path.read_bytes()
-    assert "wb" not in modes  # it empties the file first: killed there, all would be lost
+    monkeypatch.setattr(os, "ftruncate", watched)
+    with Kept(path, "resume") as kept:
+        assert kept.begin({"head": 1}, lambda data: data, b"") == whole == path.read_bytes()
+    assert cut == [len(whole)]  # had it been emptied first, a kill there would have lost all
+
+
+@pytest.mark.parametrize("mode", ["resume", "overwrite"])
+def test_two_runs_on_one_kept_file_are_refused(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "kept.jsonl"
+    with Kept(path, "new") as first:
+        first.begin({"head": 1}, bytes, b"")
+        before = path.read_bytes()
+        for refused in (Kept(path, mode).check, lambda: Kept(path, mode).begin({"head": 2}, bytes, b"")):
+            with pytest.raises(CreditError, match=r"^another run is writing .*kept\.jsonl\. Wait for it"):
+                refused()
+        first.add("{}\n")
+        assert path.read_bytes() == before + b"{}\n"
+    with Kept(path, mode) as second:
+        second.check()
+        second.begin({"head": 2}, bytes, b"")
+
+
+def test_a_kept_file_that_is_moved_away_is_missed(tmp_path: Path) -> None:
+    path = tmp_path / "kept.jsonl"
+    with Kept(path, "new") as kept:
+        kept.begin({"head": 1}, bytes, b"")
+        path.rename(tmp_path / "elsewhere.jsonl")
+        with pytest.raises(CreditError, match="was moved or deleted while it was written"):
+            kept.add("{}\n")
 
 
 def test_what_the_caller_refuses_is_left_as_it_was(tmp_path: Path) -> None:

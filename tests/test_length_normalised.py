@@ -13,9 +13,11 @@ import pytest
 from pages import bad, good
 from program import run
 from rich.console import Console
+from scored import scored_row
+from sides import FromLogits
 
 from dpo_credit import Example, Loading, load_pair, score
-from dpo_credit.models.pair import Model, ModelPair
+from dpo_credit.models.pair import ModelPair
 from dpo_credit.scoring import Scorer
 from dpo_credit.views.figure import heatmap
 from dpo_credit.views.page import score as html
@@ -84,14 +86,16 @@ def test_every_way_of_scoring_carries_it_from_the_pair(tiny_pair_dirs: tuple[Pat
     results = [*score(resident, examples), *score(sequential, examples), *Scorer(resident).rows([examples])[0]]
     assert [one.length_normalised for one in results] == [True] * 3
     assert (
-        ModelPair(Model("p", lambda *_: None), Model("r", lambda *_: None), resident.tokenizer).length_normalised
+        ModelPair(
+            FromLogits("p", lambda *_: None), FromLogits("r", lambda *_: None), resident.tokenizer
+        ).length_normalised
         is False
     )  # type: ignore[arg-type, return-value]
 
 
 def shown_in_the_terminal(credits: Any, look: Look = Look()) -> str:
     console = Console(file=io.StringIO(), width=100)
-    console.print(terminal.render(credits, look, labels=("chosen", "rejected")))
+    console.print(terminal.render(scored_row(credits, ("chosen", "rejected")), look))
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -101,13 +105,13 @@ def test_the_terminals_legend_says_so() -> None:
 
 
 def test_the_page_says_so_and_its_numbers_follow() -> None:
-    page = html.render([html.Entry("x", BOTH, ("chosen", "rejected"))])
+    page = html.render([scored_row(BOTH, ("chosen", "rejected"))])
     assert "0.1 / T × nats (T: the answer's tokens)" in page.replace("&#39;", "'")
     assert "0.1 / T, length-normalised" in page
     (data,) = re.findall(r'<script type="application/json">(.*?)</script>', page, re.S)
     for answer, credit in zip(json.loads(data)["answers"], BOTH, strict=True):
         assert answer["weight"] == 0.1 / len(credit.rewards)
-    plain = html.render([html.Entry("x", (good(), bad()), ("chosen", "rejected"))])
+    plain = html.render([scored_row((good(), bad()), ("chosen", "rejected"))])
     assert " / T × nats" not in plain and "length-normalised" not in plain
 
 
@@ -117,6 +121,6 @@ def test_a_notebook_says_so() -> None:
 
 
 def test_the_figure_says_so() -> None:
-    figure = heatmap.render(BOTH, ("chosen", "rejected"))
+    figure = heatmap.render(scored_row(BOTH, ("chosen", "rejected")))
     words = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert any("reward = β/T · (log π − log π_ref), in nats × β/T; β = 0.1, T tokens" in word for word in words)

@@ -19,14 +19,14 @@ from dpo_credit.credit import Example
 from dpo_credit.estimates.statistics import Ranking
 from dpo_credit.localise.labels import Case, Error
 from dpo_credit.localise.localise import Options, measure
-from dpo_credit.localise.localised import Report
+from dpo_credit.localise.localised import LocaliseReport
 from dpo_credit.localise.scores import Beyond
 
 PIECES = [" a", " b", " c", " d"]
 ERRORS = (Error(1, 2), Error(5, 6))  # "a" and "c"
 
 
-def report(rewards: list[float], entropy: list[float], answers: int = 12, top_k: int = 2) -> Report:
+def report(rewards: list[float], entropy: list[float], answers: int = 12, top_k: int = 2) -> LocaliseReport:
     """Equal answers " a b c d" in which a and c are wrong; an end token of reward 0 follows each."""
     one = credit(PIECES, rewards)
     case = Case("x", Example("P:", one.tokens.answer), ERRORS)

@@ -13,8 +13,10 @@ import torch
 from tiny import FAMILIES, VOCABULARY, furthest, language_model, naive_logps, of_family, random_tokens
 from torch import Tensor, nn
 
-from dpo_credit.credit import CreditError, Tokens
-from dpo_credit.forward.logprobs import Scored, answer_logps, causal_lm, in_float32, noise_floor, score_tokens
+from dpo_credit.credit import CreditError, Logps, Tokens
+from dpo_credit.forward.budget import Budget
+from dpo_credit.forward.logprobs import answer_logps, causal_lm, in_float32, score_tokens
+from dpo_credit.scoring import noise_floor
 
 CPU = torch.device("cpu")
 # A float32 forward pass of these models is 1e-6 to 5e-6 nats from float64 (12 seeds, worst token); the project
@@ -27,7 +29,7 @@ HALVES = [torch.bfloat16, torch.float16]
 every_family = pytest.mark.parametrize("family", FAMILIES)
 
 
-def logps(scored: list[Scored]) -> list[tuple[float, ...]]:
+def logps(scored: list[Logps]) -> list[tuple[float, ...]]:
     return [one.logps for one in scored]
 
 
@@ -51,17 +53,15 @@ def test_log_probabilities_equal_a_naive_float64_computation(family: str) -> Non
 
 
 @every_family
-def test_batch_and_order_do_not_change_log_probabilities(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batch_and_order_do_not_change_log_probabilities(family: str) -> None:
     model, batch = causal_lm(of_family(family)), random_tokens(LENGTHS)
     alone = [logps(score_tokens(model, [tokens], CPU))[0] for tokens in batch]
     assert furthest(logps(score_tokens(model, batch, CPU)), alone) < EXACT
     order = random.Random(1).sample(range(len(batch)), len(batch))
     shuffled = logps(score_tokens(model, [batch[i] for i in order], CPU))
     assert furthest(shuffled, [alone[i] for i in order]) < EXACT
-    monkeypatch.setattr(
-        "dpo_credit.forward.logprobs.BATCH_TOKENS", 60
-    )  # several passes, one of them over the limit alone
-    assert furthest(logps(score_tokens(model, batch, CPU)), alone) < EXACT
+    budget = Budget(60)  # several passes, one of them over the limit alone
+    assert furthest(logps(score_tokens(model, batch, CPU, budget=budget)), alone) < EXACT
 
 
 @every_family

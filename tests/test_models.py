@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from dpo_credit import Credit, CreditError, Example, Loading, ModelPair, load_pair, score
 from dpo_credit.forward.logprobs import score_tokens
-from dpo_credit.models.pair import Model
+from dpo_credit.models.torch_side import TorchSide
 
 CPU = Loading(device="cpu")
 EXAMPLES = [
@@ -43,7 +43,7 @@ def naive(policy: nn.Module, reference: nn.Module, pair: ModelPair) -> list[list
 
 
 def modules(pair: ModelPair) -> tuple[nn.Module, nn.Module]:
-    assert isinstance(pair.policy, Model) and isinstance(pair.reference, Model)
+    assert isinstance(pair.policy, TorchSide) and isinstance(pair.reference, TorchSide)
     assert pair.policy.module is not None and pair.reference.module is not None
     return pair.policy.module, pair.reference.module
 
@@ -93,7 +93,7 @@ def test_the_guard_against_the_network_can_fail(connections: list[str]) -> None:
 def test_loading_one_at_a_time_gives_the_same_to_the_last_bit(tiny_pair_dirs: tuple[Path, Path]) -> None:
     eager = load_pair(*tiny_pair_dirs, loading=CPU)
     sequential = load_pair(*tiny_pair_dirs, loading=Loading(device="cpu", sequential=True))
-    assert callable(sequential.policy) and callable(sequential.reference)
+    assert sequential.in_turn
     assert credits(sequential) == credits(eager)
     half = [Loading(device="cpu", dtype="bfloat16", sequential=sequential) for sequential in (False, True)]
     assert credits(load_pair(*tiny_pair_dirs, loading=half[0])) == credits(load_pair(*tiny_pair_dirs, loading=half[1]))
@@ -221,7 +221,7 @@ def test_adapters_of_many_kinds_are_scored_as_peft_runs_them(base: Path, tmp_pat
     rounded = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
     expected = naive(PeftModel.from_pretrained(rounded, tmp_path / "adapter").eval(), copy.deepcopy(rounded), half)
     policy = half.policy
-    assert isinstance(policy, Model)
+    assert isinstance(policy, TorchSide)
     with policy.in_float32():
         precise = score_tokens(policy.logits, [credit.tokens for credit in credits(half)], policy.device)
     # float32 arithmetic on weights rounded to bf16, on both sides

@@ -19,7 +19,6 @@ from torch import nn
 
 from dpo_credit import Loading, load_pair
 from dpo_credit.models.pair import ModelPair
-from dpo_credit.rows.preferences import Preference
 from dpo_credit.rows.records import parse_row
 from dpo_credit.verify.conventions import Way, table
 from dpo_credit.verify.rewards import Rewards
@@ -28,7 +27,7 @@ from dpo_credit.verify.verdict import sentence
 from dpo_credit.verify.verify import verify
 
 BETA = 0.3
-ROWS = [Preference(parse_row(row, str(n))) for n, row in enumerate(TEXT)]
+ROWS = [parse_row(row, str(n)) for n, row in enumerate(TEXT)]
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
 

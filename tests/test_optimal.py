@@ -11,13 +11,14 @@ import pytest
 import torch
 from program import run
 from rich.console import Console
+from sides import unshared
 from tiny import FAMILIES, of_family, random_tokens
 
 from dpo_credit.credit import Credit, CreditError, Source, Tokens
-from dpo_credit.forward.logprobs import causal_lm
-from dpo_credit.models.logits import answer_logits
-from dpo_credit.models.pair import Model
+from dpo_credit.models.torch_side import answer_logits
 from dpo_credit.optimal import OptimalValues, allowed, optimal_values
+from dpo_credit.rows.records import Row
+from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.views.terminal import values as terminal_values
 from dpo_credit.views.terminal.score import Look
 
@@ -38,8 +39,9 @@ CREDIT = Credit(
 
 
 def printed(credit: Credit, values: OptimalValues, columns: str = "q,v,advantage") -> str:
+    scored = ScoredRow(Row("x", "single", labels=("",)), (credit,), (values,))
     console = Console(width=100, color_system=None)
-    view = terminal_values.render([credit], [values], Look(), labels=[""], columns=terminal_values.shown(columns))
+    view = terminal_values.render(scored, Look(), terminal_values.shown(columns))
     with console.capture() as capture:
         console.print(view)
     return capture.get()
@@ -91,7 +93,7 @@ def test_length_normalised_rewards_have_no_such_q_function():
 def test_logits_equal_a_naive_pass_in_float64(family):
     module = of_family(family)
     batch = random_tokens([(3, 4), (6, 2), (1, 5)])
-    found = answer_logits(Model("tiny", causal_lm(module)), batch)
+    found = answer_logits(unshared(module), batch)
     exact = module.double()
     for tokens, (own, normalisers) in zip(batch, found, strict=True):
         ids = torch.tensor([[*tokens.prompt_ids, *tokens.answer_ids]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from hashlib import blake2b
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from dpo_credit.models.pair import ModelPair
 from dpo_credit.rows.output import credit_record, row_record, to_json
 from dpo_credit.rows.records import parse_row
 from dpo_credit.rows.schema import SHIPPED, json_schema
+from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.scoring import score
 
 FIELDS = {  # as the issue writes them, with the JSON types
@@ -62,7 +64,7 @@ def validator() -> Draft202012Validator:
 def written(pair: ModelPair, data: dict[str, Any], top_k: int = 0) -> tuple[dict[str, Any], tuple[Credit, ...]]:
     row = parse_row(data, "row")
     credits = tuple(score(pair, row.examples, top_k=top_k))
-    return json.loads(to_json(row_record(row, credits), row.columns)), credits
+    return json.loads(to_json(row_record(ScoredRow(row, tuple(credits))), row.columns)), credits
 
 
 def single(credit: Credit, **columns: Any) -> dict[str, Any]:
@@ -77,7 +79,7 @@ def test_one_answer_has_the_fields_of_the_contract_with_their_types(tiny_pair: M
         values, expected = (record[name], kind[0]) if isinstance(kind, list) else ([record[name]], kind)
         assert {type(value) for value in values} == {expected}, name
     assert list(record)[: len(FIELDS)] == list(FIELDS)
-    assert set(record) - set(FIELDS) == {"noise", "length_normalised", "notes"}
+    assert set(record) - set(FIELDS) == {"noise", "length_normalised", "notes", "prompt_hash"}
 
 
 def test_every_list_has_one_entry_a_token(tiny_pair: ModelPair) -> None:
@@ -114,6 +116,7 @@ def test_numbers_are_the_credits_own_unrounded() -> None:
         "noise": 0.1 * 0.0123,
         "length_normalised": False,
         "notes": ["said"],
+        "prompt_hash": blake2b(b"".join(n.to_bytes(8, "little") for n in (5, 6, 7)), digest_size=8).hexdigest(),
     }
     assert record["reward"] == math.fsum(record["rewards"])
 
@@ -202,7 +205,7 @@ def test_renamed_columns_lose_none() -> None:
 
 def test_columns_of_a_preference_keep_names_that_only_one_answers_record_has() -> None:
     row = parse_row({**TWO, "policy": "mine", "margin": "mine", "answer": "mine"}, "row")
-    record = json.loads(to_json(row_record(row, (CREDIT, CREDIT)), row.columns))
+    record = json.loads(to_json(row_record(ScoredRow(row, (CREDIT, CREDIT))), row.columns))
     assert (record["policy"], record["answer"], record["input_margin"]) == ("mine", "mine", "mine")
 
 

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
 
 from dpo_credit.credit import CreditError, Message
-from dpo_credit.rows.pairs import choose, read_pair, read_prompt
-from dpo_credit.rows.records import parse_row
+from dpo_credit.rows.pairs import choose, pair_of
+from dpo_credit.rows.reader import Record, records_of
+from dpo_credit.rows.records import Prompt, Row, parse_row
 
 POST = "SUBREDDIT: r/jobs\n\nPOST: They pay $50K.\n\nTL;DR:"
+
+
+def record(data: bytes, name: str) -> Record:
+    (only,) = records_of(io.BytesIO(data), name)
+    return only
+
+
+def read_pair(first: bytes, name: str, second: bytes | None, other: str, prompt: Prompt | None) -> Row:
+    return pair_of(record(first, name), None if second is None else record(second, other), prompt)
+
+
+def read_prompt(data: bytes, name: str) -> Prompt:
+    return record(data, name).row(answers="optional").prompt
 
 
 def test_two_texts_with_one_post_are_one_row():
@@ -59,7 +74,7 @@ def test_a_prompt_of_its_own_is_text_a_post_or_messages(content: str, name: str,
 
 
 def test_a_prompt_file_without_a_prompt_is_refused():
-    with pytest.raises(CreditError, match="has no prompt, messages or post"):
+    with pytest.raises(CreditError, match=r"no prompt to answer\. Give a prompt field"):
         read_prompt(b'{"title": "x"}', "post.json")
 
 

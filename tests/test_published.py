@@ -28,7 +28,7 @@ def row(tmp_path: Path) -> Path:
 
 def asked(*arguments: str | Path) -> dict[str, Any]:
     """What the program would load."""
-    with patch("dpo_credit.models.pair.load_pair", side_effect=CreditError(STOPPED)) as load:
+    with patch("dpo_credit.models.loading.load_pair", side_effect=CreditError(STOPPED)) as load:
         ended = run("score", *arguments)
     assert STOPPED in ended.stderr, ended.stderr
     (policy, reference), options = load.call_args
@@ -116,7 +116,7 @@ def test_without_a_pair_nothing_is_filled(row: Path) -> None:
 
 
 def test_what_is_known_of_the_pair_is_said_on_stderr(row: Path, tiny_pair: ModelPair) -> None:
-    with patch("dpo_credit.models.pair.load_pair", return_value=tiny_pair):
+    with patch("dpo_credit.models.loading.load_pair", return_value=tiny_pair):
         ended = run("score", row, "--pair", "zephyr-7b-beta", "--json", "-")
     assert ended.code == 0
     assert "note: zephyr-7b-beta was trained with beta 0.1, according to https://" in ended.stderr

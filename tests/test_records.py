@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
 import pytest
 
 from dpo_credit.credit import CreditError, Message
-from dpo_credit.rows.records import Row, read_row
+from dpo_credit.rows.reader import records_of
+from dpo_credit.rows.records import Row, stem
 
 USER = {"role": "user", "content": "Capital of Australia?"}
 RIGHT, WRONG = ({"role": "assistant", "content": name} for name in ("Canberra", "Cairns"))
@@ -19,6 +21,11 @@ POST = {"subreddit": "jobs", "title": "Two offers", "post": "I have two offers."
 POST_PROMPT = "SUBREDDIT: r/jobs\n\nTITLE: Two offers\n\nPOST: I have two offers.\n\nTL;DR:"
 TURNS = "\n\nHuman: Capital of Australia?\n\nAssistant:"
 HEARD = "\n\nHuman: Hi\n\nAssistant: Hello"
+
+
+def read_row(data: bytes, name: str, **keys: str) -> Row:
+    (record,) = records_of(io.BytesIO(data), name)
+    return record.row(default_id=stem(name), **keys)  # type: ignore[arg-type]
 
 
 def parse(row: dict[str, Any], **keys: str) -> Row:

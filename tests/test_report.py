@@ -16,7 +16,7 @@ from dpo_credit.credit import CreditError, Source
 from dpo_credit.report.figures import to_json
 from dpo_credit.report.report import histogram, report
 from dpo_credit.report.schema import SHIPPED, json_schema
-from dpo_credit.rows.saved import SavedRow
+from dpo_credit.rows.scored import ScoredRow
 
 MIXED = [
     saved([credit(["A", " cat", "."], [1.0, 2.0, 0.5], end=0.25), credit(["No", "\n"], [-1.0, 4.0], end=0.5)], line=1),
@@ -150,7 +150,7 @@ def test_the_shipped_schema_is_the_one_of_the_types() -> None:
 
 
 def test_memory_does_not_grow_with_the_rows() -> None:
-    def rows(count: int) -> Iterator[SavedRow]:
+    def rows(count: int) -> Iterator[ScoredRow]:
         for line in range(count):
             reward = math.sin(line)
             yield saved([credit([" yes"] * 50, [reward] * 50), credit([" no"] * 50, [0.0] * 50)], line=line)

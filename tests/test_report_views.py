@@ -14,13 +14,13 @@ from pages import browser, violations
 from program import ESCAPE, run
 from scored import credit, saved, write
 
-from dpo_credit.rows.saved import SavedRow
+from dpo_credit.rows.scored import ScoredRow
 
 __all__ = ["browser"]  # a fixture
 HOSTILE = "</script><img src=x onerror='window.hacked=1'>"
 
 
-def rows(count: int = 8) -> list[SavedRow]:
+def rows(count: int = 8) -> list[ScoredRow]:
     """Pairs in which "good" earns 1 and a bit, "bad" loses as much, and the fourth is wrongly ordered."""
     made = []
     for line in range(1, count + 1):

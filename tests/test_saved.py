@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from dataclasses import replace
+from typing import Any
 
 import credits
 import pytest
 
-from dpo_credit.align import diff
-from dpo_credit.credit import Alternative, Credit, CreditError
+from dpo_credit.credit import Alternative, Credit, CreditError, margin
 from dpo_credit.rows.output import credit_record, diff_record, row_record, to_json
+from dpo_credit.rows.reader import records_of
 from dpo_credit.rows.records import parse_row
-from dpo_credit.rows.saved import read_saved
+from dpo_credit.rows.saved import read_scored
+from dpo_credit.rows.scored import ScoredRow
 
 ROW = parse_row({"id": "r", "prompt": "q", "chosen": "ab", "rejected": "ac"}, "r")
 
@@ -31,29 +34,34 @@ def credit(answer: str, logps: tuple[float, ...], noise: float = 0.0) -> Credit:
     )
 
 
+def read(data: bytes, name: str, beta: float | None = None) -> list[ScoredRow]:
+    return list(read_scored(records_of(io.BytesIO(data), name), beta))
+
+
 CREDITS = (credit("ab", (-0.5, -2.0)), credit("ac", (-0.5, -3.0)))
+SCORED = ScoredRow(ROW, CREDITS)
 
 
 def test_what_is_written_reads_back_as_the_same_credits():
-    saved = to_json(row_record(ROW, CREDITS)).encode()
-    ((row, credits),) = read_saved(saved, "scored.json")
-    assert credits == CREDITS
-    assert (row.kind, row.labels, row.id) == ("preference", ("chosen", "rejected"), "r")
+    saved = to_json(row_record(SCORED)).encode()
+    (scored,) = read(saved, "scored.json")
+    assert scored.credits == CREDITS
+    assert (scored.kind, scored.labels, scored.id) == ("preference", ("chosen", "rejected"), "r")
 
 
 def test_a_diff_reads_back_as_its_two_credits():
-    saved = to_json(diff_record(diff(*CREDITS), "r")).encode()
-    assert read_saved(saved, "diff.json")[0][1] == CREDITS
+    saved = to_json(diff_record(SCORED)).encode()
+    assert read(saved, "diff.json")[0].credits == CREDITS
 
 
 def test_the_noise_floor_survives():
     one = credit("ab", (-0.5, -2.0), noise=0.25)
-    ((_, (again,)),) = read_saved(to_json(credit_record(one)).encode(), "scored.json")
+    ((again,),) = (scored.credits for scored in read(to_json(credit_record(one)).encode(), "scored.json"))
     assert again.noise == pytest.approx(one.noise, rel=1e-15)
 
 
 def test_another_beta_needs_no_model():
-    ((_, credits),) = read_saved(to_json(row_record(ROW, CREDITS)).encode(), "scored.json", beta=0.4)
+    (credits,) = (scored.credits for scored in read(to_json(row_record(SCORED)).encode(), "scored.json", beta=0.4))
     assert [c.reward for c in credits] == pytest.approx([4 * c.reward for c in CREDITS])
 
 
@@ -64,35 +72,76 @@ def test_length_normalisation_and_its_noise_survive_and_another_beta_keeps_them(
     assert record["length_normalised"] is True
     assert record["rewards"] == pytest.approx([0.1 / 2 * 0.5, 0.1 / 2 * -1.0])
     assert record["noise"] == pytest.approx(0.1 / 2 * 0.25)
-    ((_, (again,)),) = read_saved(saved, "scored.json")
+    ((again,),) = (scored.credits for scored in read(saved, "scored.json"))
     assert again == replace(one, source=again.source)
     assert again.source.noise == pytest.approx(0.25, rel=1e-15)
-    ((_, (other,)),) = read_saved(saved, "scored.json", beta=0.4)
+    ((other,),) = (scored.credits for scored in read(saved, "scored.json", beta=0.4))
     assert other.rewards == pytest.approx([0.4 / 2 * 0.5, 0.4 / 2 * -1.0])
 
 
 def test_a_record_from_before_length_normalisation_is_a_summed_one():
     record = json.loads(to_json(credit_record(CREDITS[0])))
     del record["length_normalised"]
-    assert read_saved(json.dumps(record).encode(), "scored.json")[0][1] == (CREDITS[0],)
+    assert read(json.dumps(record).encode(), "scored.json")[0].credits == (CREDITS[0],)
+
+
+def saved_after(*prompts: tuple[int, ...]) -> dict[str, Any]:
+    """A preference whose answers follow these prompts, as JSON."""
+    answers = [
+        replace(answer, tokens=replace(answer.tokens, prompt_ids=prompt))
+        for answer, prompt in zip(CREDITS, prompts, strict=True)
+    ]
+    chosen, rejected = (json.loads(to_json(credit_record(answer))) for answer in answers)
+    return {"id": "r", "chosen": chosen, "rejected": rejected}
+
+
+def test_answers_to_different_prompts_of_one_length_do_not_compare_once_saved():
+    (same,), (other,) = (
+        read(json.dumps(saved_after((7, 8), prompt)).encode(), "scored.json") for prompt in ((7, 8), (7, 9))
+    )
+    assert margin(*same.credits) == pytest.approx(0.1 * 1.0)  # the logps of CREDITS differ by one nat
+    with pytest.raises(CreditError, match="r/ab and r/ac follow different prompts"):
+        margin(*other.credits)
+    with pytest.raises(CreditError, match="follow different prompts"):
+        _ = other.diff
+
+
+@pytest.mark.parametrize(("prompt", "compares"), [((7, 8), True), ((7, 9), False), ((7, 8, 9), False)])
+def test_a_saved_answer_compares_with_a_fresh_one_to_the_same_prompt_alone(prompt: tuple[int, ...], compares: bool):
+    (saved,) = read(json.dumps(saved_after((7, 8), (7, 8))).encode(), "scored.json")
+    fresh = replace(CREDITS[1], tokens=replace(CREDITS[1].tokens, prompt_ids=prompt))
+    if compares:
+        assert margin(saved.credits[0], fresh) == pytest.approx(0.1)
+    else:
+        with pytest.raises(CreditError, match="follow different prompts"):
+            margin(saved.credits[0], fresh)
+
+
+def test_answers_saved_before_prompts_were_known_count_as_answers_to_one():
+    record = saved_after((7, 8), (7, 9))
+    for side in ("chosen", "rejected"):
+        del record[side]["prompt_hash"]
+    (scored,) = read(json.dumps(record).encode(), "scored.json")
+    assert margin(*scored.credits) == pytest.approx(0.1)
+    again = json.loads(to_json(row_record(scored)))
+    assert "prompt_hash" not in again["chosen"]
 
 
 def test_each_line_of_a_file_is_a_row():
-    line = to_json(row_record(ROW, CREDITS))
-    assert len(read_saved(f"{line}\n\n{line}\n".encode(), "scored.jsonl")) == 2
+    line = to_json(row_record(SCORED))
+    assert len(read(f"{line}\n\n{line}\n".encode(), "scored.jsonl")) == 2
 
 
 def test_indented_json_is_one_row():
     pretty = json.dumps(json.loads(to_json(credit_record(CREDITS[0]))), indent=2)
-    assert len(read_saved(pretty.encode(), "scored.json")) == 1
+    assert len(read(pretty.encode(), "scored.json")) == 1
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("", "is empty"),
-        ("[1]", "is no object"),
-        ('{"a": 1}\n{"b"', "line 2 is not JSON"),
+        ("[1]", "row 1 is no scored row: scored.jsonl, row 1 holds a JSON number"),
+        ('{"a": 1}\n{"b"', "is no scored answer"),
         ('{"prompt": "q"}', "is no scored answer"),
         ('{"schema": "dpo-credit/credit@1"}', "is no whole record: KeyError 'spans'"),
         ('{"chosen": {}, "rejected": {}}', "is no scored answer"),
@@ -100,7 +149,7 @@ def test_indented_json_is_one_row():
 )
 def test_what_is_no_saved_score_is_refused(content: str, said: str):
     with pytest.raises(CreditError, match=said):
-        read_saved(content.encode(), "scored.jsonl")
+        read(content.encode(), "scored.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -110,10 +159,10 @@ def test_what_is_no_saved_score_is_refused(content: str, said: str):
         ({"policy_logps": [-0.5]}, "1 policy log-probabilities for 2 answer tokens"),
         ({"policy_logps": [-0.5, None]}, "is no whole record"),
         ({"beta": 0}, "beta is 0.0; it must be a positive number"),
-        ({"reference_logps": [-0.5, -math.inf]}, "log-probability -inf"),
+        ({"reference_logps": [-0.5, -math.inf]}, "-Infinity is not JSON"),
     ],
 )
 def test_a_record_that_was_changed_is_refused(change: dict, said: str):
     record = {**json.loads(to_json(credit_record(CREDITS[0]))), **change}
     with pytest.raises(CreditError, match=said):
-        read_saved(json.dumps(record).encode(), "scored.json")
+        read(json.dumps(record).encode(), "scored.json")

@@ -10,15 +10,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from sides import FromLogits, one_at_a_time, unshared
 from tiny import VOCABULARY, furthest, language_model, naive_logps
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from dpo_credit import Conventions, Credit, CreditError, Example, Message, ModelPair, score
 from dpo_credit.credit import margin
-from dpo_credit.forward.logprobs import NOISE_TOKENS, causal_lm
-from dpo_credit.models.pair import Model
-from dpo_credit.scoring import WINDOW
+from dpo_credit.models.torch_side import TorchSide
+from dpo_credit.scoring import NOISE_TOKENS, WINDOW
 from dpo_credit.text.encode import encode
 
 EXAMPLES = [
@@ -30,9 +30,9 @@ EXAMPLES = [
 ]
 
 
-def model(module: nn.Module, name: str = "tiny") -> Model:
+def model(module: nn.Module, name: str = "tiny") -> TorchSide:
     dtype = str(next(module.parameters()).dtype).removeprefix("torch.")
-    return Model(name, causal_lm(module), dtype=dtype, module=module)
+    return unshared(module, name, dtype)
 
 
 def pair_of(tokenizer: PreTrainedTokenizerFast, dtype: torch.dtype = torch.float32, beta: float = 0.1) -> ModelPair:
@@ -75,8 +75,8 @@ def test_shifting_all_logits_leaves_credit_unchanged(tiny_tokenizer: PreTrainedT
 
     def pair(shift: float) -> ModelPair:
         return ModelPair(
-            Model("policy", lambda ids, mask, rows: logits[0][ids[rows]] + shift),
-            Model("reference", lambda ids, mask, rows: logits[1][ids[rows]]),
+            FromLogits("policy", lambda ids, mask, rows: logits[0][ids[rows]] + shift),
+            FromLogits("reference", lambda ids, mask, rows: logits[1][ids[rows]]),
             tiny_tokenizer,
         )
 
@@ -123,7 +123,7 @@ def test_answers_to_one_prompt_share_a_window_and_a_cut(tiny_pair: ModelPair) ->
 
 def test_no_examples_give_no_credits(tiny_pair: ModelPair) -> None:
     assert list(score(tiny_pair, [])) == []
-    assert list(score(replace(tiny_pair, policy=lambda: tiny_pair.policy), [])) == []  # type: ignore[arg-type,return-value]
+    assert list(score(replace(tiny_pair, in_turn=True), [])) == []
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -133,8 +133,8 @@ def test_one_model_at_a_time_gives_the_same_to_the_last_bit(
 ) -> None:
     pair = pair_of(tiny_tokenizer, dtype)
     policy, reference = pair.policy, pair.reference
-    assert isinstance(policy, Model) and isinstance(reference, Model)
-    sequential = replace(pair, policy=lambda: policy, reference=lambda: reference)
+    assert isinstance(policy, TorchSide) and isinstance(reference, TorchSide)
+    sequential = one_at_a_time(pair, lambda: policy, lambda: reference)
     examples = EXAMPLES if windows == 1 else [Example(f"How many of {n}?", f" {n}") for n in range(WINDOW + 20)]
     assert list(score(sequential, examples, top_k=2)) == list(score(pair, examples, top_k=2))
 
@@ -143,15 +143,18 @@ def test_the_first_model_is_freed_before_the_second_is_loaded(tiny_tokenizer: Pr
     loaded: list[weakref.ref[nn.Module]] = []
     alive_at_load: list[int] = []
 
-    def load() -> Model:
+    def load() -> TorchSide:
         gc.collect()
         alive_at_load.append(sum(one() is not None for one in loaded))
         module = language_model(seed=len(loaded)).bfloat16()
         loaded.append(weakref.ref(module))
         return model(module)
 
-    credits = list(score(ModelPair(load, load, tiny_tokenizer), EXAMPLES))
+    pair = one_at_a_time(ModelPair(load(), load(), tiny_tokenizer), load, load)
+    del loaded[:], alive_at_load[:]
+    credits = list(score(pair, EXAMPLES))
     assert alive_at_load == [0, 0]
+    del pair
     gc.collect()
     assert [one() for one in loaded] == [None, None]
     assert len(credits) == len(EXAMPLES)
@@ -200,7 +203,7 @@ def test_nan_logits_name_the_model_and_the_token(tiny_tokenizer: PreTrainedToken
     def fine(ids: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
         return torch.zeros(int(rows.sum()), VOCABULARY)
 
-    pair = ModelPair(Model("policy", fine), Model("reference", broken), tiny_tokenizer)
+    pair = ModelPair(FromLogits("policy", fine), FromLogits("reference", broken), tiny_tokenizer)
     with pytest.raises(CreditError, match=r"^lake: the reference gives log-probability nan at answer token 1 "):
         list(score(pair, [EXAMPLES[1]]))
 

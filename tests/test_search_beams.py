@@ -11,11 +11,11 @@ from random import Random
 import pytest
 import torch
 from program import run
+from sides import unshared
 from tiny import language_model, tokenizer
 
 from dpo_credit.credit import Example
-from dpo_credit.forward.logprobs import causal_lm
-from dpo_credit.models.pair import Model, ModelPair
+from dpo_credit.models.pair import ModelPair
 from dpo_credit.search.search import Beams, search
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -57,9 +57,7 @@ def test_reward_search_and_likelihood_search_rank_alike(seed: int, steps: int):
 
 def test_wide_beams_find_what_an_exhaustive_search_finds():
     module = language_model(seed=6, scale=0.3)
-    pair = ModelPair(
-        Model("p", causal_lm(module), module=module), Model("r", causal_lm(language_model(seed=7))), tokenizer()
-    )
+    pair = ModelPair(unshared(module, "p"), unshared(language_model(seed=7), "r"), tokenizer())
     ids, eos = [5, 9, 3], pair.tokenizer.eos_token_id
     with torch.no_grad():
         first = module(torch.tensor([ids])).logits[0, -1].double().log_softmax(-1)

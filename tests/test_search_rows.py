@@ -196,7 +196,10 @@ def test_a_search_that_was_cut_off_goes_on_to_the_same_rows(tmp_path: Path, draw
     assert ended.code in (0, None), ended.stderr
     assert parts.read_bytes() == whole.read_bytes()
     assert "exists" in search(given, "-o", whole, *drawn).stderr
-    assert "judge was facts and is reward" in search(given, "-o", whole, "--resume", "--judge", "reward", *drawn).stderr
+    assert (
+        'judge was "facts" and is "reward"'
+        in search(given, "-o", whole, "--resume", "--judge", "reward", *drawn).stderr
+    )
     for row in parse(whole.read_bytes(), "whole").rows:
         assert len(row.answers) == 2 and row.chosen is not None and row.answers[0].tokens <= 12
 

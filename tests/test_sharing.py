@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import copy
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from sides import unshared
 from tiny import FAMILIES, VOCABULARY, furthest, language_model, naive_logps, of_family
 from torch import nn
 
 from dpo_credit.credit import CreditError, Tokens
 from dpo_credit.forward import sharing
+from dpo_credit.forward.budget import Budget
 from dpo_credit.forward.logprobs import causal_lm
 from dpo_credit.forward.packing import packs
 from dpo_credit.forward.sharing import NotSharedError, SharedPrompts, share_prompts
-from dpo_credit.models.pair import Model
 
 # A float32 forward pass of these models is 1e-6 to 5e-6 nats from float64; the project asks for 1e-5.
 EXACT = 1e-5
@@ -70,8 +72,8 @@ def test_models_that_see_otherwise_are_scored_plainly(family: str) -> None:
     module, batch = of_family(family), batch_of()
     assert shared_of(module) is None
     exact = copy.deepcopy(module).double()
-    model = Model("m", causal_lm(module), module=module)
-    scored = [one.logps for one in model.score(batch, list(packs(batch, 1000)), 1000)]
+    model = unshared(module)
+    scored = [one.logps for one in model.logps(batch)]
     assert furthest(scored, [naive_logps(exact, tokens) for tokens in batch]) < EXACT
 
 
@@ -84,10 +86,10 @@ def test_a_window_holds_only_for_sequences_beyond_it() -> None:
     assert longest > 20
     with pytest.raises(NotSharedError, match="longer than the window of 14"):
         logps(shared, batch, 1000)
-    model = Model("m", causal_lm(module), module=module, shared=shared)
+    model = replace(unshared(module), shared=shared)
     exact = copy.deepcopy(module).double()
     for budget in (1000, 12):  # whole, and pack by pack: some share, some cannot
-        scored = [one.logps for one in model.score(batch, list(packs(batch, budget)), budget)]
+        scored = [one.logps for one in replace(model, budget=Budget(budget)).logps(batch)]
         assert furthest(scored, [naive_logps(exact, tokens) for tokens in batch]) < EXACT
 
 

@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 from dpo_credit import CreditError
-from dpo_credit.rows.sources import Input, Record, expand, read
+from dpo_credit.rows.reader import Record, read_records
+from dpo_credit.rows.sources import Input, expand
 
 ROWS = [{"id": f"r{n}", "prompt": f"Post {n} \u2028 TL;DR:", "completion": " yes \U0001f600"} for n in range(5)]
 LINES = b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in ROWS)
 
 
 def _rows(name: str | Path, **more: object) -> list[dict[str, object]]:
-    return [record.fields() for record in read([Input(str(name), **more)])]  # type: ignore[arg-type]
+    return [record.fields() for record in read_records([Input(str(name), **more)])]  # type: ignore[arg-type]
 
 
 def test_every_format_gives_the_same_rows(tmp_path: Path) -> None:
@@ -38,7 +39,7 @@ def test_every_format_gives_the_same_rows(tmp_path: Path) -> None:
 
 def test_lines_are_counted_and_blank_ones_left_out() -> None:
     stdin = io.BytesIO(b"\n" + LINES + b"  \n" + b'{"a": 1}')
-    records = list(read([Input("-")], stdin))
+    records = list(read_records([Input("-")], stdin))
     assert [record.line for record in records] == [2, 3, 4, 5, 6, 8]
     assert records[-1].default_id == "stdin:8"
     assert records[0].part is None
@@ -47,7 +48,7 @@ def test_lines_are_counted_and_blank_ones_left_out() -> None:
 def test_how_much_lies_behind_ends_at_all(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / f"{name}.jsonl").write_bytes(LINES)
-    parts = [record.part for record in read(expand([str(tmp_path / "*.jsonl")]))]
+    parts = [record.part for record in read_records(expand([str(tmp_path / "*.jsonl")]))]
     assert parts == sorted(parts)
     assert parts[-1] == 1.0
     assert parts[4] == 0.5
@@ -77,7 +78,7 @@ def test_a_torn_or_broken_file_is_an_error(tmp_path: Path) -> None:
         for broken in (data[:-20], data[:middle] + b"broken here" + data[middle:], b"no"):
             (tmp_path / name).write_bytes(broken)
             with pytest.raises(CreditError, match=f"cannot read .*{name}: ."):
-                list(read([Input(str(tmp_path / name))]))
+                list(read_records([Input(str(tmp_path / name))]))
     (tmp_path / "b.parquet").write_bytes(b"no")
     with pytest.raises(CreditError, match="cannot read"):
         _rows(tmp_path / "b.parquet")

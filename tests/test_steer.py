@@ -13,9 +13,11 @@ from tiny import VOCABULARY, language_model, save, tokenizer
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from dpo_credit.credit import CreditError
-from dpo_credit.models.pair import Model, ModelPair
-from dpo_credit.steer.steer import Sampling, steer, tokens_of
+from dpo_credit.models.pair import ModelPair
+from dpo_credit.models.torch_side import TorchSide
+from dpo_credit.steer.steer import Sampling, steer
 from dpo_credit.steer.steering import Steering, steered
+from dpo_credit.text.generated import tokens_of
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PROMPT = torch.tensor([[5, 9, 17, 3]])
@@ -110,7 +112,7 @@ def test_vocabularies_of_other_sizes_are_refused_with_their_sizes(trio):
 
 def test_what_is_reported_is_how_far_each_token_was_moved(trio):
     base, policy, reference = trio
-    models = [Model(name, _logits(one), module=one) for name, one in zip("bpr", trio, strict=True)]
+    models = [TorchSide(name, one, _logits(one)) for name, one in zip("bpr", trio, strict=True)]
     pair = ModelPair(models[1], models[2], tokenizer())
     (answer,) = steer(models[0], pair, PROMPT[0].tolist(), strength=0.8, sampling=Sampling(max_new_tokens=6))
     ids = PROMPT

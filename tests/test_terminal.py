@@ -14,6 +14,7 @@ from credits import END
 from rich.cells import cell_len
 from rich.console import Console
 from rich.segment import Segment as Piece
+from scored import scored_row
 
 from dpo_credit.credit import Alternative, Credit
 from dpo_credit.views.scale import PALETTES, Palette, Shading, Theme, contrast
@@ -43,7 +44,7 @@ def words(text: str) -> Credit:
 def printed(*credits: Credit, look: Look, rows: int | None = None, labels: tuple[str, ...] = ("",)) -> str:
     out = io.StringIO()
     Console(file=out, width=look.width, color_system=SYSTEMS[look.colours], force_terminal=True).print(
-        render(credits, look, labels=labels, rows=rows)
+        render(scored_row(credits, labels), look, rows=rows)
     )
     return out.getvalue()
 
@@ -51,7 +52,7 @@ def printed(*credits: Credit, look: Look, rows: int | None = None, labels: tuple
 def pieces(made: Credit, look: Look, *, palette: Palette = "orange-blue") -> list[Piece]:
     """The whole view as runs of text in one style."""
     console = Console(file=io.StringIO(), width=look.width, color_system="truecolor", force_terminal=True)
-    return [*console.render(render([made], look, shading=Shading(palette=palette)))]
+    return [*console.render(render(scored_row([made]), look, shading=Shading(palette=palette)))]
 
 
 def styled(made: Credit, look: Look) -> Iterator[Piece]:

@@ -7,8 +7,8 @@ import io
 import pytest
 from credits import credit
 from rich.console import Console
+from scored import scored_row
 
-from dpo_credit.align import diff
 from dpo_credit.views.scale import Shading
 from dpo_credit.views.terminal.diff import render
 from dpo_credit.views.terminal.score import Look
@@ -17,9 +17,12 @@ CHOSEN = credit([" They", " pay", " 50", " [bold]now[/x]"], [0.01, -0.02, 0.05, 
 REJECTED = credit([" They", " pay", " 90", " [bold]now[/x]"], [0.01, -0.02, -2.0, 0.05])
 
 
+BOTH = scored_row((CHOSEN, REJECTED), ("chosen", "rejected"))
+
+
 def shown(width: int = 80, rows: int = 0, **look: object) -> str:
     console = Console(file=io.StringIO(), width=width, color_system=None, markup=False, highlight=False)
-    console.print(render(diff(CHOSEN, REJECTED), Look(colours="none", width=width, **look), rows=rows))  # type: ignore[arg-type]
+    console.print(render(BOTH, Look(colours="none", width=width, **look), rows=rows))  # type: ignore[arg-type]
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -70,11 +73,11 @@ def test_an_ascii_terminal_gets_ascii_only():
 
 def test_equal_answers_say_so():
     console = Console(file=io.StringIO(), width=80)
-    console.print(render(diff(CHOSEN, CHOSEN), Look(colours="none"), rows=0))
+    console.print(render(scored_row((CHOSEN, CHOSEN), ("chosen", "rejected")), Look(colours="none"), rows=0))
     assert "the two answers are the same" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_a_scale_of_its_own_for_each_answer_has_two_legends():
     console = Console(file=io.StringIO(), width=80)
-    console.print(render(diff(CHOSEN, REJECTED), Look(colours="none"), rows=0, shading=Shading(limit="per-answer")))
+    console.print(render(BOTH, Look(colours="none"), rows=0, shading=Shading(limit="per-answer")))
     assert console.file.getvalue().count("reward, beta") == 2  # type: ignore[attr-defined]

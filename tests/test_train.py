@@ -22,10 +22,10 @@ from trl import DPOTrainer
 
 from dpo_credit import load_pair
 from dpo_credit.credit import CreditError
-from dpo_credit.models.checkpoints import Loading
+from dpo_credit.models.pair import Loading
 from dpo_credit.train.config import read_recipe
 from dpo_credit.train.recipe import LOSSES, Recipe, arguments
-from dpo_credit.train.rows import compare, read_rows
+from dpo_credit.train.rows import compare, rows_of
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 ROWS = [
@@ -279,13 +279,13 @@ def test_a_resumed_training_needs_the_same_recipe_and_rows(trained: Path) -> Non
     ended = run("train", "dpo", "-c", "dpo.yaml", "--set", "beta=0.5", "--resume")
     assert ended.code == 2 and "beta was 0.25 and is 0.5" in ended.stderr
     (trained / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS[1:]))
-    assert "rows_sha256 has changed" in run("train", "dpo", "-c", "dpo.yaml", "--resume").stderr
+    assert "rows_sha256 changed" in run("train", "dpo", "-c", "dpo.yaml", "--resume").stderr
     train("--set", "max_steps=1", "--overwrite")
 
 
 def test_other_tokens_than_ours_are_refused(folder: Path) -> None:
     recipe = read_recipe((folder / "dpo.yaml").read_text(), "dpo.yaml", "dpo")
-    rows = read_rows(recipe, tokenizer())
+    rows = rows_of(recipe, tokenizer())
     theirs = [
         {"prompt_ids": list(a.prompt_ids), "chosen_ids": list(a.answer_ids), "rejected_ids": list(b.answer_ids)}
         for a, b in rows.tokens

@@ -12,7 +12,6 @@ from naive import log_likelihoods
 from test_conventions import PLAIN, REFERENCE, TEXT, ended, rewards_of, script
 
 from dpo_credit.credit import CreditError
-from dpo_credit.rows.preferences import Preference
 from dpo_credit.rows.records import parse_row
 from dpo_credit.verify.conventions import Way
 from dpo_credit.verify.references import column_logps, logged_rewards
@@ -157,9 +156,9 @@ def test_precomputed_sums_of_another_convention_are_recognised_and_those_of_anot
 
 
 def test_rows_without_the_columns_give_no_target_and_half_a_pair_is_refused() -> None:
-    rows = [Preference(parse_row(row, "r")) for row in TEXT]
+    rows = [parse_row(row, "r") for row in TEXT]
     assert column_logps(rows) is None
-    half = Preference(parse_row({**TEXT[0], "ref_chosen_logps": -1.0}, "r"))
+    half = parse_row({**TEXT[0], "ref_chosen_logps": -1.0}, "r")
     with pytest.raises(
         CreditError, match=r"r: ref_chosen_logps and ref_rejected_logps must be two numbers, not -1\.0 and None"
     ):

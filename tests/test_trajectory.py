@@ -20,9 +20,10 @@ from tiny import language_model, save, tokenizer
 from transformers import AutoModelForCausalLM
 
 from dpo_credit.credit import CreditError
-from dpo_credit.models.checkpoints import Loading
-from dpo_credit.models.pair import load_pair
-from dpo_credit.rows.sources import Input, read
+from dpo_credit.models.loading import load_pair
+from dpo_credit.models.pair import Loading
+from dpo_credit.rows.reader import read_records, read_rows
+from dpo_credit.rows.sources import Input
 from dpo_credit.scoring import score
 from dpo_credit.trajectory.runs import checkpoints
 from dpo_credit.trajectory.trajectory import Moment, Trajectory, learnt, points
@@ -66,7 +67,7 @@ def test_a_run_is_followed_step_by_step(folder: Path) -> None:
     start, *_, last = found["checkpoints"]
     assert start["chosen"]["mean"] == start["expected"]["mean"] == 0.0
     pair = load_pair(folder / "dpo/checkpoint-20", folder / "sft", beta=0.2, loading=CPU)
-    rows = [record.row() for record in read([Input(str(folder / "rows.jsonl"))])]
+    rows = list(read_rows(read_records([Input(str(folder / "rows.jsonl"))])))
     credits = list(score(pair, [example for row in rows for example in row.examples]))
     chosen, rejected = credits[::2], credits[1::2]
     assert last["chosen"]["mean"] == pytest.approx(math.fsum(one.reward for one in chosen) / 5, abs=1e-5)
@@ -95,7 +96,11 @@ def test_a_run_that_was_cut_off_goes_on(folder: Path) -> None:
     assert ended.code in (0, None), ended.stderr
     assert (folder / "parts.jsonl").read_bytes() == whole
     assert "exists" in run(*asked(folder, "whole.jsonl")).stderr
-    for other, said in ((("--beta", "0.5"), "beta"), (("--samples", "4"), "samples"), (("--limit", "2"), "5 rows")):
+    for other, said in (
+        (("--beta", "0.5"), "beta"),
+        (("--samples", "4"), "samples"),
+        (("--limit", "2"), "rows was 5 and is 2"),
+    ):
         options = [*asked(folder, "whole.jsonl", "--resume"), *other]
         assert said in run(*options).stderr
     ended = run(*asked(folder, "whole.jsonl", "--resume", "--reference", str(folder / "dpo/checkpoint-5")))
@@ -183,7 +188,7 @@ def test_runs_are_folders_lists_and_revisions(folder: Path) -> None:
         (("{run}",), "give a run and its rows"),
         (("{run}", "nothing.jsonl"), "nothing.jsonl"),
         (("nowhere", "{rows}"), "nowhere does not exist"),
-        (("{run}", "{rows}"), "name the SFT model with --reference"),
+        (("{run}", "{rows}"), "name the SFT model it was trained from with --reference"),
         (("{run}", "{rows}", "-r", "{sft}", "-m", "{sft}"), "--policy has no place here"),
         (("{run}", "{rows}", "-r", "{sft}", "--resume"), "go with -o"),
         (("{run}", "{rows}", "-r", "{sft}", "--png", "x.bmp"), ".png, .svg or .pdf"),
@@ -229,7 +234,7 @@ def test_resuming_with_other_answers_of_the_reference_is_refused(
     arguments = asked(folder, str(tmp_path / "kept.jsonl"))
     assert run(*arguments).code in (0, None)
     ended = run(*arguments, *other, "--resume")
-    assert ended.code == 2 and "other answers were drawn" in ended.stderr
+    assert ended.code == 2 and "answers drawn from the reference" in ended.stderr
 
 
 def test_a_length_normalised_policy_has_no_expected_reward_by_eq_16(folder: Path) -> None:
@@ -272,7 +277,7 @@ def test_the_reference_of_an_adapter_is_the_one_that_score_takes(folder: Path, t
     ended = run("trajectory", tmp_path, folder / "rows.jsonl", "--samples", "0", "--json", "-", "--device", "cpu")
     assert ended.code in (0, None), ended.stderr
     pair = load_pair(tmp_path / "checkpoint-3", loading=CPU)
-    rows = [record.row() for record in read([Input(str(folder / "rows.jsonl"))])]
+    rows = list(read_rows(read_records([Input(str(folder / "rows.jsonl"))])))
     rewards = [credit.reward for credit in score(pair, [row.examples[0] for row in rows])]
     last = json.loads(ended.stdout)["checkpoints"][-1]
     assert last["chosen"]["mean"] == pytest.approx(math.fsum(rewards) / 5, abs=1e-5)

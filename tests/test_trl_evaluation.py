@@ -21,9 +21,8 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from dpo_credit import Loading, load_pair
 from dpo_credit.credit import CreditError
 from dpo_credit.models.pair import ModelPair
-from dpo_credit.rows.preferences import Preference
-from dpo_credit.rows.records import parse_row
-from dpo_credit.verify import trl_evaluation
+from dpo_credit.rows.records import Row, parse_row
+from dpo_credit.verify import references
 from dpo_credit.verify.conventions import Way
 from dpo_credit.verify.references import gather, logged_rewards
 from dpo_credit.verify.rewards import Rewards
@@ -56,8 +55,8 @@ def chat_pair(
     )
 
 
-def read(rows: list[dict[str, Any]]) -> list[Preference]:
-    return [Preference(parse_row(row, str(n)), implicit="prompt" not in row) for n, row in enumerate(rows)]
+def read(rows: list[dict[str, Any]]) -> list[Row]:
+    return [parse_row(row, str(n)) for n, row in enumerate(rows)]
 
 
 def compared(pair: ModelPair, rows: list[dict[str, Any]], way: Way = Way()) -> Report:
@@ -164,7 +163,7 @@ def test_what_trl_cannot_evaluate_is_one_line(text_pair: ModelPair) -> None:
 def test_without_trl_its_absence_is_said_and_something_else_must_be_there(
     text_pair: ModelPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trl_evaluation, "installed", lambda: False)
+    monkeypatch.setattr(references, "trl_installed", lambda: False)
     rewards = Rewards(text_pair, read(TEXT), Way(beta=BETA))
     with pytest.raises(
         CreditError, match=r"nothing to compare with: install TRL \(pip install 'dpo-credit\[train\]'\)"

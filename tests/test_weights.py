@@ -4,40 +4,38 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from sides import unshared
 from tiny import language_model, save
 from transformers import PreTrainedTokenizerFast
 
-from dpo_credit.credit import CreditError
-from dpo_credit.forward.logprobs import causal_lm
-from dpo_credit.models.checkpoints import Loading
-from dpo_credit.models.pair import Model, load_pair
-from dpo_credit.models.weights import fingerprint
+from dpo_credit.models.loading import load_pair
+from dpo_credit.models.pair import Loading
+from dpo_credit.models.torch_side import TorchSide
 
 CPU = Loading(device="cpu")
 
 
-def model(seed: int) -> Model:
+def model(seed: int) -> TorchSide:
     module = language_model(seed=seed)
-    return Model("m", causal_lm(module), module=module)
+    return unshared(module)
 
 
 def test_one_changed_bit_changes_the_fingerprint() -> None:
     one, same, other = model(1), model(1), model(2)
-    assert fingerprint(one) == fingerprint(same) != fingerprint(other)
+    assert one.fingerprint() == same.fingerprint() != other.fingerprint()
     assert same.module is not None
     weight = next(same.module.parameters())
     weight.data.view(-1).view(torch.int32)[-1] ^= 1
-    assert fingerprint(one) != fingerprint(same)
+    assert one.fingerprint() != same.fingerprint()
 
 
 def test_precision_counts() -> None:
     half = model(1)
     assert half.module is not None
     half.module.bfloat16()
-    assert fingerprint(half) != fingerprint(model(1))
+    assert half.fingerprint() != model(1).fingerprint()
 
 
 def test_a_base_with_its_adapter_off_is_the_base(tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
@@ -54,12 +52,8 @@ def test_a_base_with_its_adapter_off_is_the_base(tmp_path: Path, tiny_tokenizer:
         adapted.save_pretrained(tmp_path / f"adapter{n}")
         adapters.append(load_pair(tmp_path / f"adapter{n}", loading=CPU))
     whole = load_pair(base, base, loading=CPU).reference
-    assert isinstance(whole, Model)
-    policies, references = ([fingerprint(getattr(pair, side)) for pair in adapters] for side in ("policy", "reference"))
-    assert references == [fingerprint(whole)] * 2
+    assert isinstance(whole, TorchSide)
+    policies = [pair.policy.fingerprint() for pair in adapters]
+    references = [pair.reference.fingerprint() for pair in adapters]
+    assert references == [whole.fingerprint()] * 2
     assert len({*policies, *references}) == 3
-
-
-def test_a_function_without_weights_has_none() -> None:
-    with pytest.raises(CreditError, match=r"^table is no torch module"):
-        fingerprint(Model("table", lambda ids, mask, rows: torch.zeros(1, 4)))

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from dpo_credit.models.weights import fingerprint
+from dpo_credit.models.side import OnDevice
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -21,20 +21,20 @@ _NUMBERS_COME_FROM = ("dpo-credit", "torch", "transformers")
 
 def settings(job: Job, scorer: Scorer) -> dict[str, Any]:
     """What decides a run's numbers and rows: a run goes on under the same alone."""
-    policy, reference = scorer.models
-    sides = {"policy": policy, "reference": reference}
+    pair = scorer.pair
+    sides = {"policy": pair.policy, "reference": pair.reference}
     return {
         "inputs": [one.name for one in job.inputs],
         "split": next((one.split for one in job.inputs), None),
         **{name: getattr(job, name) for name in ("prompt_key", "answer_key", "limit", "chunk_rows")},
-        **{name: model.name for name, model in sides.items()},
-        **{f"{name}'s weights": fingerprint(model) for name, model in sides.items()},
-        "dtype": [model.dtype for model in scorer.models],
-        "device": [model.device.type for model in scorer.models],
-        "tokenizer": _tokenizer_hash(scorer.pair.tokenizer),
-        "beta": scorer.pair.beta,
+        **{name: side.name for name, side in sides.items()},
+        **{f"{name}'s weights": side.fingerprint() for name, side in sides.items()},
+        "dtype": [side.dtype for side in sides.values()],
+        "device": [side.device.type if isinstance(side, OnDevice) else None for side in sides.values()],
+        "tokenizer": _tokenizer_hash(pair.tokenizer),
+        "beta": pair.beta,
         **asdict(scorer.conventions),
-        "tokens_per_batch": scorer.tokens_per_batch,
+        "tokens_per_batch": scorer.state.tokens_per_batch,
         "versions": {package: version(package) for package in _NUMBERS_COME_FROM},
     }
 

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dpo_credit.batch.provenance import settings
 from dpo_credit.batch.run import Job, ScoredChunk, chunks, restore, score_chunk
 from dpo_credit.credit import CreditError
+from dpo_credit.extras import optional
+from dpo_credit.models.torch_side import HALF
 from dpo_credit.rows.journal import Commit
-from dpo_credit.rows.sources import optional
 
 if TYPE_CHECKING:
     from dpo_credit.scoring import Scorer
 
-HALF = ("bfloat16", "float16")
 Block = dict[str, np.ndarray]  # "pickled" (1,): a chunk, a scored chunk, or what went wrong
 
 
@@ -55,8 +56,6 @@ class Ray:
 
     def settings(self, job: Job) -> dict[str, Any]:
         """`provenance.settings`, asked of a worker: this machine may have no GPU."""
-        from dpo_credit.batch.provenance import settings
-
         make, engine = self.make, {"engine": "ray"}
         ask = self.ray.remote(**self.needs)(lambda: _or_error(lambda: settings(job, make()) | engine))
         return _raised(self.ray.get(ask.remote()))
@@ -89,7 +88,7 @@ class _Worker:
         if isinstance(self.scorer, CreditError):
             return
         restore(self.scorer, last)
-        if not last.state and any(model.dtype in HALF for model in self.scorer.models):
+        if not last.state and any(side.dtype in HALF for side in self.scorer.sides):
             for first in islice(chunks(job), 1):  # its noise floor is every worker's, as it is a single process's
                 score_chunk(self.scorer, first)
 

@@ -12,15 +12,18 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+from dpo_credit.batch.provenance import settings
 from dpo_credit.credit import Credit, CreditError
 from dpo_credit.rows.journal import Commit
 from dpo_credit.rows.output import PreferenceRecord, json_line, row_record, to_json
+from dpo_credit.rows.reader import Record, read_records
 from dpo_credit.rows.records import Row
-from dpo_credit.rows.sources import Input, Record, read
+from dpo_credit.rows.scored import ScoredRow
+from dpo_credit.rows.sources import Input
+from dpo_credit.scoring import Scorer, ScorerState
 
 if TYPE_CHECKING:
     from dpo_credit.credit import Example, Tokens
-    from dpo_credit.scoring import Scorer
 
 CHUNK_ROWS = 256
 CHUNK_BYTES = 1 << 19  # of input: long rows make shorter chunks, so that a commit is never far away
@@ -94,7 +97,11 @@ class ScoredChunk:
 class Engine(Protocol):
     """What scores the rest of a job, in order, from where an earlier run of it got to."""
 
-    def score(self, job: Job, last: Commit) -> Iterator[ScoredChunk]: ...
+    def settings(self, job: Job) -> dict[str, Any]:
+        """What decides the job's numbers, as JSON: a run goes on under the same alone."""
+
+    def score(self, job: Job, last: Commit) -> Iterator[ScoredChunk]:
+        """The scored chunks behind `last`, in order."""
 
 
 class Sink(Protocol):
@@ -112,6 +119,10 @@ class Local:
 
     def __init__(self, scorer: Scorer, stdin: BinaryIO | None = None) -> None:
         self.scorer, self.stdin = scorer, stdin
+
+    def settings(self, job: Job) -> dict[str, Any]:
+        """See `provenance.settings`."""
+        return settings(job, self.scorer)
 
     def score(self, job: Job, last: Commit) -> Iterator[ScoredChunk]:
         """One chunk after the other."""
@@ -177,7 +188,7 @@ def run(job: Job, engine: Engine, sink: Sink, *, stop: Callable[[], bool] = lamb
                 lines.append(line)
             elif job.strict:
                 kept = f"the {sink.last.rows} rows before its chunk are kept" if sink.last.rows else "nothing was kept"
-                raise CreditError(f"{record.source}, line {record.line}: {line} (--strict; {kept})") from line
+                raise CreditError(f"{record.place}: {line} (--strict; {kept})") from line
             else:
                 errors.append(_error(record, row, line, several=len(job.inputs) > 1))
         sink.append(lines, errors, Commit(counts.rows, scored.chunk.input, state=scored.state, counts=asdict(counts)))
@@ -193,7 +204,7 @@ def chunks(job: Job, last: Commit = Commit(), stdin: BinaryIO | None = None) -> 
     Raises:
         CreditError: the rows before it are not the ones that were scored, or an input cannot be read.
     """
-    records = islice(read(job.inputs, stdin), job.limit)
+    records = islice(read_records(job.inputs, stdin), job.limit)
     seen, rows = "", 0
     for record in islice(records, last.rows):
         seen = _after(seen, record)
@@ -224,13 +235,13 @@ def score_chunk(
     examples = examples_of(chunk)
     scored = iter(scorer.score(examples, scorer.encode(examples) if encoded is None else encoded))
     results = [row if isinstance(row, CreditError) else next(scored) for row in chunk.rows]
-    return ScoredChunk(chunk, results, {"noise": scorer.noise, "tokens_per_batch": scorer.tokens_per_batch})
+    return ScoredChunk(chunk, results, asdict(scorer.state))
 
 
 def restore(scorer: Scorer, last: Commit) -> None:
     """Let a scorer go on with the noise floor and the batch size of an earlier run."""
-    for name, value in last.state.items():
-        setattr(scorer, name, value)
+    if last.state:
+        scorer.restore(ScorerState(last.state["noise"], last.state["tokens_per_batch"]))
 
 
 def _after(seen: str, record: Record) -> str:
@@ -244,7 +255,7 @@ def examples_of(chunk: Chunk) -> list[tuple[Example, ...]]:
 
 def _row(record: Record, job: Job) -> Row | CreditError:
     try:
-        return record.row(job.prompt_key, job.answer_key)
+        return record.row(prompt_key=job.prompt_key, answer_key=job.answer_key)
     except CreditError as error:
         return error
 
@@ -255,7 +266,7 @@ def _line(row: Row | CreditError, result: Result) -> tuple[str | CreditError, Co
     if isinstance(row, CreditError) or isinstance(result, CreditError):
         return (row if isinstance(row, CreditError) else result), failed  # type: ignore[return-value]
     try:
-        record = row_record(row, result)
+        record = row_record(ScoredRow(row, result))
         line = to_json(record, row.columns)
     except CreditError as error:
         return error, failed

@@ -45,12 +45,6 @@ class BatchOptions:
     resume: Annotated[bool, flag("--resume", panel=RUN, help="Go on where an interrupted run stopped.")] = False
     overwrite: Annotated[bool, flag("--overwrite", panel=RUN, help="Replace an output that is there.")] = False
     strict: Annotated[bool, flag("--strict", panel=RUN, help="Stop at the first bad row.")] = False
-    tokens_per_batch: Annotated[
-        str,
-        option(
-            "--tokens-per-batch", panel=RUN, help="Tokens in one forward pass; auto halves them when memory is short."
-        ),
-    ] = "auto"
     cache: Annotated[
         Path | None,
         option("--cache", panel=RUN, metavar="DIR", help="Keep log-probabilities for another policy or beta.",
@@ -69,15 +63,6 @@ class BatchOptions:
     def mode(self) -> Mode:
         """How to treat what is there."""
         return mode_of(self.output, resume=self.resume, overwrite=self.overwrite)
-
-    @property
-    def budget(self) -> int | None:
-        """Tokens in one forward pass; None leaves that to the scorer."""
-        if self.tokens_per_batch == "auto":
-            return None
-        if not self.tokens_per_batch.isdecimal() or int(self.tokens_per_batch) < 1:
-            raise CreditError(f"--tokens-per-batch {self.tokens_per_batch} is neither auto nor a number from 1 on.")
-        return int(self.tokens_per_batch)
 
     def jobs(self, files: list[str]) -> list[tuple[Job, str]]:
         """What to score, and where to: one job, or one a file where the output is a folder.

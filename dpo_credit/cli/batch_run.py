@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +40,10 @@ def run_jobs(jobs: list[tuple[Job, str]], asked: BatchOptions, options: PairOpti
     sinks = [_sink(output, asked, talk) for _, output in jobs]
     reads_stdin = any(one.name == "-" and not one.dataset for job, _ in jobs for one in job.inputs)
     piped = stdin() if reads_stdin else None
-    engine, settings = _engine(asked, options, talk, piped)
+    engine = _engine(asked, options, talk, piped)
     total = Counts()
     for (job, output), sink in zip(jobs, sinks, strict=True):
-        with stopping(talk, "after this chunk of rows") as stopped, _begun(sink, settings, job), _bar(talk) as show:
+        with stopping(talk, "after this chunk of rows") as stopped, _begun(sink, engine, job), _bar(talk) as show:
             done = Counts()
             for progress in run(job, engine, sink, stop=stopped):
                 done = progress.counts
@@ -75,11 +76,9 @@ def _sink(output: str, asked: BatchOptions, talk: Talk) -> Journal | Stream:
     return journal
 
 
-def _engine(
-    asked: BatchOptions, options: PairOptions, talk: Talk, piped: Any
-) -> tuple[Engine, Callable[[Job], dict[str, Any]]]:
-    """What scores, and what says under which settings."""
-    load, scorer = options.loader(), options.scorer(asked.budget)
+def _engine(asked: BatchOptions, options: PairOptions, talk: Talk, piped: Any) -> Engine:
+    """What scores."""
+    load, scorer = options.loader(), options.scorer()
     talk.notes(notes_on_choice(options))
     if asked.engine == "ray":
         from dpo_credit.batch.ray import Ray
@@ -89,31 +88,26 @@ def _engine(
             raise CreditError(
                 f"--engine ray loads pairs and reads files on its workers: {what}. Leave one of them out."
             )
-        ray = Ray(lambda: scorer(load(), asked.cache), asked.workers, asked.gpus_per_worker)
-        return ray, ray.settings
+        return Ray(lambda: scorer(load(), asked.cache), asked.workers, asked.gpus_per_worker)
     with talk.working("Loading the models"):
         pair = load()
     talk.notes(pair.notes)
-    if callable(pair.policy):
+    if pair.in_turn:
         from dpo_credit.batch.sequential import OneAtATime
 
         if piped is not None:
             raise CreditError("--sequential reads its input twice, which stdin does not allow. Name a file.")
-        in_turn = OneAtATime(pair, scorer, asked.cache, lambda line: talk.notes([line]))
-        return in_turn, in_turn.settings
-    from dpo_credit.batch.provenance import settings
-
-    local = scorer(pair, asked.cache)
-    return Local(local, piped), lambda job: settings(job, local)
+        return OneAtATime(partial(scorer, pair), asked.cache, lambda line: talk.notes([line]))
+    return Local(scorer(pair, asked.cache), piped)
 
 
 @contextmanager
-def _begun(sink: Sink, settings: Callable[[Job], dict[str, Any]], job: Job) -> Iterator[None]:
+def _begun(sink: Sink, engine: Engine, job: Job) -> Iterator[None]:
     if not isinstance(sink, Journal):
         yield
         return
     with sink:
-        sink.begin(settings(job))
+        sink.begin(engine.settings(job))
         yield
 
 

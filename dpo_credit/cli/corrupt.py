@@ -26,16 +26,15 @@ def corrupt(
     A row's chosen answer is the right one, or its only answer. An answer that offers too little to change is left out
     and counted. English only; how often the errors are wrong and fluent has been read and counted: see the README.
     """
-    from dpo_credit.cli.files import check_writable, stdin, writing
+    from dpo_credit.cli.files import check_writable, records, writing
     from dpo_credit.cli.talk import Talk
     from dpo_credit.corrupt.corrupt import Tally, corrupted_rows, plan, summary
     from dpo_credit.rows.output import json_line
-    from dpo_credit.rows.sources import expand, read
+    from dpo_credit.rows.reader import read_rows
 
     talk, tally, wanted = Talk(quiet), Tally(), plan(errors, kinds, seed)
     check_writable(output)
-    records = read(expand([file]), stdin() if file == "-" else None)
-    rows = (record.row(prompt_key, answer_key) for record in records)
+    rows = read_rows(records([file]), prompt_key=prompt_key, answer_key=answer_key)
     with talk.working("making errors"), writing(output) as out:
         for fields in corrupted_rows(rows, wanted, tally):
             out.write(json_line(fields).encode() + b"\n")

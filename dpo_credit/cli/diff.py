@@ -8,7 +8,7 @@ import typer
 
 from dpo_credit.cli.flags import with_shared_options
 from dpo_credit.cli.options import PairOptions
-from dpo_credit.cli.present import ViewOptions
+from dpo_credit.cli.outputs import Colours, Outputs
 
 EXAMPLE = "Example: dpo-credit diff examples/good.txt examples/bad.txt --html out.html"
 
@@ -30,7 +30,8 @@ def diff(
     ] = False,
     top_k: Annotated[int, typer.Option("--top-k", min=0, help="Show what each model would rather have said.")] = 0,
     *,
-    view: ViewOptions,
+    outputs: Outputs,
+    colours: Colours,
     options: PairOptions,
 ) -> None:
     """Compare two answers to one prompt: what each edit earned, and how far the rest moved (the paper's Figure 1).
@@ -38,21 +39,22 @@ def diff(
     FILE and OTHER hold a prompt with TL;DR: and an answer, or just the answer with --prompt. A single FILE holds a
     row: chosen and rejected, or completions.
     """
-    from dpo_credit.align import diff as align
-    from dpo_credit.cli.files import read
+    from dpo_credit.cli.files import record
+    from dpo_credit.cli.prompt import prompt_in
     from dpo_credit.cli.run import score_row
+    from dpo_credit.cli.showing import show
     from dpo_credit.rows.output import diff_record, row_record
-    from dpo_credit.rows.pairs import choose, read_pair, read_prompt
-    from dpo_credit.rows.records import read_row
+    from dpo_credit.rows.pairs import choose, pair_of
+    from dpo_credit.rows.records import stem
 
-    view.check()
+    outputs.check()
+    _ = colours.shading
     if other is None and prompt is None:
-        row = choose(read_row(read(file), file), pick, all_answers)
+        given = record(file)
+        row = choose(given.row(default_id=stem(given.source)), pick, all_answers)
     else:
-        before = None if prompt is None else read_prompt(read(prompt), prompt)
-        row = read_pair(read(file), file, None if other is None else read(other), other or "", before)
-    scored = score_row(row, options, quiet=view.quiet, top_k=top_k, compare=not all_answers)
-    if all_answers:
-        view.show(scored.by_reward(), row_record(row, scored.credits), row.columns)
-    else:
-        view.show(scored, diff_record(align(*scored.credits), row.id), row.columns)
+        before = None if prompt is None else prompt_in(prompt)
+        row = pair_of(record(file), None if other is None else record(other), before)
+    scored = score_row(row, options, quiet=outputs.quiet, top_k=top_k)
+    shown, record_of = (scored.by_reward(), row_record) if all_answers else (scored, diff_record)
+    show(shown, record_of(scored), outputs, colours, columns=row.columns)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from dpo_credit.credit import CreditError
+
+if TYPE_CHECKING:
+    from dpo_credit.rows.reader import Record
 
 
 def read(name: str, what: str = "", wanted: str = "a JSON or text file, or - for stdin") -> bytes:
@@ -29,6 +32,30 @@ def read(name: str, what: str = "", wanted: str = "a JSON or text file, or - for
         raise CreditError(f"{what}{name} is a directory. Give {wanted}.") from error
     except OSError as error:
         raise CreditError(f"cannot read {what}{name}: {error.strerror}.") from error
+
+
+def records(files: Sequence[str]) -> Iterator[Record]:
+    """The records of files and patterns, or of stdin for `-`, one after the other.
+
+    Raises:
+        CreditError: there is no such file, or it cannot be read.
+    """
+    from dpo_credit.rows.reader import read_records
+    from dpo_credit.rows.sources import expand
+
+    return read_records(expand(files), stdin() if "-" in files else None)
+
+
+def record(file: str) -> Record:
+    """The record of a file that holds one, or of stdin for `-`.
+
+    Raises:
+        CreditError: the file cannot be read, is empty, or holds several.
+    """
+    from dpo_credit.rows.reader import only
+    from dpo_credit.rows.sources import Input
+
+    return only(Input(file), stdin() if file == "-" else None)
 
 
 def stdin() -> BinaryIO:

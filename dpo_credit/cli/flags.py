@@ -17,26 +17,40 @@ from dpo_credit.models.published import named
 
 
 def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command take whole dataclasses of options: each field becomes a flag of the command."""
+    """Let a command take whole dataclasses of options: each field becomes a flag of the command.
+
+    Of an `Annotated[Group, "name", ...]` only the fields of these names do; the others keep their defaults.
+    """
     own = inspect.signature(command, eval_str=True)
-    groups: dict[str, Any] = {name: p.annotation for name, p in own.parameters.items() if is_dataclass(p.annotation)}
+    groups = {name: group for name, parameter in own.parameters.items() if (group := _group(parameter.annotation))}
 
     @wraps(command)
     def run(**arguments: Any) -> None:
-        for name, group in groups.items():
-            arguments[name] = group(**{field.name: arguments.pop(field.name) for field in fields(group)})
+        for name, (group, offered) in groups.items():
+            arguments[name] = group(**{field: arguments.pop(field) for field in offered})
         command(**arguments)
 
     parameters = [parameter for name, parameter in own.parameters.items() if name not in groups]
-    for group in groups.values():
+    for group, offered in groups.values():
         hints = get_type_hints(group, include_extras=True)
+        defaults = {field.name: field.default for field in fields(group)}
         parameters += [
-            inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name])
-            for f in fields(group)
+            inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=defaults[field], annotation=hints[field])
+            for field in offered
         ]
     run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+def _group(annotation: Any) -> tuple[Any, tuple[str, ...]] | None:
+    """A group of options and the names of the fields that a command offers; None for any other annotation."""
+    group, names = annotation, getattr(annotation, "__metadata__", ())
+    if names:
+        group = annotation.__origin__
+    if not is_dataclass(group):
+        return None
+    return group, names or tuple(field.name for field in fields(group))
 
 
 def option(*names: str, help: str, panel: str | None = None, **more: Any) -> Any:

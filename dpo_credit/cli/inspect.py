@@ -35,15 +35,18 @@ def inspect(
     """
     from rich.console import Console
 
-    from dpo_credit.cli.files import check_writable, read, write
+    from dpo_credit.cli.files import check_writable, record, write
     from dpo_credit.cli.present import look_of
     from dpo_credit.cli.run import notes_on_choice
     from dpo_credit.cli.talk import Talk
-    from dpo_credit.rows.records import read_row
+    from dpo_credit.rows.records import stem
     from dpo_credit.views.terminal import inspect as terminal_inspect
 
     check_writable(json or "-")
-    row = None if file is None else read_row(read(file), file, prompt_key=prompt_key, answer_key=answer_key)
+    row = None
+    if file is not None:
+        given = record(file)
+        row = given.row(prompt_key=prompt_key, answer_key=answer_key, default_id=stem(given.source))
     talk = Talk(quiet)
     talk.notes(notes_on_choice(options) if options.policy else ())
     with talk.working("Comparing the models"):

@@ -47,17 +47,16 @@ def localise(
     A row holds a prompt, rejected (and chosen) or one answer, and labels: a list of {"start", "end", "text", "kind"} in
     characters of the wrong answer. Characters that no label covers are right.
     """
-    from dpo_credit.cli.files import check_writable, stdin
+    from dpo_credit.cli.files import check_writable, records
     from dpo_credit.cli.run import load
     from dpo_credit.cli.talk import Talk
-    from dpo_credit.localise.labels import read_cases
-    from dpo_credit.rows.sources import expand, read
+    from dpo_credit.localise.labels import cases_of
+    from dpo_credit.rows.reader import read_rows
 
     for target in (json, html):
         if target is not None:
             check_writable(target)
-    records = read(expand(files), stdin() if "-" in files else None)
-    cases = read_cases(records, prompt_key=prompt_key, answer_key=answer_key)
+    cases = cases_of(read_rows(records(files), prompt_key=prompt_key, answer_key=answer_key))
     talk = Talk(quiet)
     pair = load(options, talk)
     with talk.working(f"Scoring {len(cases)} answers"):

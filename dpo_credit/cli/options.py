@@ -13,8 +13,7 @@ from dpo_credit.credit import CreditError
 from dpo_credit.models.published import published
 
 if TYPE_CHECKING:
-    from dpo_credit.models.checkpoints import Loading
-    from dpo_credit.models.pair import ModelPair
+    from dpo_credit.models.pair import Loading, ModelPair
     from dpo_credit.scoring import Scorer
     from dpo_credit.text.encode import Conventions
 
@@ -93,6 +92,10 @@ class PairOptions:
     load_in_4bit: Annotated[bool, _flag("--load-in-4bit", help="Quantise the weights (needs the extra quant).")] = False
     load_in_8bit: Annotated[bool, _flag("--load-in-8bit", help="Likewise, to 8 bits.")] = False
     sequential: Annotated[bool, _flag("--sequential", help="Score with one model, free it, then the other.")] = False
+    tokens_per_batch: Annotated[
+        str,
+        _option("--tokens-per-batch", help="Tokens in one forward pass; auto halves them when memory is short."),
+    ] = "auto"
     eos: Annotated[
         Literal["auto", "always", "never"],
         _option(
@@ -142,7 +145,7 @@ class PairOptions:
 
     def loader(self) -> Callable[[], ModelPair]:
         """What loads the two models, here or wherever it is sent."""
-        from dpo_credit.models.pair import load_pair
+        from dpo_credit.models.loading import load_pair
 
         return partial(
             load_pair,
@@ -153,16 +156,16 @@ class PairOptions:
             loading=self.loading(),
         )
 
-    def scorer(self, tokens_per_batch: int | None) -> Callable[[ModelPair, Path | None], Scorer]:
+    def scorer(self) -> Callable[[ModelPair, Path | None], Scorer]:
         """What scores with a pair, and a cache if there is one."""
         from dpo_credit.scoring import Scorer
 
         conventions = self.conventions()
-        return lambda pair, cache: Scorer(pair, conventions=conventions, tokens_per_batch=tokens_per_batch, cache=cache)
+        return lambda pair, cache: Scorer(pair, conventions=conventions, cache=cache)
 
     def loading(self) -> Loading:
         """How they are loaded."""
-        from dpo_credit.models.checkpoints import Loading
+        from dpo_credit.models.pair import Loading
 
         if self.load_in_4bit and self.load_in_8bit:
             raise CreditError("--load-in-4bit and --load-in-8bit exclude each other.")
@@ -176,7 +179,17 @@ class PairOptions:
             sequential=self.sequential,
             trust_remote_code=self.trust_remote_code,
             allow_pickle=self.allow_pickle,
+            tokens_per_batch=self._budget,
         )
+
+    @property
+    def _budget(self) -> int | None:
+        """Tokens in one forward pass; None leaves that to the device."""
+        if self.tokens_per_batch == "auto":
+            return None
+        if not self.tokens_per_batch.isdecimal() or int(self.tokens_per_batch) < 1:
+            raise CreditError(f"--tokens-per-batch {self.tokens_per_batch} is neither auto nor a number from 1 on.")
+        return int(self.tokens_per_batch)
 
     def conventions(self) -> Conventions:
         """How text becomes tokens."""

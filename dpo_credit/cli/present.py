@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,35 +13,17 @@ from rich.console import Console, Group, RenderableType
 
 from dpo_credit.cli.files import check_writable, write
 from dpo_credit.cli.flags import flag, option
-from dpo_credit.credit import Credit, CreditError
-from dpo_credit.views.scale import Palette, Shading, Unit
+from dpo_credit.credit import CreditError
+from dpo_credit.segments import Unit
+from dpo_credit.views.scale import Palette, Shading
 
 if TYPE_CHECKING:
-    from dpo_credit.optimal import OptimalValues
     from dpo_credit.rows.output import Record
+    from dpo_credit.rows.scored import ScoredRow
     from dpo_credit.views.terminal.score import Look
     from dpo_credit.views.terminal.values import Shown
 
 VIEW = "Views"
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A scored row, ready to be shown: what its answers are called, and the prompt as text."""
-
-    id: str
-    credits: tuple[Credit, ...]
-    labels: tuple[str, ...]
-    prompt: str = ""
-    compare: bool = False  # two answers, edit by edit
-    values: tuple[OptimalValues, ...] = ()  # of the policy as a Q-function, with which of them to show
-    show: tuple[Shown, ...] = ()
-
-    def by_reward(self) -> Scored:
-        """The same answers, the highest reward first."""
-        ordered = sorted(zip(self.credits, self.labels, strict=True), key=lambda pair: -pair[0].reward)
-        credits, labels = zip(*ordered, strict=True)
-        return replace(self, credits=credits, labels=labels)
 
 
 @dataclass(frozen=True)
@@ -108,8 +90,19 @@ class ViewOptions:
 
             format_of(Path(self.heatmap))
 
-    def show(self, scored: Scored, record: Record, columns: dict[str, Any] | None = None) -> None:
-        """Write the files that were asked for, and the view to stdout unless the JSON goes there."""
+    def show(
+        self,
+        scored: ScoredRow,
+        record: Record,
+        *,
+        columns: Mapping[str, Any] | None = None,
+        compare: bool = False,
+        values: tuple[Shown, ...] = (),
+    ) -> None:
+        """Write the files that were asked for, and the view to stdout unless the JSON goes there.
+
+        The view may `compare` two answers edit by edit, and show any of the policy's `values` as a Q-function.
+        """
         if self.json is not None:
             from dpo_credit.rows.output import to_json
 
@@ -118,28 +111,25 @@ class ViewOptions:
         if self.heatmap is not None:
             from dpo_credit.views.figure import heatmap
 
-            figure = heatmap.render(
-                scored.credits, scored.labels, shading=self.shading, width_in=self.width_in, style=self.style
-            )
+            figure = heatmap.render(scored, shading=self.shading, width_in=self.width_in, style=self.style)
             picture = io.BytesIO()
             heatmap.save(figure, picture, heatmap.format_of(Path(self.heatmap)))
             write(self.heatmap, picture.getvalue())
-        self._print(scored)
+        self._print(scored, compare, values)
 
-    def write_page(self, rows: Sequence[Scored], title: str) -> None:
+    def write_page(self, rows: Sequence[ScoredRow], title: str) -> None:
         """Write the page, if one was asked for."""
         if self.html is None:
             return
         from dpo_credit.views.page import score as html
 
-        entries = [html.Entry(row.id, row.credits, row.labels, row.prompt) for row in rows]
-        write(self.html, html.render(entries, self.shading, title))
+        write(self.html, html.render(rows, self.shading, title))
 
-    def _print(self, scored: Scored) -> None:
+    def _print(self, scored: ScoredRow, compare: bool, values: tuple[Shown, ...]) -> None:
         console = Console(highlight=False, markup=False, emoji=False)
         look = look_of(console, self.theme)
         if self.json != "-":
-            console.print(self._terminal(scored, look))
+            console.print(self._terminal(scored, look, compare, values))
         if self.svg is not None:
             from rich.terminal_theme import DEFAULT_TERMINAL_THEME, MONOKAI
 
@@ -154,28 +144,22 @@ class ViewOptions:
                 markup=False,
                 emoji=False,
             )
-            paper.print(self._terminal(scored, _full(look)))
+            paper.print(self._terminal(scored, _full(look), compare, values))
             theme = DEFAULT_TERMINAL_THEME if look.theme == "light" else MONOKAI
             write(self.svg, paper.export_svg(title="dpo-credit", theme=theme))
 
-    def _terminal(self, scored: Scored, look: Look) -> RenderableType:
-        from dpo_credit.align import diff
+    def _terminal(self, scored: ScoredRow, look: Look, compare: bool, values: tuple[Shown, ...]) -> RenderableType:
         from dpo_credit.views.terminal import diff as terminal_diff
         from dpo_credit.views.terminal import score as terminal
 
-        if scored.compare:
-            return terminal_diff.render(
-                diff(*scored.credits), look, labels=scored.labels, rows=self.rows, shading=self.shading
-            )
-        view = terminal.render(scored.credits, look, labels=scored.labels, rows=self.rows, shading=self.shading)
-        if not scored.values:
+        if compare:
+            return terminal_diff.render(scored, look, rows=self.rows, shading=self.shading)
+        view = terminal.render(scored, look, rows=self.rows, shading=self.shading)
+        if not values:
             return view
         from dpo_credit.views.terminal import values as terminal_values
 
-        labels, columns = scored.labels, scored.show
-        return Group(
-            view, "", terminal_values.render(scored.credits, scored.values, look, labels=labels, columns=columns)
-        )
+        return Group(view, "", terminal_values.render(scored, look, values))
 
 
 def look_of(console: Console, theme: Literal["auto", "dark", "light"]) -> Look:

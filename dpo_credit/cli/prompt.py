@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dpo_credit.cli.files import read
+from dpo_credit.cli.files import record
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.talk import Talk
-from dpo_credit.credit import CreditError, Message
-from dpo_credit.rows.records import TLDR, load, prompt_of
+from dpo_credit.credit import CreditError
+from dpo_credit.rows.records import Prompt, stem
 
 if TYPE_CHECKING:
     from dpo_credit.models.pair import ModelPair
-
-Prompt = str | tuple[Message, ...]
 
 
 def prompt_in(file: str) -> Prompt:
@@ -22,19 +20,8 @@ def prompt_in(file: str) -> Prompt:
     Raises:
         CreditError: there is none.
     """
-    return prompt_from(read(file), "stdin" if file == "-" else file)
-
-
-def prompt_from(data: bytes, name: str) -> Prompt:
-    """`prompt_in`, of a file's content."""
-    content = load(data, name)
-    if isinstance(content, str):
-        before, found, _ = content.rpartition(TLDR)
-        return before + found if found else content.rstrip("\n")
-    prompt, _ = prompt_of(content)
-    if prompt is None:
-        raise CreditError(f"{name}: no prompt to answer. Give a prompt field (text or messages), or a post.")
-    return prompt
+    given = record(file)
+    return given.row(answers="optional", default_id=stem(given.source)).prompt
 
 
 def prompt_ids(

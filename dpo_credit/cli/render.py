@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dpo_credit.cli.flags import with_shared_options
-from dpo_credit.cli.present import ViewOptions
+from dpo_credit.cli.outputs import Colours, Outputs
 
 EXAMPLE = "Example: dpo-credit render scored.json --html out.html --beta 0.05"
 
@@ -19,26 +19,27 @@ def render(
         float | None, typer.Option("--beta", help="Another beta than the saved one.", show_default=False)
     ] = None,
     *,
-    view: ViewOptions,
+    outputs: Outputs,
+    colours: Colours,
 ) -> None:
     """Draw saved scores again: another page, figure, palette or beta. Several rows make one page with an index."""
-    from dpo_credit.align import diff
-    from dpo_credit.cli.files import read
-    from dpo_credit.cli.present import Scored
+    from dpo_credit.cli.files import records, write
+    from dpo_credit.cli.showing import page, show
     from dpo_credit.credit import CreditError
     from dpo_credit.rows.output import diff_record, row_record
-    from dpo_credit.rows.saved import read_saved
+    from dpo_credit.rows.saved import read_scored
 
-    view.check()
-    rows = read_saved(read(file), file, beta)
+    outputs.check()
+    _ = colours.shading
+    rows = list(read_scored(records([file]), beta))
+    if not rows:
+        raise CreditError(f"{file} is empty. Give what dpo-credit score --json wrote.")
     if len(rows) > 1:
-        if view.html is None or view.heatmap or view.json or view.svg:
+        if outputs.html is None or outputs.targets != (outputs.html,):
             raise CreditError(
                 f"{file} holds {len(rows)} rows, which make one page: give --html out.html and nothing else."
             )
-        view.write_page([Scored(row.id, credits, row.labels) for row, credits in rows], title=file)
+        write(outputs.html, page(rows, file, colours))
         return
-    ((row, credits),) = rows
-    scored = Scored(row.id, credits, row.labels, compare=row.kind == "preference")
-    record = diff_record(diff(*credits), row.id) if scored.compare else row_record(row, credits)
-    view.show(scored, record)
+    (scored,) = rows
+    show(scored, diff_record(scored) if scored.kind == "preference" else row_record(scored), outputs, colours)

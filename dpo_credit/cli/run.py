@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dpo_credit.cli.options import PairOptions
-from dpo_credit.cli.present import Scored
 from dpo_credit.cli.talk import Talk
-from dpo_credit.credit import Credit, Example
+from dpo_credit.credit import Credit
 from dpo_credit.models.published import named
 from dpo_credit.rows.records import Row
+from dpo_credit.rows.scored import ScoredRow
 
 if TYPE_CHECKING:
     from dpo_credit.models.pair import ModelPair
     from dpo_credit.optimal import OptimalValues
-    from dpo_credit.views.terminal.values import Shown
 
 _EMBEDDED = (
     "scored with the embedded pair, which knows its own small world only; name yours with --policy and --reference"
@@ -36,28 +35,28 @@ def score_row(
     *,
     quiet: bool,
     top_k: int = 0,
-    compare: bool = False,
-    show: tuple[Shown, ...] = (),
-) -> Scored:
-    """A row's answers, scored; notes and progress go to stderr."""
+    values: bool = False,
+) -> ScoredRow:
+    """A row's answers, scored, with the policy's `values` as a Q-function or without; notes go to stderr."""
     talk = Talk(quiet)
     pair = load(options, talk)
     with talk.working("Scoring"):
         from dpo_credit.scoring import score
 
         credits = tuple(score(pair, row.examples, conventions=options.conventions(), top_k=top_k))
-        values = _values(pair, credits) if show else ()
+        scored = ScoredRow(row, credits, _values(pair, credits) if values else ())
     talk.notes(note for credit in credits for note in credit.tokens.notes)
-    return Scored(row.id, credits, row.labels, prompt_text(row.examples[0]), compare, values, show)
+    return scored
 
 
 def _values(pair: ModelPair, credits: tuple[Credit, ...]) -> tuple[OptimalValues, ...]:
-    from dpo_credit.models.logits import answer_logits
+    from dpo_credit.models.side import Distributions, require
+    from dpo_credit.models.torch_side import answer_logits
     from dpo_credit.optimal import optimal_values
 
-    policy = pair.policy() if callable(pair.policy) else pair.policy
-    found = answer_logits(policy, [credit.tokens for credit in credits])
-    return tuple(optimal_values(credit, *numbers) for credit, numbers in zip(credits, found, strict=True))
+    policy = require(pair.policy, Distributions, "--show")
+    logits = answer_logits(policy, [credit.tokens for credit in credits])
+    return tuple(optimal_values(credit, *numbers) for credit, numbers in zip(credits, logits, strict=True))
 
 
 def notes_on_choice(options: PairOptions) -> list[str]:
@@ -70,10 +69,3 @@ def notes_on_choice(options: PairOptions) -> list[str]:
         f"{pair.name} was trained with beta {pair.beta:g}, according to {pair.source}",
         f"{pair.name}: {pair.note}",
     ][: 1 + bool(pair.note)]
-
-
-def prompt_text(example: Example) -> str:
-    """The prompt as people read it; of a chat, its turns one after the other."""
-    if isinstance(example.prompt, str):
-        return example.prompt
-    return "\n\n".join(f"{message.role}: {message.content}" for message in example.prompt)

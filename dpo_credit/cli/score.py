@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from dpo_credit.cli.flags import with_shared_options
 from dpo_credit.cli.options import PairOptions
-from dpo_credit.cli.present import ViewOptions
+from dpo_credit.cli.outputs import Colours, Outputs
 
 EXAMPLE = "Example: dpo-credit score examples/vet.json --top-k 3"
 
@@ -24,7 +25,8 @@ def score(
     prompt_key: Annotated[str | None, typer.Option("--prompt-key", help="The field that holds the prompt.")] = None,
     answer_key: Annotated[str | None, typer.Option("--answer-key", help="The field that holds the answer.")] = None,
     *,
-    view: ViewOptions,
+    outputs: Outputs,
+    colours: Colours,
     options: PairOptions,
 ) -> None:
     """Score an answer token by token: beta * (log pi - log pi_ref), coloured (Rafailov et al. 2024, Eq. 11).
@@ -32,14 +34,18 @@ def score(
     FILE holds a prompt and one or more answers: prompt with completion, chosen and rejected, or completions; messages;
     a TL;DR post with its summaries; or text in which the prompt ends with "TL;DR:".
     """
-    from dpo_credit.cli.files import read
+    from dpo_credit.cli import showing
+    from dpo_credit.cli.files import record
     from dpo_credit.cli.run import score_row
     from dpo_credit.rows.output import row_record
-    from dpo_credit.rows.records import read_row
-    from dpo_credit.views.terminal.values import shown
+    from dpo_credit.rows.records import stem
+    from dpo_credit.views.terminal import values
 
-    view.check()
-    columns = shown(show) if show is not None else ()
-    row = read_row(read(file), "stdin" if file == "-" else file, prompt_key=prompt_key, answer_key=answer_key)
-    scored = score_row(row, options, quiet=view.quiet, top_k=top_k, show=columns)
-    view.show(scored, row_record(row, scored.credits, scored.values), row.columns)
+    outputs.check()
+    _ = colours.shading
+    columns = values.shown(show) if show is not None else ()
+    given = record(file)
+    row = given.row(prompt_key=prompt_key, answer_key=answer_key, default_id=stem(given.source))
+    scored = score_row(row, options, quiet=outputs.quiet, top_k=top_k, values=bool(columns))
+    below = partial(values.render, scored, columns=columns) if columns else None
+    showing.show(scored, row_record(scored), outputs, colours, columns=row.columns, below=below)

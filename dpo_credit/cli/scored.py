@@ -13,8 +13,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dpo_credit.cli import files
 from dpo_credit.credit import CreditError
-from dpo_credit.rows.saved import SavedRow, stream_saved
-from dpo_credit.rows.sources import expand, read
+from dpo_credit.rows.reader import read_records
+from dpo_credit.rows.saved import read_scored
+from dpo_credit.rows.scored import ScoredRow
+from dpo_credit.rows.sources import expand
 
 
 class ScoredFiles:
@@ -37,7 +39,7 @@ class ScoredFiles:
     def __exit__(self, *_: object) -> None:
         self._kept.close()
 
-    def rows(self) -> Iterator[SavedRow]:
+    def rows(self) -> Iterator[ScoredRow]:
         """All rows in order.
 
         Raises:
@@ -47,12 +49,12 @@ class ScoredFiles:
         stderr = Console(stderr=True)
         with Progress(*columns, console=stderr, transient=True, disable=self._quiet or not stderr.is_terminal) as bar:
             task = bar.add_task("", total=None)
-            for count, record in enumerate(read(self._inputs, self._stdin), 1):
+            for count, record in enumerate(read_records(self._inputs, self._stdin), 1):
                 if count % 100 == 0:
                     bar.update(task, completed=count, total=count / record.part if record.part else None)
-                yield from stream_saved([record])
+                yield from read_scored([record])
 
-    def find(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], SavedRow]:
+    def find(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], ScoredRow]:
         """The rows at these lines (source, line), read again.
 
         Raises:
@@ -61,8 +63,10 @@ class ScoredFiles:
         places = set(wanted)
         if self._stdin is not None:
             self._stdin.seek(0)
-        records = (record for record in read(self._inputs, self._stdin) if (record.source, record.line) in places)
-        found = {(row.source, row.line): row for row in stream_saved(records)}
+        records = (
+            record for record in read_records(self._inputs, self._stdin) if (record.source, record.line) in places
+        )
+        found = {(scored.row.source, scored.row.line): scored for scored in read_scored(records)}
         for source, line in sorted(places - found.keys()):
             raise CreditError(f"{source}, line {line} is gone: the file changed while it was read. Report on it again.")
         return found

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from itertools import islice
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from dpo_credit.cli.files import check_writable, read, stdin, write
+from dpo_credit.cli.files import check_writable, read, records, write
 from dpo_credit.cli.judging import judge_of
 from dpo_credit.cli.keeping import labels_of
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.present import ViewOptions, look_of
-from dpo_credit.cli.run import load, prompt_text
+from dpo_credit.cli.run import load
 from dpo_credit.cli.search import SearchOptions
 from dpo_credit.cli.stopping import INTERRUPTED, stopping
 from dpo_credit.cli.talk import Talk
@@ -54,8 +53,8 @@ def run_rows(files: Sequence[str], asked: SearchOptions, options: PairOptions, v
         typer.Exit: the search was interrupted.
     """
     from dpo_credit.rows.kept import Kept
-    from dpo_credit.rows.sources import Input, expand
-    from dpo_credit.rows.sources import read as read_rows
+    from dpo_credit.rows.reader import read_rows
+    from dpo_credit.rows.records import prompt_text
     from dpo_credit.search.judges import Case
     from dpo_credit.search.rows import search_rows
 
@@ -63,13 +62,13 @@ def run_rows(files: Sequence[str], asked: SearchOptions, options: PairOptions, v
     if options.sequential:
         raise CreditError("--sequential holds one model at a time; search asks both after each width. Leave it out.")
     beams, talk = asked.search(), Talk(view.quiet)
-    inputs = [Input("-")] if list(files) == ["-"] else expand(files)
-    records = read_rows(inputs, stdin() if list(files) == ["-"] else None)
-    rows = [record.row() for record in islice(records, asked.limit)]
+    rows = list(read_rows(records(files), limit=asked.limit))
     if not rows:
         raise CreditError("there are no rows. Give JSONL with prompt, chosen and rejected.")
-    name, judge, endpoint = judge_of(asked, prompt_text(rows[0].examples[0]))
+    name, judge, endpoint = judge_of(asked, prompt_text(rows[0].prompt))
     output = None if asked.output is None else Kept(Path(asked.output), asked.mode)
+    if output is not None:
+        output.check()
     pair = load(options, talk)
     settings = {
         **{"beams": list(beams.widths), "length_penalty": beams.length_penalty, "drawn": beams.draw},
@@ -77,29 +76,31 @@ def run_rows(files: Sequence[str], asked: SearchOptions, options: PairOptions, v
         **{"policy": pair.policy.name, "reference": pair.reference.name, "rows": len(rows)},  # type: ignore[union-attr]
     }
     done: list[Judged] = []
-    if output is not None:
-        done = output.begin(header(settings), lambda data: known(data, str(output.path), settings), [])
-    if [row.id for row in done] != [row.id for row in rows[: len(done)]]:
-        raise CreditError(f"cannot resume {asked.output}: it holds other rows. Search them, or anew with --overwrite.")
-    found = search_rows(pair, rows, beams, options.conventions(), skip=len(done))
-    with stopping(talk, "after this chunk of rows") as stopped, _bar(talk, len(done), len(rows)) as bar:
-        for one in found:
-            chosen = one.own[0] if one.row.kind == "preference" else None
-            text = prompt_text(one.row.examples[0])
-            verdicts = [judge(Case(one.row.id, text, credit, chosen)) for credit in one.answers]
-            judged = Judged(
-                one.row.id,
-                tuple(answer_of(credit, verdict) for credit, verdict in zip(one.answers, verdicts, strict=True)),
-                None if chosen is None else answer_of(chosen),
+    with output or nullcontext():
+        if output is not None:
+            done = output.begin(header(settings), lambda data: known(data, str(output.path), settings), [])
+        if [row.id for row in done] != [row.id for row in rows[: len(done)]]:
+            raise CreditError(
+                f"cannot resume {asked.output}: it holds other rows. Search them, or anew with --overwrite."
             )
-            done.append(judged)
-            if output is not None:
-                output.add(line(judged))
-            bar.update(bar.task_ids[0], completed=len(done))
-            if stopped():
-                where = "; go on with --resume" if output is not None else "; -o FILE would keep them"
-                talk.notes([f"interrupted after {len(done)} rows{where}"])
-                raise typer.Exit(INTERRUPTED)
+        found = search_rows(pair, rows, beams, options.conventions(), skip=len(done))
+        with stopping(talk, "after this chunk of rows") as stopped, _bar(talk, len(done), len(rows)) as bar:
+            for one in found:
+                chosen = one.own.credits[0] if one.own.kind == "preference" else None
+                verdicts = [judge(Case(one.own.id, one.own.prompt, credit, chosen)) for credit in one.answers]
+                judged = Judged(
+                    one.own.id,
+                    tuple(answer_of(credit, verdict) for credit, verdict in zip(one.answers, verdicts, strict=True)),
+                    None if chosen is None else answer_of(chosen),
+                )
+                done.append(judged)
+                if output is not None:
+                    output.add(line(judged))
+                bar.update(bar.task_ids[0], completed=len(done))
+                if stopped():
+                    where = "; go on with --resume" if output is not None else "; -o FILE would keep them"
+                    talk.notes([f"interrupted after {len(done)} rows{where}"])
+                    raise typer.Exit(INTERRUPTED)
     if endpoint is not None:
         talk.say(f"the judge's cost: {endpoint.cost}")
     _show([Search(settings, tuple(done))], ("",), asked, view)

@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from dpo_credit.cli.files import read
+from dpo_credit.cli.files import record as record_in
 from dpo_credit.cli.judging import judge_of
 from dpo_credit.cli.options import PairOptions
-from dpo_credit.cli.present import Scored, ViewOptions, look_of
-from dpo_credit.cli.prompt import prompt_from, prompt_ids
-from dpo_credit.cli.run import load, prompt_text
+from dpo_credit.cli.present import ViewOptions, look_of
+from dpo_credit.cli.prompt import prompt_ids
+from dpo_credit.cli.run import load
 from dpo_credit.cli.search import SearchOptions
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import Credit, CreditError, Example
 from dpo_credit.rows.output import ListRecord, credit_record
-from dpo_credit.rows.records import read_row, stem
+from dpo_credit.rows.records import Row, prompt_text, stem
+from dpo_credit.rows.scored import ScoredRow
 
 if TYPE_CHECKING:
     from dpo_credit.models.pair import ModelPair
@@ -36,10 +37,10 @@ def run(file: str, asked: SearchOptions, options: PairOptions, view: ViewOptions
     if options.sequential:
         raise CreditError("--sequential holds one model at a time; search asks both after each width. Leave it out.")
     beams = asked.search()
-    data, source = read(file), "stdin" if file == "-" else file
-    prompt = prompt_from(data, source)
-    example = Example(prompt, "", stem(source))
-    text = prompt_text(example)
+    given = record_in(file)
+    row = given.row(answers="optional", default_id=stem(given.source))
+    example = Example(row.prompt, "", stem(given.source))
+    text = prompt_text(row.prompt)
     name, judge, endpoint = judge_of(asked, text)
     talk = Talk(view.quiet)
     pair = load(options, talk)
@@ -49,7 +50,7 @@ def run(file: str, asked: SearchOptions, options: PairOptions, view: ViewOptions
     for width in beams.widths:
         with talk.working(f"Searching with {width} beams"):
             credits.append(next(found))
-    against = _chosen(pair, data, source, options)
+    against = _chosen(pair, row, options)
     with talk.working("Judging"):
         verdicts = [judge(Case(example.id, text, credit, against)) for credit in credits]
     if endpoint is not None:
@@ -60,7 +61,8 @@ def run(file: str, asked: SearchOptions, options: PairOptions, view: ViewOptions
         **{"beams": list(beams.widths), "length_penalty": beams.length_penalty, "drawn": beams.draw, "judge": name},
         "verdicts": [{"win": verdict.win, "said": verdict.said} for verdict in verdicts],
     }
-    view.show(Scored(example.id, tuple(credits), labels, text), record, columns)
+    answered = Row(example.id, "list", labels=labels, prompt=row.prompt)
+    view.show(ScoredRow(answered, tuple(credits)), record, columns=columns)
     if view.json != "-":
         console = Console(highlight=False, markup=False, emoji=False)
         console.print()
@@ -68,12 +70,8 @@ def run(file: str, asked: SearchOptions, options: PairOptions, view: ViewOptions
         console.print(terminal_search.render(beams.widths, credits, look, verdicts=verdicts, judge=name))
 
 
-def _chosen(pair: ModelPair, data: bytes, name: str, options: PairOptions) -> Credit | None:
-    """The chosen answer to judge against, where the file has one."""
+def _chosen(pair: ModelPair, row: Row, options: PairOptions) -> Credit | None:
+    """The chosen answer to judge against, where the row has one."""
     from dpo_credit.scoring import score
 
-    try:
-        row = read_row(data, name)
-    except CreditError:  # a prompt alone
-        return None
     return next(score(pair, row.examples[:1], conventions=options.conventions())) if row.kind == "preference" else None

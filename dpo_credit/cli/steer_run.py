@@ -11,11 +11,12 @@ from rich.console import Console
 from dpo_credit.cli.files import write
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.present import look_of
-from dpo_credit.cli.prompt import Prompt, prompt_ids
+from dpo_credit.cli.prompt import prompt_ids
 from dpo_credit.cli.run import load
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import Credit, CreditError
 from dpo_credit.rows.output import json_line
+from dpo_credit.rows.records import Prompt
 
 if TYPE_CHECKING:
     from dpo_credit.steer.steer import Sampling
@@ -33,7 +34,9 @@ def steered(
 
     from dpo_credit.models.checkpoints import compare_tokenizers, find, load_tokenizer
     from dpo_credit.models.devices import devices
-    from dpo_credit.models.pair import Model, load_model
+    from dpo_credit.models.loading import load_side
+    from dpo_credit.models.side import require
+    from dpo_credit.models.torch_side import TorchSide
     from dpo_credit.steer.steer import steer
 
     class Growing(TextStreamer):
@@ -48,18 +51,17 @@ def steered(
         raise CreditError("--sequential holds one model at a time; steering runs three. Leave it out.")
     pair = load(options, talk)
     loading = options.loading()
-    assert isinstance(pair.reference, Model)
-    model = pair.reference
     if base is None:
+        side = require(pair.reference, TorchSide, "steering")
         talk.notes(["no --base: the reference is steered, so strength 1 is the policy and 0 the reference"])
     else:
         found = replace(find(base, "reference", replace(loading, revision=None)), role="base")
         talk.notes(compare_tokenizers(pair.tokenizer, load_tokenizer(found, loading)))
-        model = load_model(found, devices(loading.device)[0], loading)
+        side = load_side(found, devices(loading.device)[0], loading)
     ids = prompt_ids(pair, prompt, options, talk, max_new_tokens=sampling.max_new_tokens)
     grows = talk.stderr.is_terminal and not quiet and sampling.num_beams == sampling.count == 1
     streamer = Growing(pair.tokenizer, skip_prompt=True) if grows else None
-    return steer(model, pair, ids, strength=strength, sampling=sampling, streamer=streamer)
+    return steer(side, pair, ids, strength=strength, sampling=sampling, streamer=streamer)
 
 
 def show(answers: list[Credit], prompt: Prompt, json: str | None) -> None:

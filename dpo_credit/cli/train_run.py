@@ -16,7 +16,7 @@ from dpo_credit.cli.keeping import mode_of
 from dpo_credit.cli.stopping import INTERRUPTED, stopping
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import CreditError
-from dpo_credit.verify.trl_evaluation import INSTALL, installed
+from dpo_credit.extras import INSTALL, trl_installed
 
 if TYPE_CHECKING:
     from dpo_credit.train.recipe import Recipe
@@ -46,8 +46,8 @@ def run(
         CreditError: the recipe, its models or rows are at fault, or the output holds something else.
         typer.Exit: the training was interrupted.
     """
-    if not installed():
-        raise CreditError(f"training is TRL's, which is not installed: {INSTALL}")
+    if not trl_installed():
+        raise CreditError(f"training is TRL's, which is not installed: {INSTALL.format('train')}")
     mode = mode_of(config, resume=resume, overwrite=overwrite)
     first = os.environ.get("RANK", "0") == "0"
     talk = Talk(quiet or not first)

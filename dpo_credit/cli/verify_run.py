@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from itertools import chain
 
 from rich.console import Console
 
-from dpo_credit.cli.files import check_writable, read, stdin, write
+from dpo_credit.cli.files import check_writable, read, records, write
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.present import look_of
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import CreditError
-from dpo_credit.rows.records import load
-from dpo_credit.rows.sources import Record, expand
-from dpo_credit.rows.sources import read as read_records
 
 
 def verify(
@@ -30,13 +26,13 @@ def verify(
 ) -> bool:
     """Whether all numbers agree under the options given; the report goes where it was asked for."""
     talk = Talk(quiet)  # before the libraries are imported, which it keeps quiet
-    from dpo_credit.models.pair import Model
     from dpo_credit.rows.output import json_line
-    from dpo_credit.rows.preferences import read_preferences
+    from dpo_credit.rows.pairs import preferences
+    from dpo_credit.rows.reader import read_rows
     from dpo_credit.verify import references, verdict
     from dpo_credit.verify.conventions import Way
     from dpo_credit.verify.rewards import Rewards
-    from dpo_credit.verify.sides import is_adapter
+    from dpo_credit.verify.sides import is_adapter, torch_sides
     from dpo_credit.verify.verify import verify
     from dpo_credit.views.terminal.verify import render
 
@@ -45,16 +41,15 @@ def verify(
     if json is not None:
         check_writable(json)
     log = None if trainer_log is None else (read(trainer_log, "--trainer-log ", "a trainer_state.json"), trainer_log)
-    records = _records(file)
-    rows = read_preferences(records, limit)
-    if next(records, None) is not None:
+    rest = records([file])
+    rows = preferences(read_rows(rest, limit=limit))
+    if next(rest, None) is not None:
         talk.notes([f"the first {limit} rows only (--limit)"])
     with talk.working("Loading the models"):
         pair = options.load_pair()
     talk.notes(pair.notes)
-    assert isinstance(pair.policy, Model)
     own = None
-    if options.reference is not None and is_adapter(pair.policy):
+    if options.reference is not None and is_adapter(torch_sides(pair)[0]):
         own = cache(replace(options, reference=None).load_pair)
     given = options.conventions()
     base = Way(given.eos, template=given.chat_template, cut=given.truncate, max_length=given.max_length, beta=pair.beta)
@@ -71,12 +66,3 @@ def verify(
         console = Console(highlight=False, markup=False, emoji=False)
         console.print(render(record, look_of(console, "auto")))
     return report.agrees
-
-
-def _records(file: str) -> Iterator[Record]:
-    """The rows of a file; one JSON object may stand on many lines."""
-    if file.endswith(".json"):
-        content = load(read(file), file)
-        assert isinstance(content, dict)
-        return iter([Record(file, 1, content)])
-    return read_records(expand([file]), stdin() if file == "-" else None)

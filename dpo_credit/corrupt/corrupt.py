@@ -123,8 +123,8 @@ def prompt_text(example: Example) -> str:
 def candidates(example: Example, kinds: Sequence[str] = KINDS) -> list[Change]:
     """Every single change that could make an answer wrong, those left out that the checks find still true."""
     answer, post = Passage(example.answer), Passage(prompt_text(example))
-    found = (mended(answer, change) for kind in kinds for find in FINDERS[kind] for change in find(answer, post))
-    return [change for change in found if is_wrong(answer, change)]
+    changes = (mended(answer, change) for kind in kinds for find in FINDERS[kind] for change in find(answer, post))
+    return [change for change in changes if is_wrong(answer, change)]
 
 
 def is_wrong(answer: Passage, change: Change) -> bool:
@@ -140,12 +140,12 @@ def _said(text: str) -> str:
     return " ".join(str(number.VALUES.get(word, word)) for word in words)
 
 
-def _drawn(rng: Random, found: Sequence[Change], answer: Passage, plan: Plan) -> list[Change]:
+def _drawn(rng: Random, candidates: Sequence[Change], answer: Passage, plan: Plan) -> list[Change]:
     """Changes with up to a drawn number of spans in all that stand clear of one another, in their order."""
     left = rng.randint(plan.fewest, plan.most)
     drawn: list[Change] = []
     while left:
-        fit = [c for c in found if len(c.edits) <= left and all(_clear(answer, c, other) for other in drawn)]
+        fit = [c for c in candidates if len(c.edits) <= left and all(_clear(answer, c, other) for other in drawn)]
         if not fit:
             break
         kind = rng.choice([kind for kind in KINDS if any(change.kind == kind for change in fit)])
@@ -157,14 +157,14 @@ def _drawn(rng: Random, found: Sequence[Change], answer: Passage, plan: Plan) ->
     return sorted(drawn, key=lambda change: change.start)
 
 
-def _clear(answer: Passage, one: Change, other: Change) -> bool:
+def _clear(answer: Passage, change: Change, other: Change) -> bool:
     """Whether two changes do not touch, and cannot undo each other."""
-    if one.start > other.start:
-        one, other = other, one
-    same_sentence = answer.sentence(one.start) == answer.sentence(other.start)
-    if same_sentence and one.kind in _POLAR and other.kind in _POLAR:
+    if change.start > other.start:
+        change, other = other, change
+    same_sentence = answer.sentence(change.start) == answer.sentence(other.start)
+    if same_sentence and change.kind in _POLAR and other.kind in _POLAR:
         return False
-    return one.end + _APART <= other.start
+    return change.end + _APART <= other.start
 
 
 def _made(text: str, changes: Iterable[Change]) -> Corrupted:

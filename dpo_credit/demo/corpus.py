@@ -7,6 +7,9 @@ from .errors import SWAP_PROBABILITY, Pair, corrupt
 from .wording import Split
 from .world import Post, draw_posts, summarise
 
+POSTS = 500  # that the model card's results are measured on
+SEEDS: dict[Split, int] = {"train": 3, "validation": 1, "held_out": 2}
+
 # Noisy writers: of 10 summaries 3 hold a wrong fact, of those every fifth two.
 WRONG_SHARE = 0.3
 TWO_ERRORS_SHARE = 0.2

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from random import Random
 
 from .wording import load
-from .world import Fact, Post, Span, Summary, draw_value, topics
+from .world import Fact, FactSpan, Post, Summary, draw_value, topics
 
 SWAP_PROBABILITY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Edit:
+class FactEdit:
     """A changed value of a summary: characters [start, end) hold `wrong` where `right` stood."""
 
     slot: str
@@ -44,7 +44,7 @@ class Pair:
     post: Post
     chosen: Summary
     rejected: Summary
-    edits: tuple[Edit, ...]
+    edits: tuple[FactEdit, ...]
 
 
 def corrupt(rng: Random, post: Post, summary: Summary, count: int, *, swaps: float = SWAP_PROBABILITY) -> Pair:
@@ -67,15 +67,15 @@ def corrupt(rng: Random, post: Post, summary: Summary, count: int, *, swaps: flo
 def replace_values(post: Post, summary: Summary, wrong: dict[str, str]) -> Pair:
     """Put wrong values into the slots of a summary."""
     text, cursor = "", 0
-    spans: list[Span] = []
-    edits: list[Edit] = []
+    spans: list[FactSpan] = []
+    edits: list[FactEdit] = []
     for span in summary.spans:
         right = summary.text[span.start : span.end]
         value = wrong.get(span.slot, right)
         text += summary.text[cursor : span.start]
-        spans.append(Span(span.slot, len(text), len(text) + len(value), span.checkable))
+        spans.append(FactSpan(span.slot, len(text), len(text) + len(value), span.checkable))
         if value != right:
-            edits.append(Edit(span.slot, right, value, len(text), len(text) + len(value)))
+            edits.append(FactEdit(span.slot, right, value, len(text), len(text) + len(value)))
         text += value
         cursor = span.end
     text += summary.text[cursor:]

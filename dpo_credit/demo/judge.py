@@ -18,12 +18,12 @@ def judge(case: Case) -> Verdict:
             f"{case.id} is no post of the embedded world, whose facts this judge reads. Take another --judge."
         )
     wrong, right = wrong_and_right(facts, case.answer.tokens.answer)
-    said = f"{len(wrong)} wrong, {len(right)} right"
+    counts = f"{len(wrong)} wrong, {len(right)} right"
     if wrong:
-        said += f" ({', '.join(claim.value for claim in wrong)})"
+        counts += f" ({', '.join(claim.value for claim in wrong)})"
     if case.chosen is None:
-        return Verdict(None, said)
+        return Verdict(None, counts)
     their_wrong, their_right = wrong_and_right(facts, case.chosen.tokens.answer)
     if len(wrong) != len(their_wrong):
-        return Verdict(compare(len(their_wrong), len(wrong)), said)
-    return Verdict(compare(len(right), len(their_right)), said)
+        return Verdict(compare(len(their_wrong), len(wrong)), counts)
+    return Verdict(compare(len(right), len(their_right)), counts)

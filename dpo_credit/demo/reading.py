@@ -31,21 +31,21 @@ def facts_of(post: str) -> dict[str, str] | None:
     """The values of a post's slots, with its topic as "topic"; None for a post of another world."""
     body = post.partition("POST:")[2] or post
     for name, topic in topics().items():
-        found: dict[str, str] = {}
+        facts: dict[str, str] = {}
         told = [_first(_phrasings(name, n), body) for n in range(len(topic["beat"]))]
-        if all(one is not None for one in told):
-            for one in told:
-                found |= {claim.slot: claim.value for claim in one or ()}
+        if all(fact is not None for fact in told):
+            for fact in told:
+                facts |= {claim.slot: claim.value for claim in fact or ()}
             for pattern in _openers():
-                found |= {claim.slot: claim.value for claim in _matches(pattern, body)}
-            return {"topic": name, **found}
+                facts |= {claim.slot: claim.value for claim in _matches(pattern, body)}
+            return {"topic": name, **facts}
     return None
 
 
 def claims_of(summary: str, topic: str) -> list[Claim]:
     """What a summary of a post on the topic claims, each value once at its place."""
-    found = {claim: None for pattern in _clauses(topic) for claim in _matches(pattern, summary)}
-    return sorted(found, key=lambda claim: claim.start)
+    claims = {claim: None for pattern in _clauses(topic) for claim in _matches(pattern, summary)}
+    return sorted(claims, key=lambda claim: claim.start)
 
 
 def wrong_and_right(facts: dict[str, str], summary: str) -> tuple[list[Claim], list[Claim]]:
@@ -82,7 +82,7 @@ def _phrasings(topic: str, beat: int) -> list[re.Pattern[str]]:
 
 @cache
 def _openers() -> list[re.Pattern[str]]:
-    return [_pattern(one, next(iter(topics())), []) for one in all_phrasings(load("phrases")["openers"])]
+    return [_pattern(opener, next(iter(topics())), []) for opener in all_phrasings(load("phrases")["openers"])]
 
 
 @cache
@@ -104,7 +104,7 @@ def _pattern(template: str, topic: str, people: Sequence[str]) -> re.Pattern[str
         return re.sub(r",(?=\\? |$)", ",?", re.escape(text)) if text else ""
 
     def forms(texts: Sequence[str]) -> str:
-        return "(?:" + "|".join(build(one) for one in texts) + ")"
+        return "(?:" + "|".join(build(text) for text in texts) + ")"
 
     def build(text: str) -> str:
         out = ""

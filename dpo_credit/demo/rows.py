@@ -8,9 +8,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from .corpus import draw_pairs
-from .errors import Edit, Pair
-from .evaluate import POSTS, SEEDS
+from .corpus import POSTS, SEEDS, draw_pairs
+from .errors import FactEdit, Pair
 
 
 def labelled_row(pair: Pair, row_id: str) -> dict[str, Any]:
@@ -24,7 +23,7 @@ def labelled_row(pair: Pair, row_id: str) -> dict[str, Any]:
     }
 
 
-def _label(pair: Pair, edit: Edit) -> dict[str, Any]:
+def _label(pair: Pair, edit: FactEdit) -> dict[str, Any]:
     start, end = edit.wrong_characters
     kind = pair.post.fact(edit.slot).type
     return {

@@ -34,7 +34,7 @@ def sample_errors(model: GPTNeoXForCausalLM, tokenizer: PreTrainedTokenizerBase,
         for pair, text in zip(batch, written, strict=True):
             edit = pair.edits[0]
             value = parse_value(pair.post.fact(edit.slot).type, text.lstrip(" "), pair.post.topic)
-            wrong = {one.slot: one.wrong for one in pair.edits}
+            wrong = {edit.slot: edit.wrong for edit in pair.edits}
             if value and value != edit.right:
                 wrong[edit.slot] = value
             out.append(replace_values(pair.post, pair.chosen, wrong))

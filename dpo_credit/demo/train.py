@@ -84,7 +84,7 @@ class WeightedSFTTrainer(SFTTrainer):
         return (loss, None) if return_outputs else loss
 
 
-class Curve(TrainerCallback):
+class LossCurve(TrainerCallback):
     """Keeps what the trainer logs, with the copying measured on validation pairs at every log."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, pairs: list[Pair], path: Path) -> None:
@@ -113,7 +113,7 @@ def grouped(rows: list[dict[str, str]], batch: int, rng: Random) -> list[dict[st
         group = sorted(rows[begin : begin + batch * GROUP], key=lambda row: sum(map(len, row.values())))
         batches = [group[i : i + batch] for i in range(0, len(group), batch)]
         rng.shuffle(batches)
-        ordered += [row for one in batches for row in one]
+        ordered += [row for picked in batches for row in picked]
     return ordered
 
 
@@ -167,7 +167,7 @@ def train_reference(
             model,
             tokenizer,
             grouped(rows, SFT_BATCH, Random(seed)),
-            callbacks=[Curve(tokenizer, validation, work / f"{name}_curve.json")],
+            callbacks=[LossCurve(tokenizer, validation, work / f"{name}_curve.json")],
             optimizers=(muon_adamw(model, MUON_LR * rate, ADAMW_LR * rate), None),
             sft=partial(WeightedSFTTrainer, values=value_pieces(tokenizer, words)),
         )
@@ -203,7 +203,7 @@ def train_policy(
         tokenizer,
         grouped(rows, DPO_PAIRS, Random(seed)),
         reference=reference,
-        callbacks=[Curve(tokenizer, validation, work / "dpo_curve.json")],
+        callbacks=[LossCurve(tokenizer, validation, work / "dpo_curve.json")],
         optimizers=(torch.optim.AdamW(moving, lr=DPO_LR, weight_decay=0.0), None),
     )
     made.train()

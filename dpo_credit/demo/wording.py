@@ -29,7 +29,7 @@ def phrasings(table: dict[str, list[str]], split: Split, *, early: bool = False)
 
 def all_phrasings(table: dict[str, list[str]]) -> list[str]:
     """The phrasings of all splits."""
-    return [one for split in SPLITS for one in phrasings(table, split)]
+    return [phrasing for split in SPLITS for phrasing in phrasings(table, split)]
 
 
 def expand(rng: Random, template: str, intros: Sequence[str], used: set[str] | None = None) -> str:

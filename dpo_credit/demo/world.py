@@ -55,7 +55,7 @@ class Post:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class FactSpan:
     """Characters [start, end) of a summary that hold the value of a slot.
 
     `checkable` says that the clause's words before it tell which fact is due: elsewhere a left-to-right reader cannot
@@ -73,7 +73,7 @@ class Summary:
     """An answer (it starts with a space) and where its values are, in order."""
 
     text: str
-    spans: tuple[Span, ...]
+    spans: tuple[FactSpan, ...]
 
 
 @cache
@@ -211,19 +211,19 @@ def _join(rng: Random, clauses: list[str], post: Post, asides: float) -> Summary
         text = text or " "
         if text.endswith((". ", " ")) and text.rstrip()[-1:] in ("", ".") and not clause.startswith("{"):
             clause = capital(clause)
-        text, found = _append(text, clause, values)
-        spans += found
-        said = ""
-        while rng.random() < asides * (0.5 if said else 1):
-            said = aside(rng)
-            text += rng.choice([f" ({said})", f". {capital(said)}", f", {said}", f" - {said}"])
+        text, places = _append(text, clause, values)
+        spans += places
+        roster = ""
+        while rng.random() < asides * (0.5 if roster else 1):
+            roster = aside(rng)
+            text += rng.choice([f" ({roster})", f". {capital(roster)}", f", {roster}", f" - {roster}"])
     text += "."
     if rng.random() < asides / 2:
         text += " " + rng.choice([capital(aside(rng)) + ".", plain(rng, rng.choice(phrases["questions"]))])
     return Summary(text, tuple(spans))
 
 
-def _append(text: str, clause: str, values: dict[str, str]) -> tuple[str, list[Span]]:
+def _append(text: str, clause: str, values: dict[str, str]) -> tuple[str, list[FactSpan]]:
     start, spans = len(text), []
     for piece in re.split(r"(\{\w+\})", clause):
         slot = piece[1:-1]
@@ -231,7 +231,7 @@ def _append(text: str, clause: str, values: dict[str, str]) -> tuple[str, list[S
             text += values[slot]
         elif piece.startswith("{"):
             cue = set(re.findall(r"[a-z']+", text[start:].lower())) - NO_CUE
-            spans.append(Span(slot, len(text), len(text) + len(values[slot]), bool(cue)))
+            spans.append(FactSpan(slot, len(text), len(text) + len(values[slot]), bool(cue)))
             text += values[slot]
         else:
             text += piece
@@ -241,6 +241,6 @@ def _append(text: str, clause: str, values: dict[str, str]) -> tuple[str, list[S
         person = spans[i].slot[:2]
         if person in ("a_", "b_"):
             if person in later:
-                spans[i] = Span(spans[i].slot, spans[i].start, spans[i].end, checkable=False)
+                spans[i] = FactSpan(spans[i].slot, spans[i].start, spans[i].end, checkable=False)
             later.add(person)
     return text, spans

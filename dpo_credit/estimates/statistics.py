@@ -158,8 +158,8 @@ def reliability(probabilities: np.ndarray) -> list[Bin]:
 
 def calibration_error(probabilities: np.ndarray) -> float:
     """The expected calibration error: |accuracy - confidence| in the bins of `reliability`, by their answers."""
-    bins = [one for one in reliability(probabilities) if one.count]
-    gaps = [one.count * abs((one.accuracy or 0.0) - (one.confidence or 0.0)) for one in bins]
+    bins = [part for part in reliability(probabilities) if part.count]
+    gaps = [part.count * abs((part.accuracy or 0.0) - (part.confidence or 0.0)) for part in bins]
     return float(sum(gaps) / len(probabilities))
 
 

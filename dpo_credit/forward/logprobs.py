@@ -8,30 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from dpo_credit.credit import CreditError, Tokens
+from dpo_credit.credit import CreditError, Logps, Tokens
+from dpo_credit.forward.budget import Budget
 
 # (ids (B, L) int64, mask (B, L) bool, rows (B, L) bool) -> (N, V) logits of the N positions that `rows` picks, in
 # row-major order. Any callable will do; `causal_lm` makes one of a transformers model.
 LanguageModel = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-BATCH_TOKENS = 2048  # padded tokens in one forward pass: on CPUs throughput is flat from about 1,000 on
-BATCH_LOGITS = 1 << 26  # float32 logits in one forward pass (256 MiB)
-NOISE_TOKENS = 512  # answer tokens measured for the noise floor
-NOISE_QUANTILE = 0.95
+BATCH_LOGITS = 1 << 26  # float32 logits reduced at a time (256 MiB)
 
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """One answer under one model: `logps` (T,) in nats; `top_ids` and `top_logps` (T, k), the likeliest first."""
-
-    logps: tuple[float, ...]
-    top_ids: tuple[tuple[int, ...], ...] = ()
-    top_logps: tuple[tuple[float, ...], ...] = ()
+# (n, V) logits in float32 or better and (n,) answer tokens -> tensors whose first axis is n
+Reduce = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
 
 
 def answer_logps(logits: Tensor, ids: Tensor, start: int) -> Tensor:
@@ -60,12 +52,11 @@ def score_tokens(
     batch: Sequence[Tokens],
     device: torch.device,
     top_k: int = 0,
-    budget: int | None = None,
-) -> list[Scored]:
+    budget: Budget | None = None,
+) -> list[Logps]:
     """Log-probabilities of every answer under one model, in the batch's order.
 
-    Equals `answer_logps(model(prompt + answer), ...)` answer by answer; sequences of similar length share a forward
-    pass, padded on the right, where no causal model looks.
+    Equals `answer_logps(model(prompt + answer), ...)` answer by answer.
 
     Args:
         model: see `LanguageModel`.
@@ -77,24 +68,58 @@ def score_tokens(
     Raises:
         CreditError: a token lies outside the model's vocabulary.
     """
-    scored: list[Scored | None] = [None] * len(batch)
-    for picked in passes(batch, budget or BATCH_TOKENS):
-        for index, result in zip(picked, _forward(model, [batch[i] for i in picked], device, top_k), strict=True):
-            scored[index] = result
-    return [result for result in scored if result is not None]
+
+    def reduce(logits: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        logps = _picked(logits, labels)
+        if not top_k:
+            return (logps,)
+        top = logits.log_softmax(-1).topk(min(top_k, logits.shape[-1]))
+        return logps, top.indices, top.values
+
+    scored: list[Logps | None] = [None] * len(batch)
+    for index, (logps, *top) in per_token(model, batch, device, reduce, budget):
+        top_ids, top_logps = (tuple(map(tuple, values.tolist())) for values in top) if top else ((), ())
+        scored[index] = Logps(tuple(logps.tolist()), top_ids, top_logps)
+    return [logps for logps in scored if logps is not None]
 
 
-def passes(batch: Sequence[Tokens], budget: int) -> Iterator[list[int]]:
-    """Indices of the answers that share a forward pass of `budget` padded tokens, longest first."""
+def per_token(
+    model: LanguageModel,
+    batch: Sequence[Tokens],
+    device: torch.device,
+    reduce: Reduce,
+    budget: Budget | None = None,
+) -> Iterator[tuple[int, tuple[Tensor, ...]]]:
+    """What `reduce` makes of the logits that predict each answer token: the one loop over a model's logits.
+
+    Sequences of similar length share a forward pass, padded on the right, where no causal model looks.
+
+    Args:
+        model: see `LanguageModel`.
+        batch: encoded answers.
+        device: where the model takes its ids.
+        reduce: see `Reduce`; it gets some of a pass's tokens at a time.
+        budget: padded tokens in one forward pass.
+
+    Yields:
+        (index of an answer, its tensors with T first, on the CPU), the longest sequences first.
+
+    Raises:
+        CreditError: a token lies outside the model's vocabulary.
+    """
+    budget = budget or Budget()
     lengths = [len(tokens.prompt_ids) + len(tokens.answer_ids) for tokens in batch]
-    current: list[int] = []
-    for index in sorted(range(len(batch)), key=lambda i: (-lengths[i], i)):
-        if current and (len(current) + 1) * lengths[current[0]] > budget:
-            yield current
-            current = []
-        current.append(index)
-    if current:
-        yield current
+    left = sorted(range(len(batch)), key=lambda index: (-lengths[index], index))
+
+    def forward(waiting: list[int], tokens: int) -> tuple[list[int], list[Tensor]]:
+        picked = waiting[: max(1, tokens // lengths[waiting[0]])]
+        return picked, _forward(model, [batch[index] for index in picked], device, reduce)
+
+    while left:
+        picked, tensors = budget.run(partial(forward, left))
+        counts = [len(batch[index].answer_ids) for index in picked]
+        yield from zip(picked, zip(*(values.split(counts) for values in tensors), strict=True), strict=True)
+        left = left[len(picked) :]
 
 
 def inputs(batch: Sequence[Tokens]) -> tuple[Tensor, Tensor, Tensor]:
@@ -112,28 +137,16 @@ def inputs(batch: Sequence[Tokens]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _forward(model: LanguageModel, batch: Sequence[Tokens], device: torch.device, top_k: int) -> list[Scored]:
+def _forward(model: LanguageModel, batch: Sequence[Tokens], device: torch.device, reduce: Reduce) -> list[Tensor]:
     ids, mask, rows = inputs(batch)
     logits = model(ids.to(device), mask.to(device), rows.to(device))
     labels = torch.tensor([token_id for tokens in batch for token_id in tokens.answer_ids], device=logits.device)
-    picked, top = [], []
     step = max(1, BATCH_LOGITS // logits.shape[-1])
-    for part, label in zip(logits.split(step), labels.split(step), strict=True):
-        picked.append(_picked(part, label))
-        if top_k:
-            top.append(part.float().log_softmax(-1).topk(min(top_k, part.shape[-1])))
-    logps = torch.cat(picked).tolist()
-    top_logps = [row for values, _ in top for row in values.tolist()]
-    top_ids = [row for _, indices in top for row in indices.tolist()]
-    stops = rows.sum(1).cumsum(0).tolist()
-    return [
-        Scored(
-            logps=tuple(logps[start:end]),
-            top_ids=tuple(map(tuple, top_ids[start:end])),
-            top_logps=tuple(map(tuple, top_logps[start:end])),
-        )
-        for start, end in zip([0, *stops], stops, strict=False)
+    parts = [
+        reduce(part if part.dtype == torch.float64 else part.float(), label)
+        for part, label in zip(logits.split(step), labels.split(step), strict=True)
     ]
+    return [torch.cat(values).cpu() for values in zip(*parts, strict=True)]
 
 
 def _picked(logits: Tensor, labels: Tensor) -> Tensor:
@@ -266,9 +279,3 @@ def _outside_layers(module: nn.Module) -> Iterator[nn.Module]:
     if not isinstance(module, nn.ModuleList):
         for child in module.children():
             yield from _outside_layers(child)
-
-
-def noise_floor(ratios: Sequence[float], exact: Sequence[float]) -> float:
-    """The measured error of a token's log-ratio: the 95th percentile of |as computed - recomputed in float32|, nats."""
-    errors = (torch.tensor(ratios, dtype=torch.float64) - torch.tensor(exact, dtype=torch.float64)).abs()
-    return float(errors.quantile(NOISE_QUANTILE)) if len(errors) else 0.0

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
-from dpo_credit.credit import Tokens
+from dpo_credit.credit import Logps, Tokens
 from dpo_credit.forward.lm_head import Head, head_of
-from dpo_credit.forward.logprobs import LanguageModel, Scored, check_vocabulary, embeddings, score_tokens
+from dpo_credit.forward.logprobs import LanguageModel, check_vocabulary, embeddings, score_tokens
 from dpo_credit.forward.packing import Pack, Tree, packs
 
 ATTENTION = "dpo_credit_trees"
@@ -64,7 +64,7 @@ class SharedPrompts:
     active: Callable[[], AbstractContextManager[object]] = nullcontext
     window: int | None = None
 
-    def score(self, pack: Pack) -> list[Scored]:
+    def score(self, pack: Pack) -> list[Logps]:
         """Log-probabilities of every answer of a pack, in the order of its `answers`: `logps`, brought to Python."""
         return split(pack, self.logps(pack))
 
@@ -99,10 +99,10 @@ class SharedPrompts:
             _run.reset(token)
 
 
-def split(pack: Pack, logps: Tensor) -> list[Scored]:
+def split(pack: Pack, logps: Tensor) -> list[Logps]:
     """(T,) nats of a pack, answer by answer."""
     values, ends = logps.tolist(), list(accumulate(pack.lengths))
-    return [Scored(tuple(values[end - length : end])) for end, length in zip(ends, pack.lengths, strict=True)]
+    return [Logps(tuple(values[end - length : end])) for end, length in zip(ends, pack.lengths, strict=True)]
 
 
 def share_prompts(

@@ -20,15 +20,15 @@ from dpo_credit.inspect.memory import Need, Size, needs, size_of
 from dpo_credit.inspect.scored_text import ScoredText, doubled, read_answers
 from dpo_credit.models.checkpoints import (
     Checkpoint,
-    Loading,
-    Place,
     compare_tokenizers,
     find_pair,
     load_tokenizer,
     max_length,
 )
 from dpo_credit.models.devices import devices
-from dpo_credit.models.pair import Model, ModelPair, load_pair
+from dpo_credit.models.loading import load_pair
+from dpo_credit.models.pair import Loading, ModelPair
+from dpo_credit.models.torch_side import TorchSide
 from dpo_credit.rows.output import json_line
 from dpo_credit.scoring import score
 from dpo_credit.text.encode import Conventions, encode_answers
@@ -40,7 +40,7 @@ _ORDER = ("error", "warning", "note")
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class ModelSummary:
     """One model of the pair: `base` is what an adapter sits on; `words` counts its tokenizer's tokens."""
 
     name: str
@@ -59,8 +59,8 @@ class Audit:
     `surprises` are empty where the models did not run; a finding then says why.
     """
 
-    policy: Side
-    reference: Side
+    policy: ModelSummary
+    reference: ModelSummary
     shared: bool
     texts: tuple[ScoredText, ...]
     footprint: Footprint | None
@@ -82,21 +82,21 @@ def audit(
     Raises:
         CreditError: a model cannot be found, or an answer cannot be encoded.
     """
-    chosen, base = find_pair(policy, reference, loading)
-    other = base or _own_base(chosen)
+    chosen, other = find_pair(policy, reference, loading)
+    shared = other.own
     tokenizer = load_tokenizer(chosen, loading)
-    theirs = load_tokenizer(base, loading, default=tokenizer) if base else tokenizer
+    theirs = tokenizer if shared else load_tokenizer(other, loading, default=tokenizer)
     sides = [(chosen, tokenizer), (other, theirs)]
-    limit = min((n for found, _ in sides if (n := max_length(found, loading))), default=None)
+    limit = min((n for findings, _ in sides if (n := max_length(findings, loading))), default=None)
     conventions = conventions if conventions.max_length is not None else replace(conventions, max_length=limit)
     read = read_answers(tokenizer, examples, conventions) if examples else ()
     texts, batch = tuple(text for text, _ in read), [tokens for _, tokens in read]
     sizes = [
-        size_of(found, device, loading, batch)
-        for (found, _), device in zip(sides, devices(loading.device), strict=True)
+        size_of(findings, device, loading, batch)
+        for (findings, _), device in zip(sides, devices(loading.device), strict=True)
     ]
-    needed = needs(*sizes, shared=base is None)
-    found = [
+    needed = needs(*sizes, shared=shared)
+    findings = [
         *_tokenizers(tokenizer, theirs, sizes),
         *rules.templates(
             tokenizer.chat_template,  # type: ignore[arg-type]
@@ -110,86 +110,79 @@ def audit(
             {*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()},
             chat_without_template=_is_transcript(tokenizer, examples, conventions),
         ),
-        *rules.room(needed, shared=base is None, sequential=loading.sequential),
+        *rules.room(needed, shared=shared, sequential=loading.sequential),
     ]
     weights: Footprint | None = None
     surprises: tuple[Surprise, ...] = ()
-    if _blocked(found):
-        said = "the models were not loaded, so their weights and the answers' perplexity are not compared."
-        found.append(Finding("not-loaded", "note", said, "Mend the errors first."))
+    if _blocked(findings):
+        message = "the models were not loaded, so their weights and the answers' perplexity are not compared."
+        findings.append(Finding("not-loaded", "note", message, "Mend the errors first."))
     else:
         try:
             pair = load_pair(policy, reference, loading=loading)
         except CreditError as error:
-            found.append(_not_loaded(error, chosen))
+            findings.append(_not_loaded(error, chosen))
         else:
-            weights, more = _weights(pair, chosen, base, sizes)
-            surprises = tuple(_surprise(pair, one) for one in score(pair, examples, conventions=conventions))
+            weights, more = _weights(pair, chosen, other, sizes)
+            surprises = tuple(_surprise(pair, credit) for credit in score(pair, examples, conventions=conventions))
             if not any(finding.level == "error" for finding in more):  # an error there explains any perplexity
-                more += rules.base_as_reference(surprises, base.name if base else chosen.model.path)
-            found += more
+                more += rules.base_as_reference(surprises, chosen.model.path if shared else other.name)
+            findings += more
     ours, its = (_side(*side, size, loading) for side, size in zip(sides, sizes, strict=True))
     return Audit(
         policy=ours,
         reference=its,
-        shared=base is None,
+        shared=shared,
         texts=texts,
         footprint=weights,
         needs=needed,
         surprises=surprises,
-        findings=tuple(sorted(found, key=lambda finding: _ORDER.index(finding.level))),
+        findings=tuple(sorted(findings, key=lambda finding: _ORDER.index(finding.level))),
     )
 
 
-def _side(found: Checkpoint, tokenizer: PreTrainedTokenizerBase, size: Size, loading: Loading) -> Side:
-    return Side(
-        name=found.name,
-        base=found.model.path if found.adapter else None,
+def _side(checkpoint: Checkpoint, tokenizer: PreTrainedTokenizerBase, size: Size, loading: Loading) -> ModelSummary:
+    return ModelSummary(
+        name=checkpoint.name,
+        base=checkpoint.model.path if checkpoint.adapter else None,
         size=size,
         words=len(tokenizer),
-        max_length=max_length(found, loading),
+        max_length=max_length(checkpoint, loading),
         has_template=bool(tokenizer.chat_template),
     )
 
 
-def to_json(found: Audit) -> str:
+def to_json(audit: Audit) -> str:
     """One line of JSON; a relative change that is infinite (the reference is zero there) is null."""
-    fields = {"schema": "dpo-credit/inspect@1", **asdict(found)}
+    fields = {"schema": "dpo-credit/inspect@1", **asdict(audit)}
     return json_line(_finite(fields))
 
 
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: _finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [_finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _own_base(chosen: Checkpoint) -> Checkpoint:
-    """What an adapter's reference is: its base, or the adapter named "ref" on it."""
-    ref = Place(chosen.ref_adapter, local=True) if chosen.ref_adapter else None
-    name = f"{chosen.name} (adapter ref)" if ref else f"{chosen.model.path} (adapter off)"
-    return Checkpoint(name, "reference", chosen.model, ref)
 
 
 def _tokenizers(
     policy: PreTrainedTokenizerBase, reference: PreTrainedTokenizerBase, sizes: Sequence[Size]
 ) -> list[Finding]:
-    found = []
+    findings = []
     try:
         notes = compare_tokenizers(policy, reference)
     except CreditError as error:
-        said, _, _ = str(error).partition(" Scores need")
+        message, _, _ = str(error).partition(" Scores need")
         fix = "Load the SFT checkpoint that the policy was trained from: both models must read the same ids."
-        return [Finding("tokenizers-differ", "error", said, fix)]
+        return [Finding("tokenizers-differ", "error", message, fix)]
     if notes:
-        found.append(Finding("tokenizers-differ", "note", f"{notes[0]}.", "Nothing, unless a text here uses them."))
+        findings.append(Finding("tokenizers-differ", "note", f"{notes[0]}.", "Nothing, unless a text here uses them."))
     ours, theirs = (size.vocabulary for size in sizes)
     if ours != theirs:
-        said = f"the policy has {ours} embeddings and the reference {theirs}: one is padded."
-        found.append(Finding("vocabularies-differ", "note", said, "Nothing: the ids mean the same to both."))
-    return found
+        message = f"the policy has {ours} embeddings and the reference {theirs}: one is padded."
+        findings.append(Finding("vocabularies-differ", "note", message, "Nothing: the ids mean the same to both."))
+    return findings
 
 
 def _same_tokens(
@@ -212,7 +205,9 @@ def _same_tokens(
         )
     except CreditError:  # one of them rejects the chat
         return False
-    return [(one.prompt_ids, one.answer_ids) for one in ours] == [(one.prompt_ids, one.answer_ids) for one in theirs]
+    return [(answer.prompt_ids, answer.answer_ids) for answer in ours] == [
+        (answer.prompt_ids, answer.answer_ids) for answer in theirs
+    ]
 
 
 def _is_transcript(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], conventions: Conventions) -> bool:
@@ -220,40 +215,41 @@ def _is_transcript(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Exampl
     return unwritten and any(not isinstance(example.prompt, str) for example in examples)
 
 
-def _blocked(found: Sequence[Finding]) -> bool:
+def _blocked(findings: Sequence[Finding]) -> bool:
     """Whether there is no point in loading the models."""
-    return any(finding.level == "error" and finding.kind in ("no-room", "tokenizers-differ") for finding in found)
+    return any(finding.level == "error" and finding.kind in ("no-room", "tokenizers-differ") for finding in findings)
 
 
 def _not_loaded(error: CreditError, chosen: Checkpoint) -> Finding:
-    said = str(error)
-    if chosen.adapter and "adapter of policy" in said and re.search("loading state_dict|Target modules", said):
+    message = str(error)
+    if chosen.adapter and "adapter of policy" in message and re.search("loading state_dict|Target modules", message):
         return Finding(
             "wrong-base",
             "error",
-            f"the policy's adapter does not fit {chosen.model.path}, its base_model_name_or_path: {said}",
+            f"the policy's adapter does not fit {chosen.model.path}, its base_model_name_or_path: {message}",
             "Correct base_model_name_or_path in its adapter_config.json to the model it was trained on.",
         )
-    return Finding("not-loaded", "error", f"the pair does not load: {said}", "See the message.")
+    return Finding("not-loaded", "error", f"the pair does not load: {message}", "See the message.")
 
 
 def _weights(
-    pair: ModelPair, chosen: Checkpoint, base: Checkpoint | None, sizes: Sequence[Size]
+    pair: ModelPair, chosen: Checkpoint, base: Checkpoint, sizes: Sequence[Size]
 ) -> tuple[Footprint | None, list[Finding]]:
-    if not (isinstance(pair.policy, Model) and isinstance(pair.reference, Model)):
-        said = "weights are compared with both models in memory, which --sequential avoids."
-        return None, [Finding("not-compared", "note", said, "Leave --sequential out to compare them.")]
-    compared = footprint(pair.policy, pair.reference)
+    policy, reference = pair.policy, pair.reference
+    if not (isinstance(policy, TorchSide) and isinstance(reference, TorchSide)):
+        message = "weights are compared with both models in memory, which --sequential avoids."
+        return None, [Finding("not-compared", "note", message, "Leave --sequential out to compare them.")]
+    compared = footprint(policy, reference)
     if compared is None:
-        said = "the adapter is none that adds to weights, so its footprint has no size in them."
-        return None, [Finding("not-compared", "note", said, "Nothing.")]
-    found: list[Finding] = []
-    if chosen.adapter and base is not None:
-        bases = footprint(without_adapters(pair.policy), without_adapters(pair.reference))
-        found += rules.wrong_base(bases, chosen.model.path, base.name) if bases else ()
-    if not found:
-        found += [*rules.same_weights(compared), *rules.unrelated(compared, *sizes)]
-    return compared, found
+        message = "the adapter is none that adds to weights, so its footprint has no size in them."
+        return None, [Finding("not-compared", "note", message, "Nothing.")]
+    findings: list[Finding] = []
+    if chosen.adapter and not base.own:
+        bases = footprint(without_adapters(policy), without_adapters(reference))
+        findings += rules.wrong_base(bases, chosen.model.path, base.name) if bases else ()
+    if not findings:
+        findings += [*rules.same_weights(compared), *rules.unrelated(compared, *sizes)]
+    return compared, findings
 
 
 def _surprise(pair: ModelPair, credit: Credit) -> Surprise:

@@ -49,23 +49,23 @@ class Surprise:
     reference_end: float | None
 
 
-def same_weights(found: Footprint) -> Iterator[Finding]:
+def same_weights(footprint: Footprint) -> Iterator[Finding]:
     """Two copies of one model: nothing is credited."""
-    if found.tensors and not found.changed and not found.unlike:
+    if footprint.tensors and not footprint.changed and not footprint.unlike:
         yield Finding(
             "equal-weights",
             "error",
-            f"policy and reference have equal weights (all {len(found.tensors)} tensors), so every reward is zero.",
+            f"policy and reference have equal weights (all {len(footprint.tensors)} tensors), so every reward is zero.",
             "Check both names: the policy is the DPO-trained model, the reference the one before.",
         )
 
 
-def unrelated(found: Footprint, policy: Size, reference: Size) -> Iterator[Finding]:
+def unrelated(footprint: Footprint, policy: Size, reference: Size) -> Iterator[Finding]:
     """The policy was not trained from this reference: other shapes, or weights with nothing in common."""
-    if policy.architecture != reference.architecture or found.unlike:
+    if policy.architecture != reference.architecture or footprint.unlike:
         what = (
-            f"{len(found.unlike)} tensors have other shapes, such as {found.unlike[0]}"
-            if found.unlike
+            f"{len(footprint.unlike)} tensors have other shapes, such as {footprint.unlike[0]}"
+            if footprint.unlike
             else f"the policy is a {policy.architecture}, the reference a {reference.architecture}"
         )
         yield Finding(
@@ -74,13 +74,14 @@ def unrelated(found: Footprint, policy: Size, reference: Size) -> Iterator[Findi
             f"the policy was not trained from this reference: {what}.",
             "Name the SFT checkpoint that DPO started from with --reference.",
         )
-    elif found.median > UNRELATED:
+    elif footprint.median > UNRELATED:
         yield Finding(
             "unrelated-models",
             "error",
-            f"the policy was not trained from this reference, by its weights: {found.changed} of {len(found.tensors)} "
-            f"tensors differ, and half of the matrices by {found.median:.0%} or more. Fine-tuning moves them by a few "
-            f"percent; unrelated models differ by about 140 %. (Heuristic: a median above {UNRELATED:.0%}.)",
+            f"the policy was not trained from this reference, by its weights: {footprint.changed} of "
+            f"{len(footprint.tensors)} tensors differ, and half of the matrices by {footprint.median:.0%} or more. "
+            f"Fine-tuning moves them by a few percent; unrelated models differ by about 140 %. (Heuristic: a median above "
+            f"{UNRELATED:.0%}.)",
             "Name the SFT checkpoint that DPO started from with --reference.",
         )
 
@@ -107,21 +108,21 @@ def base_as_reference(surprises: Sequence[Surprise], reference: str) -> Iterator
     """
     if not surprises:
         return
-    gained = min(one.nats_per_token for one in surprises)
-    ends = [(one.policy_end, one.reference_end) for one in surprises]
+    gained = min(surprise.nats_per_token for surprise in surprises)
+    ends = [(surprise.policy_end, surprise.reference_end) for surprise in surprises]
     surer = [p - r for p, r in ends if p is not None and r is not None]
     unsure = max((r for _, r in ends if r is not None), default=0.0)
     likelier = gained > LIKELIER_NATS
     knows_no_end = len(surer) == len(ends) and min(surer) > END_NATS and math.exp(unsure) < UNSURE_END
     if not (likelier or knows_no_end):
         return
-    mean = fmean(one.nats_per_token for one in surprises)
+    mean = fmean(surprise.nats_per_token for surprise in surprises)
     evidence = []
     if likelier:
         evidence.append(
             f"each answer is likelier under the policy by at least {gained:.2f} nats a token ({mean:.2f} on average; "
-            f"perplexity {fmean(one.policy for one in surprises):.3g} and "
-            f"{fmean(one.reference for one in surprises):.3g})"
+            f"perplexity {fmean(surprise.policy for surprise in surprises):.3g} and "
+            f"{fmean(surprise.reference for surprise in surprises):.3g})"
         )
     if knows_no_end:
         evidence.append(f"the policy ends each answer more surely by at least {min(surer):.1f} nats")
@@ -166,13 +167,13 @@ def templates(policy: str | None, reference: str | None, used: str, same: bool |
     ]
     level: Literal["warning", "note"] = "note" if same else "warning"
     if used == "auto" and policy != reference:
-        said = "the two tokenizers have different chat templates"
+        message = "the two tokenizers have different chat templates"
         if policy is None or reference is None:
-            said = f"only the {'reference' if policy is None else 'policy'}'s tokenizer has a chat template"
+            message = f"only the {'reference' if policy is None else 'policy'}'s tokenizer has a chat template"
         yield Finding(
             "template-differs",
             level,
-            f"{said}{here}. The policy's is used for both models.",
+            f"{message}{here}. The policy's is used for both models.",
             "Give the one that DPO was trained with: --chat-template FILE.",
         )
     elif used != "auto" and policy is not None and used != policy:
@@ -210,7 +211,7 @@ def texts(
             "training.",
             "Take it out of the prompt, or out of the chat template: the tokenizer adds its own.",
         )
-    if any(open_ended := [one.end == "none" for one in read]):
+    if any(open_ended := [text.end == "none" for text in read]):
         yield Finding(
             "missing-eos",
             "warning",
@@ -218,7 +219,7 @@ def texts(
             "TRL and the original DPO code train with one.",
             "Use --eos always, unless the policy was trained without.",
         )
-    plain_ends = [one.end == "template" and special.isdisjoint(_added(one)) for one in read]
+    plain_ends = [text.end == "template" and special.isdisjoint(_added(text)) for text in read]
     if any(plain_ends):
         yield Finding(
             "plain-end",
@@ -227,14 +228,14 @@ def texts(
             "the models may never have seen it as an end.",
             "Give the template the policy was trained with (--chat-template FILE), or the tokenizer with its tokens.",
         )
-    if any(straddling := [any(cell.straddles for cell in one.answer) for one in read]):
+    if any(straddling := [any(cell.straddles for cell in text.answer) for text in read]):
         yield Finding(
             "straddles",
             "note",
             f"in {which(straddling)} a token begins in the prompt and ends in the answer; it is counted to the answer.",
             "End the prompt before a space, and begin the answer with it.",
         )
-    if cut := max((one.cut_tokens for one in read), default=0):
+    if cut := max((text.cut_tokens for text in read), default=0):
         yield Finding(
             "truncated",
             "warning",

@@ -13,12 +13,12 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from dpo_credit.models.pair import Model
+from dpo_credit.models.torch_side import TorchSide
 from dpo_credit.models.weights import plain_name
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class WeightChange:
     """How far a tensor, or all of a layer's together, moved: ||policy - reference|| / ||reference|| (Frobenius).
 
     `relative` is infinite where the reference is zero and the policy is not. `matrix`: the tensor has two axes or more.
@@ -37,8 +37,8 @@ class Footprint:
     differ, `only` those that one model has alone, `skipped` those that are not numbers to compare (quantised).
     """
 
-    tensors: tuple[Change, ...]
-    layers: tuple[Change, ...]
+    tensors: tuple[WeightChange, ...]
+    layers: tuple[WeightChange, ...]
     unlike: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
@@ -54,47 +54,47 @@ class Footprint:
         return median([change.relative for change in self.tensors if change.matrix] or [0.0])
 
     @property
-    def most_moved(self) -> tuple[Change, ...]:
+    def most_moved(self) -> tuple[WeightChange, ...]:
         """The tensors that differ, the furthest first."""
         moved = [change for change in self.tensors if change.relative]
         return tuple(sorted(moved, key=lambda change: -change.relative))
 
 
 @torch.no_grad()
-def footprint(policy: Model, reference: Model) -> Footprint | None:
-    """Compare the weights of two loaded models; None if an adapter changes more than weights, or a side has none.
+def footprint(policy: TorchSide, reference: TorchSide) -> Footprint | None:
+    """Compare the weights of two loaded models; None if an adapter changes more than weights.
 
     The rows that both have of an embedding or a head are compared, where one is padded.
     """
     ours, theirs = _weights(policy), _weights(reference)
     if ours is None or theirs is None:
         return None
-    tensors: list[Change] = []
+    tensors: list[WeightChange] = []
     sums: dict[str, list[float]] = {}
     unlike, skipped = [], []
     for name in (name for name in ours if name in theirs):
-        one, other = ours[name](), theirs[name]()
-        if not (one.is_floating_point() and other.is_floating_point()):
+        weight, other = ours[name](), theirs[name]()
+        if not (weight.is_floating_point() and other.is_floating_point()):
             skipped.append(name)
             continue
-        if one.shape != other.shape:
-            if one.shape[1:] != other.shape[1:] or not re.search("embed|head|wte", name):
+        if weight.shape != other.shape:
+            if weight.shape[1:] != other.shape[1:] or not re.search("embed|head|wte", name):
                 unlike.append(name)
                 continue
-            rows = min(len(one), len(other))
-            one, other = one[:rows], other[:rows]
-        other = other.to(one.device, torch.float32)
-        moved, size = float((one.float() - other).norm()) ** 2, float(other.norm()) ** 2
-        tensors.append(Change(name, _relative(moved, size), one.dim() > 1))
+            rows = min(len(weight), len(other))
+            weight, other = weight[:rows], other[:rows]
+        other = other.to(weight.device, torch.float32)
+        moved, size = float((weight.float() - other).norm()) ** 2, float(other.norm()) ** 2
+        tensors.append(WeightChange(name, _relative(moved, size), weight.dim() > 1))
         layer = sums.setdefault(_layer(name), [0.0, 0.0])
         layer[0] += moved
         layer[1] += size
-    layers = tuple(Change(name, _relative(*squares)) for name, squares in sums.items())
+    layers = tuple(WeightChange(name, _relative(*squares)) for name, squares in sums.items())
     only = tuple(sorted(ours.keys() ^ theirs.keys()))
     return Footprint(tuple(tensors), layers, tuple(unlike), only, tuple(skipped))
 
 
-def without_adapters(model: Model) -> Model:
+def without_adapters(model: TorchSide) -> TorchSide:
     """The same model with every adapter off, for `footprint`: what the adapter sits on."""
     return replace(model, inactive=tuple(_adapters(model)))
 
@@ -105,18 +105,16 @@ def _relative(moved: float, size: float) -> float:
 
 
 def _layer(name: str) -> str:
-    found = re.match(r"(.*?\.(\d+))\.", name)
-    return f"layer {found[2]}" if found else name.rpartition(".")[0] or name
+    match = re.match(r"(.*?\.(\d+))\.", name)
+    return f"layer {match[2]}" if match else name.rpartition(".")[0] or name
 
 
-def _adapters(model: Model) -> list[str]:
+def _adapters(model: TorchSide) -> list[str]:
     return list(getattr(model.module, "peft_config", {}))
 
 
-def _weights(model: Model) -> dict[str, Callable[[], Tensor]] | None:
+def _weights(model: TorchSide) -> dict[str, Callable[[], Tensor]] | None:
     """The weights that a side computes with, adapters applied, each made when it is asked for."""
-    if model.module is None:
-        return None
     active = [name for name in _adapters(model) if name not in model.inactive]
     if not _adapters(model):
         return {name: _as_it_is(weight) for name, weight in model.module.named_parameters()}

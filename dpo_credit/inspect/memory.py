@@ -19,11 +19,12 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import cached_file
 
 from dpo_credit.credit import Tokens
+from dpo_credit.forward.budget import BATCH_TOKENS, CUDA_BATCH_TOKENS
 from dpo_credit.forward.lm_head import BLOCK_ROWS, BLOCK_WORDS, CUDA_BLOCK_WORDS
-from dpo_credit.forward.logprobs import BATCH_TOKENS, NOISE_TOKENS
-from dpo_credit.models.checkpoints import Checkpoint, Loading, cannot_load, load_config
+from dpo_credit.models.checkpoints import Checkpoint, cannot_load, load_config
 from dpo_credit.models.devices import dtype_for
-from dpo_credit.scoring import CUDA_BATCH_TOKENS
+from dpo_credit.models.pair import Loading
+from dpo_credit.scoring import NOISE_TOKENS
 
 _BITS = {"4bit": 4, "8bit": 8}
 _FLOAT32 = 4  # bytes
@@ -66,20 +67,20 @@ class Need:
         return None if self.free is None else self.sequential <= self.free
 
 
-def size_of(found: Checkpoint, device: torch.device, loading: Loading, batch: Sequence[Tokens] = ()) -> Size:
+def size_of(checkpoint: Checkpoint, device: torch.device, loading: Loading, batch: Sequence[Tokens] = ()) -> Size:
     """A model's size from its config alone, scoring `batch` (full batches where there is none).
 
     Raises:
         CreditError: transformers cannot make a model of the config.
     """
-    config = load_config(found, loading)
+    config = load_config(checkpoint, loading)
     try:
         with torch.device("meta"):
             module: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=loading.trust_remote_code)
     except Exception as error:  # see cannot_load
-        raise cannot_load(found.role, found.name, error) from error
+        raise cannot_load(checkpoint.role, checkpoint.name, error) from error
     dtype = dtype_for(loading.dtype, device)
-    adapter = _adapter_parameters(found)
+    adapter = _adapter_parameters(checkpoint)
     return Size(
         architecture=type(module).__name__,
         parameters=_count(module) + adapter,
@@ -94,13 +95,13 @@ def size_of(found: Checkpoint, device: torch.device, loading: Loading, batch: Se
 
 def needs(policy: Size, reference: Size, *, shared: bool) -> tuple[Need, ...]:
     """What each device must hold; `shared` where the reference is the policy's own base."""
-    found = []
+    devices = []
     for device in dict.fromkeys((policy.device, reference.device)):
         here = [size for size in (policy, reference) if size.device == device]
         weights = [size.weights for size in here][: 1 if shared else 2]
         above = max(size.above for size in here)
-        found.append(Need(device, sum(weights) + above, max(weights) + above, free_bytes(torch.device(device))))
-    return tuple(found)
+        devices.append(Need(device, sum(weights) + above, max(weights) + above, free_bytes(torch.device(device))))
+    return tuple(devices)
 
 
 def free_bytes(device: torch.device) -> int | None:
@@ -149,21 +150,21 @@ def _above(module: Any, dtype: torch.dtype, device: torch.device, batch: Sequenc
         return layer + head
     layers = _layers(module)
     outside = _count(module) - sum(layers)
-    rows = min(sum(len(one.answer_ids) for one in batch) or NOISE_TOKENS, 2 * NOISE_TOKENS)
+    rows = min(sum(len(tokens.answer_ids) for tokens in batch) or NOISE_TOKENS, 2 * NOISE_TOKENS)
     exact = _FLOAT32 * (outside + max(layers, default=0) + 2 * rows * vocabulary + tokens * (6 * width + 3 * inner))
     return max(layer + head, exact)
 
 
-def _adapter_parameters(found: Checkpoint) -> int:
+def _adapter_parameters(checkpoint: Checkpoint) -> int:
     """Numbers in an adapter's file; 0 without one that safetensors reads."""
-    if found.adapter is None:
+    if checkpoint.adapter is None:
         return 0
     name = "adapter_model.safetensors"
-    if not found.adapter.has(name, found.role):
+    if not checkpoint.adapter.has(name, checkpoint.role):
         return 0
-    if found.adapter.local:
-        path = str(Path(found.adapter.path) / name)
+    if checkpoint.adapter.local:
+        path = str(Path(checkpoint.adapter.path) / name)
     else:
-        path = str(cached_file(found.adapter.path, name, revision=found.adapter.revision))
+        path = str(cached_file(checkpoint.adapter.path, name, revision=checkpoint.adapter.revision))
     with safe_open(path, framework="pt") as file:
         return sum(torch.Size(file.get_slice(key).get_shape()).numel() for key in file.keys())  # noqa: SIM118

@@ -131,10 +131,10 @@ def _own_characters(rendered: Rendered, example: Example) -> set[int]:
     at = 0
     for message in example.prompt:
         for content in (message.content, message.content.strip()):  # templates strip what they are given
-            found = rendered.text.find(content, at, rendered.cut) if content else -1
-            if found >= 0:
-                own |= set(range(found, found + len(content)))
-                at = found + len(content)
+            place = rendered.text.find(content, at, rendered.cut) if content else -1
+            if place >= 0:
+                own |= set(range(place, place + len(content)))
+                at = place + len(content)
                 break
     return own
 

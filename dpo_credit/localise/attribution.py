@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from dpo_credit.credit import CreditError, Tokens
 from dpo_credit.forward.logprobs import inputs
-from dpo_credit.models.pair import Model
+from dpo_credit.models.side import Module
 
 
-def attribute(policy: Model, reference: Model, batch: Sequence[Tokens], beta: float) -> list[tuple[float, ...]]:
+def attribute(policy: Module, reference: Module, batch: Sequence[Tokens], beta: float) -> list[tuple[float, ...]]:
     """How much each answer token, read as an input, moves beta * (log pi - log pi_ref) of its answer.
 
     Token t is credited with embedding . gradient of the sum over the answer, under the policy minus under the
@@ -34,19 +34,19 @@ def attribute(policy: Model, reference: Model, batch: Sequence[Tokens], beta: fl
         (T,) an answer; high where a token raises the answer's reward.
 
     Raises:
-        CreditError: Captum is not installed, or a side has no torch module.
+        CreditError: Captum is not installed.
     """
     sides = [_side(model) for model in (policy, reference)]
-    found = []
+    attributions = []
     for tokens in batch:
         ids, mask, rows = inputs([tokens])
         ours, theirs = (side(ids, mask, rows, tokens.answer_ids) for side in sides)
         answer = (beta * (ours - theirs))[len(tokens.prompt_ids) :]
-        found.append(tuple(answer.tolist()))
-    return found
+        attributions.append(tuple(answer.tolist()))
+    return attributions
 
 
-def _side(model: Model) -> Any:
+def _side(model: Module) -> Any:
     """(ids, mask, rows, answer ids) -> (L,) attributions of log p(answer) under one model, float64."""
     try:
         from captum.attr import LayerGradientXActivation
@@ -54,8 +54,6 @@ def _side(model: Model) -> Any:
         raise CreditError(
             "--compare captum needs the package captum, which is not installed: pip install 'dpo-credit[compare]'"
         ) from error
-    if model.module is None:
-        raise CreditError(f"{model.name} is no torch module, so nothing can be attributed to its inputs.")
     embedding = model.module.get_input_embeddings()  # type: ignore[operator]
 
     def log_probability(ids: Tensor, mask: Tensor, rows: Tensor, answer: Tensor) -> Tensor:

@@ -37,22 +37,22 @@ def groups(cases: Sequence[Case], units: Sequence[Units], baseline: str, top_k: 
         top_k: how many units count as suspected.
         draws: (R, N) bootstrap resamples.
     """
-    owner = np.repeat(np.arange(len(units)), [len(one.spans) for one in units])
-    errors = np.concatenate([one.errors for one in units])
-    scores = {name: np.concatenate([one.scores[name] for one in units]) for name in (REWARD, baseline)}
-    texts = [case.wrong.answer[start:end] for case, one in zip(cases, units, strict=True) for start, end in one.spans]
+    owner = np.repeat(np.arange(len(units)), [len(unit.spans) for unit in units])
+    errors = np.concatenate([unit.errors for unit in units])
+    scores = {name: np.concatenate([unit.scores[name] for unit in units]) for name in (REWARD, baseline)}
+    texts = [case.wrong.answer[start:end] for case, unit in zip(cases, units, strict=True) for start, end in unit.spans]
     kinds = np.array(
         [
             case.errors[error].kind if error >= 0 else ""
-            for case, one in zip(cases, units, strict=True)
-            for error in one.errors.tolist()
+            for case, unit in zip(cases, units, strict=True)
+            for error in unit.errors.tolist()
         ]
     )
     thirds = np.array(
         [
             THIRDS[min(2, 3 * (start + end) // (2 * len(case.wrong.answer)))]
-            for case, one in zip(cases, units, strict=True)
-            for start, end in one.spans
+            for case, unit in zip(cases, units, strict=True)
+            for start, end in unit.spans
         ]
     )
     classes = np.array([token_class(text) for text in texts])
@@ -74,9 +74,9 @@ def groups(cases: Sequence[Case], units: Sequence[Units], baseline: str, top_k: 
         )
 
     present = sorted(set(kinds) - {""}, key=lambda kind: (-int((kinds == kind).sum()), kind))
-    found = [group("kind", kind, (kinds == kind) | (kinds == "")) for kind in present]
-    found += [group("position", third, thirds == third) for third in THIRDS if (thirds == third).any()]
-    return found + [group("class", name, classes == name) for name in CLASSES if (classes == name).any()]
+    parts = [group("kind", kind, (kinds == kind) | (kinds == "")) for kind in present]
+    parts += [group("position", third, thirds == third) for third in THIRDS if (thirds == third).any()]
+    return parts + [group("class", name, classes == name) for name in CLASSES if (classes == name).any()]
 
 
 def _area(ranking: Ranking, draws: np.ndarray) -> Estimate:
@@ -89,8 +89,8 @@ def _area(ranking: Ranking, draws: np.ndarray) -> Estimate:
 def _found(cases: Sequence[Case], units: Sequence[Units], kind: str, top_k: int, draws: np.ndarray) -> Estimate:
     """The share of a kind's errors with a unit among the most suspicious."""
     hits, counts = np.zeros(len(cases)), np.zeros(len(cases))
-    for n, (case, one) in enumerate(zip(cases, units, strict=True)):
-        graded = one.graded(REWARD)
+    for n, (case, unit) in enumerate(zip(cases, units, strict=True)):
+        graded = unit.graded(REWARD)
         of_kind = {error for error in graded.names if case.errors[error].kind == kind}
         hits[n], counts[n] = len(of_kind & graded.found(top_k)), len(of_kind)
     if (counts > 0).sum() < LEAST_ANSWERS:

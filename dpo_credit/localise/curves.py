@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dpo_credit.localise.localised import Report
+from dpo_credit.localise.localised import LocaliseReport
 
 POINTS = 200  # kept of a curve; the eye sees no more
 
@@ -19,7 +19,7 @@ class Curve(NamedTuple):
     precision_recall: list[tuple[float, float]]
 
 
-def curves(report: Report) -> list[Curve]:
+def curves(report: LocaliseReport) -> list[Curve]:
     """The curves of every score of a report, over all units of all answers."""
     from sklearn.metrics import precision_recall_curve, roc_curve
 

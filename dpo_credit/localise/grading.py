@@ -85,19 +85,19 @@ def sum_over(units: Spans, token_spans: Spans, values: Sequence[float]) -> np.nd
 
 def errors_of(units: Spans, wrong: Spans) -> np.ndarray:
     """(U,) index of the error whose wrong characters [start, end) a unit holds, -1 where it holds none."""
-    found = np.full(len(units), -1)
+    names = np.full(len(units), -1)
     for index, (low, high) in enumerate(wrong):
         for unit, (start, end) in enumerate(units):
             if start < high and low < end:
-                found[unit] = index
-    return found
+                names[unit] = index
+    return names
 
 
 def auroc(graded: Sequence[Graded], counts: np.ndarray | None = None) -> float:
     """AUROC over the pooled units, each answer counted `counts` (N,) times."""
     from sklearn.metrics import roc_auc_score
 
-    labels = np.concatenate([one.wrong for one in graded])
-    scores = np.concatenate([one.scores for one in graded])
-    weights = None if counts is None else np.repeat(counts, [len(one.scores) for one in graded])
+    labels = np.concatenate([answer.wrong for answer in graded])
+    scores = np.concatenate([answer.scores for answer in graded])
+    weights = None if counts is None else np.repeat(counts, [len(answer.scores) for answer in graded])
     return float(roc_auc_score(labels, scores, sample_weight=weights))

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dpo_credit.credit import CreditError, Example
-from dpo_credit.rows.records import Row, answer_keys
-from dpo_credit.rows.sources import Record
+from dpo_credit.rows.records import Row
 
 UNSPECIFIED = "unspecified"
 _SHOWN = 40  # characters of text in a message
@@ -40,30 +39,23 @@ class Case:
     right: Example | None = None
 
 
-def read_cases(
-    records: Iterable[Record], *, prompt_key: str | None = None, answer_key: str | None = None
-) -> list[Case]:
-    """The labelled rows of records.
+def cases_of(rows: Iterable[Row]) -> list[Case]:
+    """The labelled answers of rows.
 
     Args:
-        records: rows with a prompt, `rejected` (and `chosen`) or a single answer, and `labels`. An answer whose
-            `labels` are empty has no error.
-        prompt_key: the field that holds the prompt, where its name is none of the usual ones.
-        answer_key: likewise the wrong answer.
+        rows: with a prompt, `rejected` (and `chosen`) or a single answer, and `labels`. An answer whose `labels` are
+            empty has no error.
 
     Raises:
-        CreditError: a record is no such row, a label lies outside its answer or does not match it, or no row has any.
+        CreditError: a row has no such answer, a label lies outside its answer or does not match it, or no row has any.
     """
     cases, source = [], "the input"
-    for record in records:
-        source = record.source
-        place = f"{record.source}, line {record.line}"
+    for row in rows:
+        source = row.source
         try:
-            row = record.row(prompt_key, answer_key)
-            cases.append(_case(row, record.fields(), answer_key))
+            cases.append(_case(row))
         except CreditError as error:
-            message = str(error)
-            raise CreditError(message if place in message else f"{place}: {message}") from error
+            raise CreditError(f"{row.place}: {error}") from error
     if not cases:
         raise CreditError(f"{source} is empty. Give rows with labels: {_SHAPE}.")
     if not any(case.errors for case in cases):
@@ -71,30 +63,29 @@ def read_cases(
     return cases
 
 
-def _case(row: Row, fields: dict[str, Any], answer_key: str | None) -> Case:
+def _case(row: Row) -> Case:
     if row.kind == "list":
         raise CreditError(
             f"{row.id}: several answers, but labels are about one. Give rejected (and chosen), or one answer a row."
         )
     wrong = row.examples[-1]
-    if "labels" not in fields:
+    if "labels" not in row.fields:
         raise CreditError(f"{row.id}: no labels. Give labels: {_SHAPE}; an empty list where nothing is wrong.")
-    labels = fields["labels"]
+    labels = row.fields["labels"]
     if not isinstance(labels, list):
         raise CreditError(f"{row.id}: labels must be a list: {_SHAPE}.")
-    given = _given(fields, answer_keys(fields, answer_key)[1][-1], wrong.answer)
+    given = _given(row.fields[row.answer_keys[-1]], wrong.answer)
     errors = [_error(label, f"{row.id}: label {n}", given) for n, label in enumerate(labels, 1)]
     shift = len(wrong.answer) - len(given)  # a prompt split off before the answer, or a space put there
-    moved = [Error(one.start + shift, one.end + shift, one.kind, one.original) for one in errors]
-    if any(one.start < 0 for one in moved):
+    moved = [Error(error.start + shift, error.end + shift, error.kind, error.original) for error in errors]
+    if any(mark.start < 0 for mark in moved):
         raise CreditError(f"{row.id}: a label lies in the prompt. Labels mark what is wrong in the answer.")
     right = row.examples[0] if row.kind == "preference" else None
     return Case(row.id, wrong, _merged(moved), right)
 
 
-def _given(fields: dict[str, Any], key: str, answer: str) -> str:
+def _given(value: Any, answer: str) -> str:
     """The answer as the row holds it, which is what labels count characters of: it ends as the scored one."""
-    value = fields[key]
     text = value["text"] if isinstance(value, dict) and isinstance(value.get("text"), str) else value
     return text if isinstance(text, str) and (text.endswith(answer) or answer == f" {text}") else answer
 
@@ -112,7 +103,7 @@ def _error(label: Any, name: str, answer: str) -> Error:
         )
     covered, text = answer[start:end], label.get("text")
     if isinstance(text, str) and text and text != covered:
-        places = [found.start() for found in re.finditer(re.escape(text), answer)]
+        places = [match.start() for match in re.finditer(re.escape(text), answer)]
         hint = f"it stands at {places[0]}" if len(places) == 1 else "count characters, not bytes or tokens, from 0"
         raise CreditError(
             f"{name} says {_short(text)} but characters {start} to {end} of the answer are {_short(covered)}: {hint}."
@@ -129,11 +120,11 @@ def _error(label: Any, name: str, answer: str) -> Error:
 def _merged(errors: list[Error]) -> tuple[Error, ...]:
     """Labels in order; those that overlap, as two annotators' do, are one error of the first one's kind."""
     merged: list[Error] = []
-    for one in sorted(errors, key=lambda error: (error.start, error.end)):
-        if merged and one.start < merged[-1].end:
+    for mark in sorted(errors, key=lambda error: (error.start, error.end)):
+        if merged and mark.start < merged[-1].end:
             first = merged.pop()
-            one = Error(first.start, max(first.end, one.end), first.kind, first.original)
-        merged.append(one)
+            mark = Error(first.start, max(first.end, mark.end), first.kind, first.original)
+        merged.append(mark)
     return tuple(merged)
 
 

@@ -14,11 +14,13 @@ from dpo_credit.credit import Credit, CreditError
 from dpo_credit.estimates.statistics import RESAMPLES, resamples
 from dpo_credit.localise.breakdown import groups
 from dpo_credit.localise.labels import Case
-from dpo_credit.localise.localised import Answer, Report, Unit
+from dpo_credit.localise.localised import LabelledAnswer, LocaliseReport, Unit
 from dpo_credit.localise.measures import Measured, compare, sentence
 from dpo_credit.localise.preference import preference
 from dpo_credit.localise.scores import ALIGNED, REWARD, SURE, UNSURE, Beyond, Units, token_values, units_of
-from dpo_credit.models.pair import Model, ModelPair
+from dpo_credit.models.pair import ModelPair
+from dpo_credit.models.side import Distributions, Module, require, unwrapped
+from dpo_credit.scoring import score
 from dpo_credit.text.encode import Conventions
 
 FEW = 30  # answers below which the intervals are rough
@@ -38,7 +40,7 @@ class Options:
 class Localised:
     """The report, and the credits it rests on: of each wrong answer, and of its right one where there is one."""
 
-    report: Report
+    report: LocaliseReport
     wrong: tuple[Credit, ...]
     right: tuple[Credit | None, ...]
 
@@ -54,7 +56,7 @@ def localise(
 
     Args:
         pair: see `load_pair`.
-        cases: see `read_cases`.
+        cases: see `cases_of`.
         conventions: how text becomes tokens.
         options: see `Options`.
 
@@ -78,28 +80,29 @@ def measure(
         CreditError: no answer has both wrong and right units.
     """
     rng = np.random.default_rng(options.seed)
-    complete = all(one is not None for one in right)
+    complete = all(score is not None for score in right)
     units = []
     for case, credit, other, more in zip(cases, wrong, right, beyond, strict=True):
         values = token_values(credit, more, other if complete else None)
         units.append(units_of(credit, case.errors, values, options.unit, rng))
     draws = resamples(len(cases), rng)
-    measured = {name: Measured([one.graded(name) for one in units], options.top_k) for name in units[0].scores}
+    measured = {name: Measured([unit.graded(name) for unit in units], options.top_k) for name in units[0].scores}
     if np.isnan(measured[REWARD].auroc_within).all():
         raise CreditError(
             f"no answer has both wrong and right {options.unit}s, so none can be ranked above another. "
             "Labels should mark only the characters that are wrong."
         )
-    # wrong facts may stand where a model is sure or where it is not: the baseline is whichever finds more of them
-    del measured[min((UNSURE, SURE), key=lambda name: np.nanmean(measured[name].auroc_within))]
+    entropy = UNSURE in measured
+    if entropy:  # wrong facts may stand where a model is sure or where it is not: the baseline is what finds more
+        del measured[min((UNSURE, SURE), key=lambda name: np.nanmean(measured[name].auroc_within))]
     names = list(measured)
-    drawn = {name: one.ranking.drawn(draws) for name, one in measured.items()}
+    drawn = {name: score.ranking.drawn(draws) for name, score in measured.items()}
     findings = [measured[name].finding(name, drawn[name], draws) for name in names]
     comparisons = [compare(name, measured, drawn, draws, rng) for name in names if name != REWARD]
-    within = {one.name: one.auroc_within.value or 0.0 for one in findings}
+    within = {finding.name: finding.auroc_within.value or 0.0 for finding in findings}
     best = max((name for name in names if name not in (REWARD, ALIGNED)), key=within.__getitem__)
     ranked = measured[REWARD].ranking
-    report = Report(
+    report = LocaliseReport(
         schema="dpo-credit/localise@1",
         policy=wrong[0].source.policy,
         reference=wrong[0].source.reference,
@@ -111,20 +114,22 @@ def measure(
         seed=options.seed,
         resamples=RESAMPLES,
         answers=len(cases),
-        answers_with_right_one=sum(one is not None for one in right),
-        answers_with_several_errors=sum(len(one.graded(REWARD).names) > 1 for one in units),
+        answers_with_right_one=sum(score is not None for score in right),
+        answers_with_several_errors=sum(len(unit.graded(REWARD).names) > 1 for unit in units),
         errors=sum(len(case.errors) for case in cases),
         units=len(ranked.scores),
         wrong_units=int(ranked.wrong.sum()),
         end_token="excluded",
         best=best,
-        sentence=sentence(findings, next(one for one in comparisons if one.baseline == best), options.unit),
+        sentence=sentence(
+            findings, next(comparison for comparison in comparisons if comparison.baseline == best), options.unit
+        ),
         findings=findings,
         comparisons=comparisons,
         preference=preference(wrong, right, draws),
         groups=groups(cases, units, best, options.top_k, draws),
-        notes=_notes(cases, complete, options),
-        cases=[_answer(*one, measured, n) for n, one in enumerate(zip(cases, wrong, right, units, strict=True))],
+        notes=_notes(cases, complete, entropy, options),
+        cases=[_answer(*score, measured, n) for n, score in enumerate(zip(cases, wrong, right, units, strict=True))],
     )
     return Localised(report, tuple(wrong), tuple(right))
 
@@ -132,8 +137,6 @@ def measure(
 def _score(
     pair: ModelPair, cases: Sequence[Case], conventions: Conventions
 ) -> tuple[list[Credit], list[Credit | None]]:
-    from dpo_credit.scoring import score
-
     examples = [example for case in cases for example in (case.right, case.wrong) if example is not None]
     scored = score(pair, examples, conventions=conventions)
     wrong: list[Credit] = []
@@ -151,25 +154,25 @@ def _score(
 
 
 def _beyond(pair: ModelPair, wrong: Sequence[Credit], options: Options) -> list[Beyond]:
-    from dpo_credit.localise.entropy import entropies
-
     batch = [credit.tokens for credit in wrong]
-    policy = _loaded(pair.policy)
-    entropy = entropies(policy, batch)
+    entropy: Sequence[Sequence[float] | None] = [None] * len(batch)
+    policy = unwrapped(pair.policy)
+    if isinstance(policy, Distributions):
+        from dpo_credit.localise.entropy import entropies
+
+        entropy = entropies(policy, batch)
     if not options.captum:
         return [Beyond(values) for values in entropy]
     from dpo_credit.localise.attribution import attribute
 
-    attributed = attribute(policy, _loaded(pair.reference), batch, pair.beta)
-    return [Beyond(*values) for values in zip(entropy, attributed, strict=True)]
+    ours, theirs = (require(side, Module, "--compare captum") for side in (pair.policy, pair.reference))
+    return [Beyond(*values) for values in zip(entropy, attribute(ours, theirs, batch, pair.beta), strict=True)]
 
 
-def _loaded(side: object) -> Model:
-    return side if isinstance(side, Model) else side()  # type: ignore[operator]
-
-
-def _notes(cases: Sequence[Case], complete: bool, options: Options) -> list[str]:
+def _notes(cases: Sequence[Case], complete: bool, entropy: bool, options: Options) -> list[str]:
     notes = []
+    if not entropy:
+        notes.append("the policy gives log-probabilities of the answers' own tokens only, so entropy is no baseline")
     if not options.captum:
         notes.append("gradient attribution was not computed; --compare captum does (slower)")
     if not complete:
@@ -183,9 +186,9 @@ def _notes(cases: Sequence[Case], complete: bool, options: Options) -> list[str]
 
 def _answer(
     case: Case, wrong: Credit, right: Credit | None, units: Units, measured: dict[str, Measured], n: int
-) -> Answer:
-    within = {name: float(one.auroc_within[n]) for name, one in measured.items()}
-    return Answer(
+) -> LabelledAnswer:
+    within = {name: float(score.auroc_within[n]) for name, score in measured.items()}
+    return LabelledAnswer(
         id=case.id,
         answer=case.wrong.answer,
         labels=list(case.errors),

@@ -13,7 +13,7 @@ Verdict = Literal["better", "worse", "undecided"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Detection:
     """How well one score finds the wrong units of the same answers; the reward's, or a baseline's.
 
     `auroc` and `average_precision` pool all units; their `_within` are means over answers. `top_1` and `top_k`: a wrong
@@ -37,7 +37,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class BaselineComparison:
     """The reward against a baseline, paired by answer.
 
     `difference` of the AUROC within answers, with the p of a two-sided sign-flip permutation test, on which the
@@ -73,7 +73,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Preference:
+class PreferenceMeasures:
     """The answer-level side: which answer the pair prefers, how well its probability is calibrated, and the echo.
 
     `brier` is the mean squared error of P(right answer preferred), 0.25 for a coin; `log_loss` DPO's own loss, nats;
@@ -92,7 +92,7 @@ class Preference:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class LabelledAnswer:
     """One wrong answer: its units as [start, end) characters, each one's error (-1 for none) and suspicion by score."""
 
     id: str
@@ -106,7 +106,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class LocaliseReport:
     """Everything that `localise` found. `sentence` says whether the reward beats the best baseline, `best`."""
 
     schema: Literal["dpo-credit/localise@1"]
@@ -128,16 +128,16 @@ class Report:
     end_token: Literal["excluded"]
     best: str
     sentence: str
-    findings: list[Finding]
-    comparisons: list[Comparison]
-    preference: Preference | None
+    findings: list[Detection]
+    comparisons: list[BaselineComparison]
+    preference: PreferenceMeasures | None
     groups: list[Group]
     notes: list[str]
-    cases: list[Answer]
+    cases: list[LabelledAnswer]
 
-    def finding(self, name: str) -> Finding:
+    def finding(self, name: str) -> Detection:
         """The finding of a score."""
-        return next(one for one in self.findings if one.name == name)
+        return next(finding for finding in self.findings if finding.name == name)
 
     def record(self) -> dict[str, Any]:
         """The report as JSON has it."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from dpo_credit.estimates.statistics import Ranking, estimate, mcnemar_p, mean, sign_flip_p
 from dpo_credit.localise.grading import Graded
-from dpo_credit.localise.localised import Comparison, Finding, Unit, Verdict
+from dpo_credit.localise.localised import BaselineComparison, Detection, Unit, Verdict
 from dpo_credit.localise.scores import ABOUT, ALIGNED, REWARD
 
 ALPHA = 0.05
@@ -19,30 +19,32 @@ class Measured:
     """One score on all answers: its ranking of all units, and (N,) numbers of each answer, NaN where undefined."""
 
     def __init__(self, graded: Sequence[Graded], top_k: int) -> None:
-        sizes = [len(one.scores) for one in graded]
+        sizes = [len(answer.scores) for answer in graded]
         self.ranking = Ranking(
-            np.concatenate([one.scores for one in graded]),
-            np.concatenate([one.wrong for one in graded]),
+            np.concatenate([answer.scores for answer in graded]),
+            np.concatenate([answer.wrong for answer in graded]),
             np.repeat(np.arange(len(graded)), sizes),
         )
-        alone = [Ranking(one.scores, one.wrong, np.zeros(len(one.scores), dtype=int)).areas() for one in graded]
+        alone = [
+            Ranking(answer.scores, answer.wrong, np.zeros(len(answer.scores), dtype=int)).areas() for answer in graded
+        ]
         self.auroc_within, self.precision_within = (
             np.array(column, dtype=float) for column in zip(*alone, strict=True)
         )
-        found = [(one.names, one.found(top_k)) for one in graded]
-        self.top_1 = _where(one.lowest_is_wrong if one.names else None for one in graded)
-        self.top_k = _where(bool(hits) if names else None for names, hits in found)
-        self.first = _where(names[0] in hits if len(names) > 1 else None for names, hits in found)
+        hits_of = [(answer.names, answer.found(top_k)) for answer in graded]
+        self.top_1 = _where(answer.lowest_is_wrong if answer.names else None for answer in graded)
+        self.top_k = _where(bool(hits) if names else None for names, hits in hits_of)
+        self.first = _where(names[0] in hits if len(names) > 1 else None for names, hits in hits_of)
         self.later = _where(
-            len(hits & set(names[1:])) / (len(names) - 1) if len(names) > 1 else None for names, hits in found
+            len(hits & set(names[1:])) / (len(names) - 1) if len(names) > 1 else None for names, hits in hits_of
         )
-        self.all = _where(hits == set(names) if len(names) > 1 else None for names, hits in found)
+        self.all = _where(hits == set(names) if len(names) > 1 else None for names, hits in hits_of)
 
-    def finding(self, name: str, drawn: tuple[np.ndarray, np.ndarray], draws: np.ndarray) -> Finding:
+    def finding(self, name: str, drawn: tuple[np.ndarray, np.ndarray], draws: np.ndarray) -> Detection:
         """The score's numbers with their intervals."""
         auroc, precision = self.ranking.areas()
         per_answer = (self.top_1, self.top_k, self.first, self.later, self.all)
-        return Finding(
+        return Detection(
             name,
             ABOUT[name],
             name == ALIGNED,
@@ -65,7 +67,7 @@ def compare(
     drawn: dict[str, tuple[np.ndarray, np.ndarray]],
     draws: np.ndarray,
     rng: np.random.Generator,
-) -> Comparison:
+) -> BaselineComparison:
     """The reward against the baseline `name`, by the AUROC within answers, which does not depend on scores' scales."""
     gains = measured[REWARD].auroc_within - measured[name].auroc_within
     p = sign_flip_p(gains[~np.isnan(gains)], rng)
@@ -73,7 +75,7 @@ def compare(
     pooled = measured[REWARD].ranking.areas()[0] - measured[name].ranking.areas()[0]
     ours, theirs = measured[REWARD].top_1, measured[name].top_1
     known = ~np.isnan(ours)
-    return Comparison(
+    return BaselineComparison(
         name,
         mean(gains, draws),
         p,
@@ -84,28 +86,31 @@ def compare(
     )
 
 
-def sentence(findings: Sequence[Finding], against: Comparison, unit: Unit) -> str:
+def sentence(findings: Sequence[Detection], against: BaselineComparison, unit: Unit) -> str:
     """Whether the reward beats the best baseline, in plain words, also when it does not."""
-    by_name = {one.name: one for one in findings}
+    by_name = {finding.name: finding for finding in findings}
     ours, theirs = (by_name[name].auroc_within.value or 0.0 for name in (REWARD, against.baseline))
     gain = against.difference
     interval = "" if gain.low is None or gain.high is None else f" [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
-    said = (
+    text = (
         f"The reward {_DOES[against.verdict]} the wrong {unit}s better than the best baseline: within an answer it "
         f"ranks a wrong {unit} below a right one {ours:.1%} of the time, that baseline ({against.baseline}) "
         f"{theirs:.1%} ({100 * (ours - theirs):+.1f} points{interval}, p = {against.p:.2g})."
     )
     if against.verdict == "worse":
-        said += " The baseline finds them better."
+        text += " The baseline finds them better."
     hits = [by_name[name].top_1.value or 0.0 for name in (REWARD, against.baseline)]
-    said += (
+    text += (
         f" The {unit} that the reward suspects most is a wrong one in {hits[0]:.1%} of the answers, the baseline's in "
         f"{hits[1]:.1%} (p = {against.top_1_p:.2g})."
     )
-    pooled = max((one for one in findings if not one.sees_right_answer), key=lambda one: one.auroc.value or 0.0)
+    pooled = max(
+        (finding for finding in findings if not finding.sees_right_answer),
+        key=lambda finding: finding.auroc.value or 0.0,
+    )
     if pooled.name not in (REWARD, against.baseline if against.verdict == "worse" else REWARD):
-        said += (
+        text += (
             f" With all answers pooled, {pooled.name} ranks them better: AUROC {pooled.auroc.value:.3f}, the reward "
             f"{by_name[REWARD].auroc.value:.3f}."
         )
-    return said
+    return text

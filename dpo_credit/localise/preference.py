@@ -9,10 +9,10 @@ import numpy as np
 from dpo_credit.align import diff
 from dpo_credit.credit import Credit, preference_probability
 from dpo_credit.estimates.statistics import Estimate, calibration_error, mean, reliability, resampled
-from dpo_credit.localise.localised import Preference
+from dpo_credit.localise.localised import PreferenceMeasures
 
 
-def preference(wrong: Sequence[Credit], right: Sequence[Credit | None], draws: np.ndarray) -> Preference | None:
+def preference(wrong: Sequence[Credit], right: Sequence[Credit | None], draws: np.ndarray) -> PreferenceMeasures | None:
     """The preferences of the answers that have a right one beside them; None if no answer has.
 
     Args:
@@ -31,7 +31,7 @@ def preference(wrong: Sequence[Credit], right: Sequence[Credit | None], draws: n
         margins[n] = aligned.margin
         if aligned.edits:
             echo[n] = aligned.echo_mean_abs
-            edit[n] = sum(one.delta for one in aligned.edits) / len(aligned.edits)
+            edit[n] = sum(change.delta for change in aligned.edits) / len(aligned.edits)
     known = ~np.isnan(margins)
     probabilities = np.array([preference_probability(margin) for margin in margins[known]])
 
@@ -40,7 +40,7 @@ def preference(wrong: Sequence[Credit], right: Sequence[Credit | None], draws: n
         spread[known] = values
         return mean(spread, draws)
 
-    return Preference(
+    return PreferenceMeasures(
         answers=len(pairs),
         accuracy=over_all(margins[known] > 0),
         margin=mean(margins, draws),

@@ -68,7 +68,7 @@ def units_of(
 class Beyond(NamedTuple):
     """What baselines need and no Credit holds, (T,) each: the policy's entropies, and attributions where asked for."""
 
-    entropy: Sequence[float]
+    entropy: Sequence[float] | None = None
     attribution: Sequence[float] | None = None
 
 
@@ -84,10 +84,10 @@ def token_values(credit: Credit, beyond: Beyond, right: Credit | None) -> dict[s
         REWARD: [-reward for reward in credit.rewards],
         "-log pi": [-logp for logp in credit.policy_logps],
         "-log pi_ref": [-logp for logp in credit.reference_logps],
-        UNSURE: beyond.entropy,
-        SURE: [-value for value in beyond.entropy],
-        "-log pi - entropy": [-logp - own for logp, own in zip(credit.policy_logps, beyond.entropy, strict=True)],
     }
+    if (entropy := beyond.entropy) is not None:
+        values[UNSURE], values[SURE] = entropy, [-value for value in entropy]
+        values["-log pi - entropy"] = [-logp - own for logp, own in zip(credit.policy_logps, entropy, strict=True)]
     if beyond.attribution is not None:
         values[GRADIENT] = [-value for value in beyond.attribution]
     if right is not None:

@@ -13,39 +13,15 @@ from typing import Any, Literal
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from dpo_credit.credit import CreditError
+from dpo_credit.models.pair import Loading
 from dpo_credit.models.trained import NAME, Trained, parse, read
 
 EMBEDDED = Path(__file__).parents[1] / "demo"
-_TOKENIZERS = ("tokenizer.json", "tokenizer_config.json")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5")
 
 
 @dataclass(frozen=True, slots=True)
-class Loading:
-    """How models are loaded.
-
-    `device`: "auto" (a GPU where there is one), a torch device, or two with a comma: the policy's, the reference's.
-    `dtype`: "auto" is bfloat16 on CUDA and float32 elsewhere.
-    `device_map`: accelerate's, such as "auto", for models larger than one GPU.
-    `quantize`: "4bit" or "8bit", through bitsandbytes.
-    `revision`: a hub's branch, tag or commit; two with a comma: the policy's, the reference's.
-    `sequential`: load one model, score, free it, then the other.
-    `allow_pickle`: load weights that are not safetensors, which can run code of whoever made them.
-    """
-
-    device: str = "auto"
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    device_map: str | None = None
-    quantize: Literal["4bit", "8bit"] | None = None
-    attn_implementation: str | None = None
-    revision: str | None = None
-    sequential: bool = False
-    trust_remote_code: bool = False
-    allow_pickle: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """Where files are: a directory, or a repository on the hub at a revision."""
 
     path: str
@@ -77,13 +53,17 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A model's files: `model` is where its weights are, and for an adapter those of the base that it sits on."""
+    """A model's files: `model` is where its weights are, and for an adapter those of the base that it sits on.
+
+    `ref_adapter`: the directory of the adapter named "ref" beside it. `own`: a policy's own reference, on its base.
+    """
 
     name: str
     role: str
-    model: Place
-    adapter: Place | None = None
+    model: Location
+    adapter: Location | None = None
     ref_adapter: str | None = None
+    own: bool = False
 
 
 def find(name: str | Path, role: Literal["policy", "reference"], loading: Loading) -> Checkpoint:
@@ -119,8 +99,8 @@ def find(name: str | Path, role: Literal["policy", "reference"], loading: Loadin
 
 def find_pair(
     policy: str | Path | None, reference: str | Path | None, loading: Loading
-) -> tuple[Checkpoint, Checkpoint | None]:
-    """The policy and its reference; the embedded pair where neither is named, None for an adapter's own base.
+) -> tuple[Checkpoint, Checkpoint]:
+    """The policy and its reference; the embedded pair where neither is named.
 
     Raises:
         CreditError: one of them is not named and has to be, or cannot be found.
@@ -130,17 +110,31 @@ def find_pair(
     if policy is None:
         raise CreditError(f"reference {reference} without a policy. Name the DPO-trained model with --policy.")
     chosen = find(policy, "policy", loading)
+    return chosen, find_reference(chosen, reference, loading)
+
+
+def find_reference(policy: Checkpoint, reference: str | Path | None, loading: Loading) -> Checkpoint:
+    """What a policy was trained from: as named; else an adapter's own base; else what the policy's record says.
+
+    An adapter's own reference is the adapter named "ref" that TRL saves beside it, else its base with the adapter off.
+
+    Raises:
+        CreditError: nothing says, or it cannot be found.
+    """
     if reference is not None:
-        return chosen, find(reference, "reference", loading)
-    if chosen.adapter is None:
-        record = read_record(chosen)
-        if record is not None and record.reference is not None:
-            return chosen, find(record.reference, "reference", replace(loading, revision=None))
-        raise CreditError(
-            f"policy {policy} is a whole model, so its reference is another: name the SFT model it was trained from "
-            "with --reference. (Only an adapter brings its own reference: its base.)"
-        )
-    return chosen, None
+        return find(reference, "reference", loading)
+    if policy.ref_adapter is not None:
+        name = f"{policy.name} (adapter ref)"
+        return Checkpoint(name, "reference", policy.model, Location(policy.ref_adapter, local=True), own=True)
+    if policy.adapter is not None:
+        return Checkpoint(f"{policy.model.path} (adapter off)", "reference", policy.model, own=True)
+    record = read_record(policy)
+    if record is not None and record.reference is not None:
+        return find(record.reference, "reference", replace(loading, revision=None))
+    raise CreditError(
+        f"policy {policy.name} is a whole model, so its reference is another: name the SFT model it was trained from "
+        "with --reference. (Only an adapter brings its own reference: its base.)"
+    )
 
 
 def read_record(policy: Checkpoint) -> Trained | None:
@@ -159,56 +153,58 @@ def read_record(policy: Checkpoint) -> Trained | None:
     return parse(Path(str(cached_file(place.path, NAME, revision=place.revision))))
 
 
-def _locate(name: str, role: str, revision: str | None) -> Place:
+def _locate(name: str, role: str, revision: str | None) -> Location:
     path = Path(name).expanduser()
     if path.is_dir():
-        return Place(str(path), local=True)
+        return Location(str(path), local=True)
     if path.exists():
         raise CreditError(f"{role} {name} is a file. Give the directory that holds the model's config.json.")
     if name.startswith(("/", ".", "~")) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise CreditError(f"{role} {name} does not exist. Give a model's directory or its name on the hub.")
-    return Place(name, local=False, revision=revision)
+    return Location(name, local=False, revision=revision)
 
 
 def load_tokenizer(
-    found: Checkpoint, loading: Loading, default: PreTrainedTokenizerBase | None = None
+    checkpoint: Checkpoint, loading: Loading, default: PreTrainedTokenizerBase | None = None
 ) -> PreTrainedTokenizerBase:
     """The tokenizer saved with an adapter or a model, else `default`.
 
     Raises:
         CreditError: there is none, or it cannot be read.
     """
-    load_config(found, loading)  # a broken config is that, not a tokenizer's fault
-    for place in (found.adapter, found.model):
+    load_config(checkpoint, loading)  # a broken config is that, not a tokenizer's fault
+    for place in (checkpoint.adapter, checkpoint.model):
         if place is None or not any(
-            place.has(name, found.role) for name in ("tokenizer.json", "tokenizer_config.json")
+            place.has(name, checkpoint.role) for name in ("tokenizer.json", "tokenizer_config.json")
         ):
             continue
         try:
             return AutoTokenizer.from_pretrained(place.path, **place.options(loading))
         except Exception as error:  # see cannot_load
-            raise cannot_load(f"the tokenizer of {found.role}", found.name, error) from error
+            raise cannot_load(f"the tokenizer of {checkpoint.role}", checkpoint.name, error) from error
     if default is not None:
         return default
-    raise CreditError(f"{found.role} {found.name} has no tokenizer.json. Save the tokenizer beside the model.")
+    raise CreditError(
+        f"{checkpoint.role} {checkpoint.name} has no tokenizer.json. Save the tokenizer beside the model."
+    )
 
 
-def max_length(found: Checkpoint, loading: Loading) -> int | None:
+def max_length(checkpoint: Checkpoint, loading: Loading) -> int | None:
     """The most tokens that the model has positions for; None if it does not say."""
-    config = load_config(found, loading).get_text_config()
+    config = load_config(checkpoint, loading).get_text_config()
     return getattr(config, "max_position_embeddings", None)
 
 
-def load_config(found: Checkpoint, loading: Loading) -> Any:
+def load_config(checkpoint: Checkpoint, loading: Loading) -> Any:
     """The model's transformers config.
 
     Raises:
         CreditError: it cannot be read, or names an architecture that transformers does not know.
     """
     try:
-        return AutoConfig.from_pretrained(found.model.path, **found.model.options(loading))
+        return AutoConfig.from_pretrained(checkpoint.model.path, **checkpoint.model.options(loading))
     except Exception as error:  # see cannot_load
-        raise cannot_load(found.role, found.name, error) from error
+        raise cannot_load(checkpoint.role, checkpoint.name, error) from error
 
 
 def cannot_load(role: str, name: str, error: Exception) -> CreditError:
@@ -224,8 +220,8 @@ def cannot_load(role: str, name: str, error: Exception) -> CreditError:
         before = before.__cause__ or before.__context__
     if isinstance(error, ImportError) and "bitsandbytes" in str(error):
         return CreditError(f"{role} {name} is quantised, which needs bitsandbytes: pip install 'dpo-credit[quant]'.")
-    said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return CreditError(f"cannot load {role} {name}: {said}")
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return CreditError(f"cannot load {role} {name}: {reason}")
 
 
 def compare_tokenizers(policy: PreTrainedTokenizerBase, reference: PreTrainedTokenizerBase) -> tuple[str, ...]:
@@ -251,7 +247,7 @@ def compare_tokenizers(policy: PreTrainedTokenizerBase, reference: PreTrainedTok
     return (f"only one of the two tokenizers has the added tokens {', '.join(extra[:5])}",)
 
 
-def require_safe_weights(place: Place, found: Checkpoint, loading: Loading) -> None:
+def require_safe_weights(place: Location, checkpoint: Checkpoint, loading: Loading) -> None:
     """Make sure that a place holds weights, and none that run code unless that is allowed.
 
     Raises:
@@ -261,19 +257,19 @@ def require_safe_weights(place: Place, found: Checkpoint, loading: Loading) -> N
         return
     path = Path(place.path)
     if not place.local:
-        if place == found.adapter and not place.has("adapter_model.safetensors", found.role):
+        if place == checkpoint.adapter and not place.has("adapter_model.safetensors", checkpoint.role):
             raise CreditError(
-                f"{found.role} {found.name} has no adapter_model.safetensors, only weights that can run code when "
-                "loaded. Pass --allow-pickle if you trust whoever made it."
+                f"{checkpoint.role} {checkpoint.name} has no adapter_model.safetensors, only weights that can run code "
+                "when loaded. Pass --allow-pickle if you trust whoever made it."
             )
         return  # a model's own loader refuses what is not safetensors
     if any(path.glob("*.safetensors")):
         return
     pickles = [file.name for pattern in _PICKLES for file in path.glob(pattern)]
     if not pickles:
-        raise CreditError(f"{found.role} {found.name} holds no weights (no *.safetensors in {path}).")
+        raise CreditError(f"{checkpoint.role} {checkpoint.name} holds no weights (no *.safetensors in {path}).")
     if not loading.allow_pickle:
         raise CreditError(
-            f"{found.role} {found.name} holds only pickled weights ({pickles[0]}), which can run code when loaded. "
-            "Save it as safetensors, or pass --allow-pickle if you trust whoever made it."
+            f"{checkpoint.role} {checkpoint.name} holds only pickled weights ({pickles[0]}), which can run code when "
+            "loaded. Save it as safetensors, or pass --allow-pickle if you trust whoever made it."
         )

@@ -25,8 +25,8 @@ def devices(asked: str) -> tuple[torch.device, torch.device]:
         raise CreditError(
             f"--device {asked} names {len(names)} devices; give one, or the policy's and the reference's."
         )
-    found = [_device(name.strip()) for name in names]
-    return found[0], found[-1]
+    places = [_device(name.strip()) for name in names]
+    return places[0], places[-1]
 
 
 def _device(name: str) -> torch.device:

@@ -11,13 +11,13 @@ from peft import PeftModel
 from torch import nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from dpo_credit.models.pair import Model
+from dpo_credit.models.side import Module
 
 TOKENS = 1 << 14  # prompt and answer tokens of all beams at a time
 
 
 def generate(
-    model: Model,
+    model: Module,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
     *,
@@ -27,7 +27,7 @@ def generate(
     """The model's answers to prompts, similar lengths together, padded on the left.
 
     Args:
-        model: loaded, with its module.
+        model: the side that answers.
         tokenizer: the model's; names the end and the padding.
         prompts: ids (P,) of each.
         max_new_tokens: the longest answer.
@@ -36,7 +36,6 @@ def generate(
     Yields:
         (index of the prompt, ids (T,) of its answer up to and with the end token), in no order.
     """
-    assert model.module is not None
     eos = tokenizer.eos_token_id
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else eos
     order = sorted(range(len(prompts)), key=lambda n: -len(prompts[n]))
@@ -66,11 +65,11 @@ def without_defaults(module: nn.Module) -> Iterator[None]:
     Chat models bring a repetition penalty or a `min_p` there, which would make it search or draw from another model.
     """
     wrapped = module.get_base_model() if isinstance(module, PeftModel) else module  # PEFT hands its own down
-    kept = [(one, one.generation_config) for one in dict.fromkeys((module, wrapped))]
+    kept = [(model, model.generation_config) for model in dict.fromkeys((module, wrapped))]
     try:
-        for one, _ in kept:
-            one.generation_config = GenerationConfig()  # type: ignore[assignment]
+        for model, _ in kept:
+            model.generation_config = GenerationConfig()  # type: ignore[assignment]
         yield
     finally:
-        for one, config in kept:
-            one.generation_config = config  # type: ignore[assignment]
+        for model, config in kept:
+            model.generation_config = config  # type: ignore[assignment]

@@ -63,7 +63,7 @@ def parse(path: Path) -> Trained:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["schema"] != SCHEMA:
             raise CreditError(f"{path} is {content['schema']!r}; this version reads {SCHEMA}. Update dpo-credit.")
-        known = {one.name for one in fields(Trained)}
+        known = {field_of.name for field_of in fields(Trained)}
         record = {name: value for name, value in content.items() if name in known}
         beta, reference = record["beta"], record["reference"]
         if not (beta is None or (isinstance(beta, int | float) and beta > 0)):

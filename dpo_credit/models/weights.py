@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import torch
-
-from dpo_credit.credit import CreditError
-
-if TYPE_CHECKING:
-    from dpo_credit.models.pair import Model
+from torch import nn
 
 _WRAPPERS = ("base_model.model.", ".base_layer")  # what PEFT puts into the names of the weights it wraps
 
 
-def fingerprint(model: Model) -> str:
-    """32 hex digits that stand for a model's weights, bit for bit: adapters that are off do not count.
+def fingerprint(module: nn.Module, inactive: Sequence[str] = ()) -> str:
+    """32 hex digits that stand for a model's weights, bit for bit: adapters that are `inactive` do not count.
 
     A base with its adapter off has the fingerprint of the base alone.
-
-    Raises:
-        CreditError: the model is a function without weights.
     """
-    if model.module is None:
-        if model.weights is not None:
-            return model.weights
-        raise CreditError(f"{model.name} is no torch module, so nothing tells it from another model.")
     digest = hashlib.blake2b(digest_size=16)
     weights = {
         plain_name(name): weight
-        for name, weight in model.module.state_dict().items()
-        if isinstance(weight, torch.Tensor) and not set(name.split(".")) & set(model.inactive)
+        for name, weight in module.state_dict().items()
+        if isinstance(weight, torch.Tensor) and not set(name.split(".")) & set(inactive)
     }
     for name, weight in sorted(weights.items()):
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}\n".encode())
@@ -46,18 +35,16 @@ def plain_name(name: str) -> str:
     return name
 
 
-def notes_if_equal(policy: Model, reference: Model) -> tuple[str, ...]:
-    """A note if the two models are the same: every reward is then zero."""
-    if policy.module is None or reference.module is None:
-        return ()
-    if policy.module is reference.module:
-        ups = [weight for name, weight in policy.module.named_parameters() if "lora_B" in name]
+def notes_if_equal(policy: nn.Module, reference: nn.Module) -> tuple[str, ...]:
+    """A note if the two models are the same: every reward is then zero. One module twice is an adapter on its base."""
+    if policy is reference:
+        ups = [weight for name, weight in policy.named_parameters() if "lora_B" in name]
         return (
             ("the adapter is untrained: policy and reference are equal, so every reward is zero",)
             if ups and not any(bool(weight.any()) for weight in ups)
             else ()
         )
-    ours, theirs = policy.module.state_dict(), reference.module.state_dict()
+    ours, theirs = policy.state_dict(), reference.state_dict()
     if ours.keys() != theirs.keys():
         return ()
     for name, weight in ours.items():  # trained models part at the first tensor or two

@@ -59,10 +59,10 @@ class Length:
         lengths, rewards = lengths - lengths.mean(), rewards - rewards.mean()
         self._slope.add(np.array([lengths @ rewards]), np.array([lengths @ lengths]))
         wins, pairs = 0.0, 0
-        for (one, its), (other, others) in combinations(answers, 2):
-            if one != other:
+        for (length, its), (other, others) in combinations(answers, 2):
+            if length != other:
                 pairs += 1
-                wins += 0.5 if its == others else float((one > other) == (its > others))
+                wins += 0.5 if its == others else float((length > other) == (its > others))
         chosen = float(preference and answers[0][0] > answers[1][0])
         totals = np.array([wins, chosen, (wins - chosen) * preference])
         self._shares.add(totals, np.array([1.0, preference, preference]) * pairs)
@@ -96,20 +96,20 @@ def _verdict(wins: Mean | None, chosen: Mean | None, excess: Mean | None, slope:
         return f"Only {wins.count} pairs of answers differ in length: too few to say whether length pays."
     shown = f"in {_percent(wins)} of {wins.count:,} pairs of different length"
     if wins.low > 0.5:
-        said = f"Length pays: the longer answer has the higher reward {shown}"
+        verdict = f"Length pays: the longer answer has the higher reward {shown}"
     elif wins.high < 0.5:
-        said = f"Length costs: the longer answer has the higher reward only {shown}"
+        verdict = f"Length costs: the longer answer has the higher reward only {shown}"
     else:
-        said = f"Length does not pay: the longer answer has the higher reward {shown}, which may be chance"
+        verdict = f"Length does not pay: the longer answer has the higher reward {shown}, which may be chance"
     if chosen is not None and excess is not None and excess.low is not None and excess.high is not None:
         labels = f"the labels (the longer one is chosen in {100 * chosen.mean:.0f} %)"
         if excess.low > 0:
-            said += f", more often than by {labels}"
+            verdict += f", more often than by {labels}"
         elif excess.high < 0:
-            said += f", less often than by {labels}"
+            verdict += f", less often than by {labels}"
         else:
-            said += f", no more and no less often than by {labels}"
-    return f"{said}; a further token adds {slope.mean:+.3g}.".replace("-", "−")
+            verdict += f", no more and no less often than by {labels}"
+    return f"{verdict}; a further token adds {slope.mean:+.3g}.".replace("-", "−")
 
 
 def _percent(share: Mean) -> str:

@@ -28,7 +28,7 @@ from dpo_credit.report.figures import (
 )
 from dpo_credit.report.length import Length
 from dpo_credit.report.words import Place, Words
-from dpo_credit.rows.saved import SavedRow
+from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.text.token_class import CLASSES, token_classes
 
 MIN_ROWS = 5  # in which a word occurs to be listed
@@ -38,11 +38,11 @@ _SAMPLE = 100_000  # margins behind the quantiles and the histogram
 _BINS = 40  # of the histogram, at most
 
 
-def report(rows: Iterable[SavedRow], *, words: int = 20, min_rows: int = MIN_ROWS, shown: int = 10) -> Report:
+def report(rows: Iterable[ScoredRow], *, words: int = 20, min_rows: int = MIN_ROWS, shown: int = 10) -> Report:
     """All figures of a scored data set.
 
     Args:
-        rows: what was scored, one row at a time; see `saved.stream`.
+        rows: what was scored, one row at a time; see `read_scored`.
         words: how many of the most rewarded and of the most punished words to list.
         min_rows: in how many rows a word occurs to be listed; at least 2.
         shown: how many of the rows with the lowest and of those with the highest margin (or reward) to list.
@@ -64,7 +64,7 @@ class _Answer(NamedTuple):
     classes: NDArray[np.int64]
 
 
-class _Side:
+class _SideSums:
     """The sums behind `SideFigures`."""
 
     def __init__(self) -> None:
@@ -141,16 +141,16 @@ class _DataSet:
         self._files: dict[str, None] = {}
         self._rows = self._answers = self._tokens = self._right = 0
         self._sources: Counter[tuple[str, str, float, str, bool]] = Counter()
-        self._sides: dict[Side, _Side] = {}
+        self._sides: dict[Side, _SideSums] = {}
         self._class_tokens = np.zeros(len(CLASSES), dtype=np.int64)
         self._margins, self._sample = RatioSums(1 + len(CLASSES)), Reservoir(_SAMPLE, 1)
         self._length, self._words = Length(), Words()
         self._pairs, self._others = _Ends(shown), _Ends(shown)
 
-    def add(self, row: SavedRow) -> None:
-        place = Place(row.source, row.line, row.row.id)
-        preference = row.row.kind == "preference"
-        self._files[row.source] = None
+    def add(self, row: ScoredRow) -> None:
+        place = Place(row.row.source, row.row.line, row.id)
+        preference = row.kind == "preference"
+        self._files[row.row.source] = None
         self._rows += 1
         self._answers += len(row.credits)
         scored = [
@@ -170,11 +170,11 @@ class _DataSet:
         self._length.add(lengths, preference)
         self._words.add([(answer.credit.tokens, answer.rewards) for answer in scored], place)
 
-    def _margin(self, row: SavedRow) -> float:
+    def _margin(self, row: ScoredRow) -> float:
         try:
             return margin(*row.credits)
         except CreditError as error:
-            raise CreditError(f"{row.place}: {error}") from error
+            raise CreditError(f"{row.row.place}: {error}") from error
 
     def _add_pair(self, scored: Sequence[_Answer], value: float, place: Place) -> None:
         chosen, rejected = self._side("chosen").add(scored[:1]), self._side("rejected").add(scored[1:])
@@ -183,8 +183,8 @@ class _DataSet:
         self._right += value > 0
         self._pairs.add(value, place)
 
-    def _side(self, side: Side) -> _Side:
-        return self._sides.setdefault(side, _Side())
+    def _side(self, side: Side) -> _SideSums:
+        return self._sides.setdefault(side, _SideSums())
 
     def figures(self, words: int, min_rows: int) -> Report:
         if not self._rows:

@@ -59,12 +59,12 @@ class WordFigures:
 
 def word_spans(text: str) -> list[tuple[int, int, str]]:
     """Each word of a text: [start, end) without the punctuation around it, and the word in one case for all."""
-    found = []
+    spans = []
     for run in _RUN.finditer(text):
         start, length, key = _stripped(run[0])
         if key:
-            found.append((run.start() + start, run.start() + start + length, key))
-    return found
+            spans.append((run.start() + start, run.start() + start + length, key))
+    return spans
 
 
 @lru_cache(maxsize=1 << 16)
@@ -152,8 +152,8 @@ class Words:
                 if beats(values[n], self._extremes[side, index]):  # an earlier one of this row may have gone beyond
                     self._extremes[side, index] = values[n]
                     answer, token = tokens_of[n]
-                    found = Place(place.source, place.line, place.id, answer, token)
-                    places[index : index + 1] = [found]  # a new word's index is the list's length
+                    extreme = Place(place.source, place.line, place.id, answer, token)
+                    places[index : index + 1] = [extreme]  # a new word's index is the list's length
 
     def figures(self, count: int, min_rows: int) -> WordFigures:
         """`count` words at either end, of those in `min_rows` rows or more; at least 2."""
@@ -163,9 +163,9 @@ class Words:
         bounds = np.where(frequent, np.abs(means) - halves, -np.inf)
         clear, listed = [], []
         for side, sign in ((1, 1), (0, -1)):
-            found = np.flatnonzero((bounds > 0) & (sign * means > 0))
-            best = found[np.lexsort((found, -bounds[found]))][:count].tolist()
-            clear.append(len(found))
+            indices = np.flatnonzero((bounds > 0) & (sign * means > 0))
+            best = indices[np.lexsort((indices, -bounds[indices]))][:count].tolist()
+            clear.append(len(indices))
             listed.append(
                 [
                     Word(

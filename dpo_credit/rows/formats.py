@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from dpo_credit.credit import CreditError
+from dpo_credit.extras import optional
+from dpo_credit.rows.documents import JSON
 from dpo_credit.rows.journal import Format
-from dpo_credit.rows.sources import optional
 
-LINES = (".jsonl", ".json", ".ndjson")
 _GROUP_ROWS = 256  # rows of a Parquet row group: an answer is some 10 kB
 
 
@@ -28,11 +28,11 @@ def format_of(output: Path) -> Format:
     if name.endswith(".parquet"):
         optional("pyarrow", name)
         return Format(convert=to_parquet)
-    if name.endswith(tuple(f"{end}.gz" for end in LINES)):
+    if name.endswith(tuple(f"{end}.gz" for end in JSON)):
         return Format(pack=partial(gzip.compress, mtime=0))  # members one after the other are one gzip file
-    if name.endswith(tuple(f"{end}.zst" for end in LINES)):
+    if name.endswith(tuple(f"{end}.zst" for end in JSON)):
         return Format(pack=partial(optional("pyarrow", name).compress, codec="zstd", asbytes=True))
-    if name.endswith(LINES):
+    if name.endswith(JSON):
         return Format()
     raise CreditError(f"{name} is no format of ours: end it in .jsonl, .jsonl.gz, .jsonl.zst or .parquet.")
 

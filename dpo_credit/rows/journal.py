@@ -7,7 +7,6 @@ resuming cuts it off. It stays when the run is done: it says where the output ca
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -17,15 +16,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dpo_credit.credit import CreditError
-
-try:
-    import fcntl
-except ImportError:  # Windows: nothing keeps two runs apart
-    fcntl = None  # type: ignore[assignment]
+from dpo_credit.rows.durable import append, lock, open_file, read, sync
+from dpo_credit.rows.settings import refuse_changes
 
 FORMAT = "dpo-credit/journal@1"
 Mode = Literal["new", "resume", "overwrite"]
-_SHOWN = 40  # characters of a setting that a message quotes
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +84,7 @@ class Journal:
             try:
                 if self.journal.exists():
                     self._open(self.journal, os.O_RDWR)
-                    self._lock()
+                    lock(self._files[self.journal], self.output)
                 self._refuse_to_replace()
             finally:
                 self.close()
@@ -104,7 +99,7 @@ class Journal:
             if not self.journal.exists():
                 self._refuse_to_replace()
             self._open(self.journal, os.O_RDWR | os.O_CREAT)
-            self._lock()
+            lock(self._files[self.journal], self.output)
             self._refuse_to_replace()
             entries = self._entries()
             if entries and self.mode == "resume":
@@ -143,9 +138,9 @@ class Journal:
             if self.format.convert:
                 whole = beside(self.output, "unfinished")
                 self.format.convert(self.rows, whole)
-                _sync(whole)
+                sync(whole)
                 os.replace(whole, self.output)
-                _sync(self.output.parent)
+                sync(self.output.parent)
             self._note({"done": True})
             self.done = True
             self._tidy()
@@ -187,13 +182,13 @@ class Journal:
         os.fsync(self._files[self.journal])
         for old in (self.output, self.rows, self.errors):
             old.unlink(missing_ok=True)
-        self._open(self.rows, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        _sync(self.output.parent)
+        self._open(self.rows, os.O_WRONLY | os.O_CREAT)
+        sync(self.output.parent)
         self._note({"journal": FORMAT, **settings})
 
     def _go_on(self, entries: list[dict[str, Any]], settings: dict[str, Any]) -> None:
         was = {name: value for name, value in entries[0].items() if name != "journal"}
-        _compare(self.output, was, json.loads(json.dumps(settings)))
+        refuse_changes(self.output, was, settings)
         self.done = "done" in entries[-1]
         commits = [entry for entry in entries if "rows" in entry]
         self.last = Commit(**commits[-1]) if commits else Commit()
@@ -210,14 +205,14 @@ class Journal:
             self._tidy()
             return
         for path, length in lengths.items():
-            os.ftruncate(self._open(path, os.O_WRONLY | os.O_APPEND), length)
+            os.ftruncate(self._open(path, os.O_WRONLY), length)
         if not self.last.errors:
             self.errors.unlink(missing_ok=True)
 
     def _entries(self) -> list[dict[str, Any]]:
         """The journal's lines; a torn last one is cut off."""
         handle = self._files[self.journal]
-        data = os.pread(handle, os.fstat(handle).st_size, 0)
+        data = read(handle)
         whole = data[: data.rfind(b"\n") + 1]
         try:
             entries = [json.loads(line) for line in whole.splitlines()]
@@ -234,43 +229,18 @@ class Journal:
             self.rows.unlink(missing_ok=True)
 
     def _open(self, path: Path, flags: int) -> int:
-        self._files[path] = os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o666)
+        self._files[path] = open_file(path, flags)
         return self._files[path]
 
-    def _lock(self) -> None:
-        """Until the process ends, however it does. A file system without locks goes without."""
-        if fcntl is None:
-            return
-        try:
-            fcntl.flock(self._files[self.journal], fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise CreditError(f"another run is writing {self.output}. Wait for it, or name another output.") from error
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-                raise
-
     def _write(self, path: Path, data: bytes) -> None:
-        """Append to a file, down to the disk.
-
-        Raises:
-            CreditError: the file is no longer where it was.
-        """
+        """Append to a file, down to the disk."""
         handle = self._files.get(path)
         if handle is None:
-            handle = self._open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            _sync(path.parent)
-        at = 0
-        while at < len(data):
-            at += os.write(handle, data[at:])
-        os.fsync(handle)
-        if not path.exists() or not os.path.samestat(os.stat(path), os.fstat(handle)):
-            raise CreditError(
-                f"{path} was moved or deleted while it was written. Put it back with its journal and go on with "
-                "--resume, or begin again."
-            )
+            handle = self._open(path, os.O_WRONLY | os.O_CREAT)
+            sync(path.parent)
+        append(handle, path, data)
 
     def _note(self, entry: dict[str, Any]) -> None:
-        os.lseek(self._files[self.journal], 0, os.SEEK_END)
         self._write(self.journal, json.dumps(entry).encode() + b"\n")
 
     @contextmanager
@@ -291,27 +261,3 @@ class Journal:
 def beside(output: Path, suffix: str) -> Path:
     """A file of the run's own, next to its output."""
     return output.with_name(f"{output.name}.{suffix}")
-
-
-def _compare(output: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
-    changed = [_change(name, was.get(name), now.get(name)) for name in {**was, **now} if was.get(name) != now.get(name)]
-    if changed:
-        raise CreditError(
-            f"{output} was begun with other settings: {'; '.join(changed)}. Go on with the old ones, or begin again "
-            "with --overwrite."
-        )
-
-
-def _change(name: str, was: Any, now: Any) -> str:
-    shown = [json.dumps(value, ensure_ascii=False) for value in (was, now)]
-    if max(map(len, shown)) > _SHOWN:
-        return f"{name} changed"
-    return f"{name} was {shown[0]} and is {shown[1]}"
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

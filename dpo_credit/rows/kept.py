@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dpo_credit.credit import CreditError
+from dpo_credit.rows.durable import append, lock, open_file, read
 from dpo_credit.rows.output import json_line
 
 T = TypeVar("T")
 
 
 class Kept:
-    """The file that a long run is written to.
+    """The file that a long run is written to, locked against a second writer from `begin` on.
 
     Args:
         path: the file.
@@ -27,42 +28,66 @@ class Kept:
 
     def __init__(self, path: Path, mode: str) -> None:
         self.path, self.mode = path, mode
+        self._handle: int | None = None
         if path.exists() and mode == "new":
             raise CreditError(f"{path} exists. Go on with --resume, replace it with --overwrite, or name another.")
+
+    def check(self) -> None:
+        """Refuse what `begin` would refuse, as far as that can be said before the work; writes nothing.
+
+        Raises:
+            CreditError: another run is writing the file.
+        """
+        if not self.path.exists():
+            return
+        with self._said():
+            handle = open_file(self.path, os.O_RDWR)
+            try:
+                lock(handle, self.path)
+            finally:
+                os.close(handle)
 
     def begin(self, head: dict[str, Any], known: Callable[[bytes], T], nothing: T) -> T:
         """Write the header and give `nothing`; or give what is `known` already, without a line that was cut off.
 
         Raises:
-            CreditError: it cannot be written, or `known` refuses what is there.
+            CreditError: it cannot be written, another run is writing it, or `known` refuses what is there.
         """
-        if self.mode == "resume" and self.path.exists() and (data := self.path.read_bytes()).strip():
-            whole = data[: data.rfind(b"\n") + 1]
-            found = known(whole)
-            if len(whole) < len(data):  # cut where it stands: written anew, a kill would leave nothing
-                self._cut(len(whole))
-            return found
-        self._write((json_line(head) + "\n").encode(), "wb")
+        with self._said():
+            self._handle = open_file(self.path, os.O_RDWR | os.O_CREAT)
+            lock(self._handle, self.path)
+            data = read(self._handle)
+            if self.mode == "resume" and data.strip():
+                whole = data[: data.rfind(b"\n") + 1]
+                result = known(whole)
+                if len(whole) < len(data):  # cut where it stands: written anew, a kill would leave nothing
+                    os.ftruncate(self._handle, len(whole))
+                return result
+            os.ftruncate(self._handle, 0)
+            append(self._handle, self.path, (json_line(head) + "\n").encode())
         return nothing
 
     def add(self, line: str) -> None:
         """Append a line.
 
         Raises:
-            CreditError: it cannot be written.
+            CreditError: it cannot be written, or was moved.
         """
-        self._write(line.encode(), "ab")
+        assert self._handle is not None, "begin comes first"
+        with self._said():
+            append(self._handle, self.path, line.encode())
 
-    def _write(self, data: bytes, mode: str) -> None:
-        with self._said(), open(self.path, mode) as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+    def close(self) -> None:
+        """Let go of the file, and of the lock."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
 
-    def _cut(self, length: int) -> None:
-        with self._said(), open(self.path, "r+b") as file:
-            file.truncate(length)
-            os.fsync(file.fileno())
+    def __enter__(self) -> Kept:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @contextmanager
     def _said(self) -> Iterator[None]:

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from dataclasses import fields as dataclass_fields
 from itertools import zip_longest
 from typing import Any, Literal
 
-from dpo_credit.align import Diff
 from dpo_credit.credit import Alternative, Credit, margin, preference_probability
 from dpo_credit.optimal import OptimalValues
-from dpo_credit.rows.records import Row
+from dpo_credit.rows.scored import ScoredRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,8 @@ class CreditRecord:
 
     `spans` are [start, end) characters of `answer`; `rewards` = beta * (policy_logps - reference_logps) (Eq. 11),
     divided by the number of tokens if `length_normalised`, and `reward` is their sum; `noise` is the reward below which
-    numerical error decides (0 for float32); `eos` says where the end token came from.
+    numerical error decides (0 for float32); `eos` says where the end token came from. `prompt_hash` tells the prompt
+    from others: 16 hex digits of BLAKE2b over its token ids, each in 8 bytes, little-endian.
     """
 
     schema: Literal["dpo-credit/credit@1"]
@@ -69,6 +69,7 @@ class CreditRecord:
     noise: float
     length_normalised: bool
     notes: list[str]
+    prompt_hash: str | None = None
     policy_top: list[list[AlternativeRecord]] | None = None
     reference_top: list[list[AlternativeRecord]] | None = None
     optimal_values: OptimalValuesRecord | None = None
@@ -157,34 +158,38 @@ def credit_record(credit: Credit, values: OptimalValues | None = None) -> Credit
         noise=credit.noise,
         length_normalised=credit.length_normalised,
         notes=list(tokens.notes),
+        prompt_hash=tokens.prompt_hash,
         policy_top=_top(credit.policy_top),
         reference_top=_top(credit.reference_top),
         optimal_values=_optimal(values) if values else None,
     )
 
 
-def row_record(
-    row: Row, credits: Sequence[Credit], values: Sequence[OptimalValues] = ()
-) -> CreditRecord | PreferenceRecord | ListRecord:
+def row_record(scored: ScoredRow) -> CreditRecord | PreferenceRecord | ListRecord:
     """A scored row's record, with the answers' optimal values where there are any.
 
     Raises:
         CreditError: the two answers of a preference do not compare.
     """
-    records = [credit_record(credit, one) for credit, one in zip_longest(credits, values)]
-    if row.kind == "single":
+    records = [credit_record(credit, values) for credit, values in zip_longest(scored.credits, scored.values)]
+    if scored.kind == "single":
         return records[0]
-    if row.kind == "list":
-        return ListRecord(row.id, records)
-    logit = margin(credits[0], credits[1])
-    return PreferenceRecord(row.id, records[0], records[1], logit, preference_probability(logit))
+    if scored.kind == "list":
+        return ListRecord(scored.id, records)
+    logit = margin(*scored.credits)
+    return PreferenceRecord(scored.id, records[0], records[1], logit, preference_probability(logit))
 
 
-def diff_record(diff: Diff, row_id: str) -> DiffRecord:
-    """An alignment's record, numbers unrounded."""
+def diff_record(scored: ScoredRow) -> DiffRecord:
+    """The record of a row's two answers aligned, numbers unrounded.
+
+    Raises:
+        CreditError: they do not compare.
+    """
+    diff = scored.diff
     return DiffRecord(
         schema="dpo-credit/diff@1",
-        id=row_id,
+        id=scored.id,
         chosen=credit_record(diff.chosen),
         rejected=credit_record(diff.rejected),
         edits=[
@@ -205,7 +210,7 @@ def diff_record(diff: Diff, row_id: str) -> DiffRecord:
     )
 
 
-def to_json(record: Record, columns: dict[str, Any] | None = None) -> str:
+def to_json(record: Record, columns: Mapping[str, Any] | None = None) -> str:
     """One line of JSON. A row's other columns follow the record's; one of the same name becomes `input_<name>`."""
     fields: dict[str, Any] = asdict(record, dict_factory=_without_unasked)
     taken = {field.name for field in dataclass_fields(record)}  # `policy_top` too, where it was not asked for

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
-from dpo_credit.credit import CreditError, Example, Message
-from dpo_credit.rows.records import TLDR, Row, load, messages_of, prompt_of, read_row, stem
+from dpo_credit.credit import CreditError, Example
+from dpo_credit.rows.documents import TLDR
+from dpo_credit.rows.reader import Record
+from dpo_credit.rows.records import Prompt, Row, stem
 
 
 def choose(row: Row, pick: str | None = None, every: bool = False) -> Row:
@@ -38,9 +41,7 @@ def choose(row: Row, pick: str | None = None, every: bool = False) -> Row:
     )
 
 
-def read_pair(
-    first: bytes, name: str, second: bytes | None, other: str, prompt: str | tuple[Message, ...] | None
-) -> Row:
+def pair_of(first: Record, second: Record | None, prompt: Prompt | None = None) -> Row:
     """Two files as one row: each a prompt and an answer, or an answer alone after `prompt`.
 
     Raises:
@@ -48,23 +49,26 @@ def read_pair(
     """
     if second is None:
         raise CreditError("--prompt with one answer. Name a second file to compare it with, or use dpo-credit score.")
-    examples = [_example(data, file, prompt) for data, file in ((first, name), (second, other))]
+    examples = [_example(record, prompt) for record in (first, second)]
+    names = [first.source, second.source]
     if examples[0].prompt != examples[1].prompt:
         raise CreditError(
-            f"{name} and {other} have different prompts, so their totals do not compare. Put the same post before "
-            "both, or give answers alone and the post with --prompt."
+            f"{names[0]} and {names[1]} have different prompts, so their totals do not compare. Put the same post "
+            "before both, or give answers alone and the post with --prompt."
         )
-    labels = (stem(name), stem(other)) if stem(name) != stem(other) else (name, other)
-    return Row(f"{labels[0]}-{labels[1]}", "preference", tuple(examples), labels)
+    stems = [stem(name) for name in names]
+    labels = tuple(stems if stems[0] != stems[1] else names)
+    return Row(f"{labels[0]}-{labels[1]}", "preference", tuple(examples), labels, prompt=examples[0].prompt)
 
 
-def _example(data: bytes, name: str, prompt: str | tuple[Message, ...] | None) -> Example:
+def _example(record: Record, prompt: Prompt | None) -> Example:
+    name = record.source
     if prompt is None:
-        row = read_row(data, name)
+        row = record.row(default_id=stem(name))
         if len(row.examples) != 1:
             raise CreditError(f"{name} holds {len(row.examples)} answers: compare them with dpo-credit diff {name}.")
         return replace(row.examples[0], id=stem(name))
-    answer = load(data, name)
+    answer = record.content
     if not isinstance(answer, str):
         raise CreditError(f"{name} is JSON; with --prompt it must be text, the answer alone.")
     if isinstance(prompt, str) and prompt.endswith(TLDR) and not answer[0].isspace():
@@ -72,20 +76,17 @@ def _example(data: bytes, name: str, prompt: str | tuple[Message, ...] | None) -
     return Example(prompt, answer, stem(name))
 
 
-def read_prompt(data: bytes, name: str) -> str | tuple[Message, ...]:
-    """A prompt of its own: text, up to its last "TL;DR:" if it has one; or JSON with a prompt, a post or messages.
+def preferences(rows: Iterable[Row]) -> list[Row]:
+    """The rows, each of which has a chosen and a rejected answer.
 
     Raises:
-        CreditError: the JSON has no prompt.
+        CreditError: there is none, or one has no two answers to compare.
     """
-    content = load(data, name)
-    if isinstance(content, str):
-        before, found, _ = content.rpartition(TLDR)
-        return before + found or content
-    if "messages" in content:
-        messages = messages_of(content["messages"], "messages")
-        return messages[:-1] if messages[-1].role == "assistant" else messages
-    prompt, _ = prompt_of(content)
-    if prompt is None:
-        raise CreditError(f"{name} has no prompt, messages or post. A prompt is one of these.")
-    return prompt
+    taken = []
+    for row in rows:
+        if row.kind != "preference":
+            raise CreditError(f"{row.id} has no chosen and rejected, which is what a DPO trainer takes. Give pairs.")
+        taken.append(row)
+    if not taken:
+        raise CreditError("there are no rows. Give JSONL with prompt, chosen and rejected.")
+    return taken

@@ -6,35 +6,72 @@ answers, which would cut "Canberra" and "Cairns" after "Ca".
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from dpo_credit.credit import CreditError, Example, Message
+from dpo_credit.rows.chats import is_chat, messages_of
+from dpo_credit.rows.documents import SHAPES, TLDR, json_type
 
-TLDR = "TL;DR:"
 _ASSISTANT = "\n\nAssistant:"
 _SINGLE = ("completion", "answer", "response", "summary")
 _LISTS = ("completions", "summaries")
-_SHAPES = (
-    "prompt with completion (or answer, response, summary), chosen and rejected, or completions; messages; "
-    "or subreddit, title and post with summary or summaries"
-)
-_TYPES = {"dict": "object", "str": "text", "bool": "boolean", "int": "number", "float": "number", "NoneType": "null"}
-Kind = Literal["single", "preference", "list"]
-Prompt = str | tuple[Message, ...] | None
+_NO_PROMPT = "no prompt to answer. Give a prompt field (text or messages), messages, or a post."
+Kind = Literal["single", "preference", "list", "prompt"]
+Answers = Literal["required", "optional"]
+Prompt = str | tuple[Message, ...]
+_Pair = tuple[Prompt, str]  # a prompt and an answer to it
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One input row: its answers, what each is called, and the columns that pass through to the output."""
+    """One input row: its answers, what each is called, and the columns that pass through to the output.
+
+    A row of kind "prompt" has no answers. `fields` are the user's own, as JSON gave them, and none for text;
+    `prompt_keys` and `answer_keys` name those that the prompt and the answers were read from. `source` and `line` say
+    where the row stood: a line of a file, or with `numbered` a row of its table or array, from 1 on.
+    """
 
     id: str
     kind: Kind
-    examples: tuple[Example, ...]
-    labels: tuple[str, ...]
+    examples: tuple[Example, ...] = ()
+    labels: tuple[str, ...] = ()
     columns: dict[str, Any] = field(default_factory=dict)
+    prompt: Prompt = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    prompt_keys: tuple[str, ...] = ()
+    answer_keys: tuple[str, ...] = ()
+    source: str = ""
+    line: int = 0
+    numbered: bool = False
+
+    @property
+    def implicit_prompt(self) -> bool:
+        """Whether no field named the prompt, so that another program looks for one itself."""
+        return not self.prompt_keys
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether the prompt is messages, not text."""
+        return not isinstance(self.prompt, str)
+
+    @property
+    def place(self) -> str:
+        """Where the row stood, for messages."""
+        return place(self.source, self.line, numbered=self.numbered)
+
+
+def place(source: str, line: int, *, numbered: bool) -> str:
+    """Where a record stands, for messages."""
+    return f"{source}, {'row' if numbered else 'line'} {line}"
+
+
+def prompt_text(prompt: Prompt) -> str:
+    """A prompt as people read it; of a chat, its turns one after the other."""
+    if isinstance(prompt, str):
+        return prompt
+    return "\n\n".join(f"{message.role}: {message.content}" for message in prompt)
 
 
 def labels_of(kind: Kind, count: int) -> tuple[str, ...]:
@@ -44,139 +81,102 @@ def labels_of(kind: Kind, count: int) -> tuple[str, ...]:
     return ("chosen", "rejected") if kind == "preference" else ("",)
 
 
-def read_row(data: bytes, name: str, *, prompt_key: str | None = None, answer_key: str | None = None) -> Row:
-    """A file's bytes as one row: a JSON object, or text whose prompt ends with "TL;DR:".
-
-    Args:
-        data: UTF-8, with or without a byte-order mark.
-        name: the file's name, for messages; its stem is the row's id where the row has none. A name that ends in .txt
-            is text, one in .json or .jsonl is JSON; any other is JSON if it begins with a brace.
-        prompt_key: the field that holds the prompt, where its name is none of the usual ones.
-        answer_key: likewise the answer, or a list of answers.
-
-    Raises:
-        CreditError: the bytes are no row.
-    """
-    content = load(data, name)
-    if isinstance(content, str):
-        if prompt_key or answer_key:
-            raise CreditError(f"{name} is text, so --prompt-key and --answer-key do not apply. Give JSON.")
-        return _row(stem(name), "single", [_split(content)])
-    return parse_row(content, stem(name), prompt_key=prompt_key, answer_key=answer_key)
-
-
-def load(data: bytes, name: str) -> str | dict[str, Any]:
-    """A file's bytes as a JSON object, or as text without the line break at its end; see `read_row`.
-
-    Raises:
-        CreditError: they are empty, not UTF-8, or JSON but no object.
-    """
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise CreditError(
-            f"{name} is not UTF-8: byte {data[error.start]:#04x} at offset {error.start}. "
-            f"Convert it, for example with iconv -f latin1 -t utf-8 {name}"
-        ) from error
-    if not text.strip():
-        raise CreditError(f"{name} is empty. Give a JSON object or a text with a prompt, {TLDR} and an answer.")
-    is_json = name.endswith((".json", ".jsonl")) or (not name.endswith(".txt") and text.lstrip().startswith("{"))
-    return json_object(text, name) if is_json else text.rstrip("\r\n")
-
-
 def stem(name: str) -> str:
     """A file's name without its folder and suffix."""
     base = name.replace("\\", "/").rsplit("/", 1)[-1]
     return base.rsplit(".", 1)[0] or base
 
 
-def json_object(text: str, name: str, *, line: int | None = None) -> dict[str, Any]:
-    """Text as a JSON object; `line` is its number where it is one line of many.
+def text_row(text: str, row_id: str, *, answers: Answers = "required") -> Row:
+    """Text as a Row: its prompt ends at the last assistant turn of a transcript, or at "TL;DR:".
 
-    Raises:
-        CreditError: it is no JSON object, or holds a number that JSON cannot carry.
+    Where answers are optional, text without such a mark is a prompt as a whole.
     """
-    try:
-        row = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
-    except json.JSONDecodeError as error:
-        if error.msg == "Extra data" and text.lstrip().startswith("{"):
-            if line is not None:
-                raise CreditError(f"{name} holds more than one JSON object. Write one a line.") from error
-            raise CreditError(
-                f"{name} holds more than one JSON object. Pick one, for example: head -n 1 {name} | dpo-credit score -"
-            ) from error
-        raise CreditError(
-            f"{name} is not JSON: {error.msg} at line {line or error.lineno}, column {error.colno}."
-        ) from error
-    except RecursionError as error:
-        raise CreditError(f"{name} is nested too deeply to be a row.") from error
-    except ValueError as error:  # a number that Python does not read, or that no JSON can be written with
-        raise CreditError(f"{name} holds a number that cannot be kept: {error}. Write it as text.") from error
-    if not isinstance(row, dict):
-        raise CreditError(f"{name} holds a JSON {_type(row)}; a row is an object with {_SHAPES}.")
-    return row
-
-
-def _finite(digits: str) -> float:
-    if abs(float(digits)) == float("inf"):
-        raise ValueError(f"{digits} is out of range")
-    return float(digits)
-
-
-def _no_constant(name: str) -> None:
-    raise CreditError(f"{name} is not JSON; write null or a number.")
+    prompt, answer = _split(text)
+    if answers == "optional" and not (prompt and answer.strip()):
+        return Row(row_id, "prompt", prompt=prompt or text)
+    return _row(row_id, "single", [(prompt, answer)])
 
 
 def parse_row(
-    row: dict[str, Any], default_id: str, *, prompt_key: str | None = None, answer_key: str | None = None
+    fields: Mapping[str, Any],
+    default_id: str,
+    *,
+    prompt_key: str | None = None,
+    answer_key: str | None = None,
+    answers: Answers = "required",
 ) -> Row:
     """A JSON object as a Row. Columns that are neither prompt nor answer pass through.
+
+    Args:
+        fields: the object.
+        default_id: its id where it brings none.
+        prompt_key: the field that holds the prompt, where its name is none of the usual ones.
+        answer_key: likewise the answer, or a list of answers.
+        answers: "optional" takes a prompt without them; messages that end in another turn than the assistant's are one.
 
     Raises:
         CreditError: the object has none of the accepted shapes, or a field of a wrong type.
     """
-    row_id = row.get("id", default_id)
+    row_id = fields.get("id", default_id)
     if isinstance(row_id, bool) or not isinstance(row_id, str | int):
-        raise CreditError(f"id is a {_type(row_id)}; it must be text or a whole number.")
+        raise CreditError(f"id is a {json_type(row_id)}; it must be text or a whole number.")
     row_id = str(row_id)
     try:
-        prompt, used = prompt_of(row, prompt_key)
-        kind, keys = answer_keys(row, answer_key)
-        values = row[keys[0]] if kind == "list" else [row[key] for key in keys]
-        if not isinstance(values, list) or not values:
-            raise CreditError(f"{keys[0]} is a {_type(values)}; it must be a list with at least one answer.")
-        from_tldr = "post" in used or "info" in used
-        names = keys if kind != "list" else [f"{keys[0]}[{n}]" for n in range(len(values))]
-        pairs = [_pair(prompt, value, name, from_tldr) for value, name in zip(values, names, strict=True)]
+        prompt, prompt_keys = prompt_of(fields, prompt_key)
+        if answers == "optional" and prompt is None and (waiting := _waiting(fields)) is not None:
+            return Row(row_id, "prompt", prompt=waiting, fields=fields, prompt_keys=("messages",))
+        try:
+            kind, keys, pairs = _pairs(fields, prompt, prompt_keys, answer_key)
+        except CreditError as error:
+            if answers == "required":
+                raise
+            if prompt is None:
+                raise CreditError(_NO_PROMPT) from error
+            return Row(row_id, "prompt", prompt=prompt, fields=fields, prompt_keys=prompt_keys)
+        if len({before for before, _ in pairs}) > 1:
+            raise CreditError(
+                "its answers follow different prompts, so their rewards do not compare. Put the shared prompt into a "
+                "prompt field."
+            )
+        if answers == "optional" and not prompt_keys and not pairs[0][0]:
+            raise CreditError(_NO_PROMPT)
     except CreditError as error:
         raise CreditError(f"{row_id}: {error}") from error
-    if len({pair[0] for pair in pairs}) > 1:
-        raise CreditError(
-            f"{row_id}: its answers follow different prompts, so their rewards do not compare. Put the shared prompt "
-            "into a prompt field."
-        )
-    consumed = {*used, *keys, "id"}
-    return _row(row_id, kind, pairs, {key: value for key, value in row.items() if key not in consumed})
+    consumed = {*prompt_keys, *keys, "id"}
+    columns = {key: value for key, value in fields.items() if key not in consumed}
+    row = _row(row_id, kind, pairs)
+    return replace(row, columns=columns, fields=fields, prompt_keys=prompt_keys, answer_keys=tuple(keys))
 
 
-def _row(
-    row_id: str,
-    kind: Kind,
-    pairs: Sequence[tuple[str | tuple[Message, ...], str]],
-    columns: dict[str, Any] | None = None,
-) -> Row:
-    labels = {
-        "single": [""],
-        "preference": ["/chosen", "/rejected"],
-        "list": [f"/{n}" for n in range(len(pairs))],
-    }[kind]
-    examples = tuple(
-        Example(prompt, answer, row_id + label) for (prompt, answer), label in zip(pairs, labels, strict=True)
-    )
-    return Row(row_id, kind, examples, labels_of(kind, len(examples)), columns or {})
+def _row(row_id: str, kind: Kind, pairs: Sequence[_Pair]) -> Row:
+    ends = {"single": [""], "preference": ["/chosen", "/rejected"]}.get(kind, [f"/{n}" for n in range(len(pairs))])
+    examples = tuple(Example(prompt, answer, row_id + end) for (prompt, answer), end in zip(pairs, ends, strict=True))
+    return Row(row_id, kind, examples, labels_of(kind, len(examples)), prompt=examples[0].prompt)
 
 
-def prompt_of(row: dict[str, Any], prompt_key: str | None = None) -> tuple[Prompt, tuple[str, ...]]:
+def _waiting(fields: Mapping[str, Any]) -> tuple[Message, ...] | None:
+    """A chat that waits for its answer."""
+    if "messages" not in fields or any(key in fields for key in (*_LISTS, *_SINGLE, "chosen")):
+        return None
+    messages = messages_of(fields["messages"], "messages")
+    return None if messages[-1].role == "assistant" else messages
+
+
+def _pairs(
+    fields: Mapping[str, Any], prompt: Prompt | None, prompt_keys: tuple[str, ...], answer_key: str | None
+) -> tuple[Kind, list[str], list[_Pair]]:
+    """What kind of row it is, the fields that hold its answers, and each answer with its prompt."""
+    kind, keys = answer_keys(fields, answer_key)
+    values = fields[keys[0]] if kind == "list" else [fields[key] for key in keys]
+    if not isinstance(values, list) or not values:
+        raise CreditError(f"{keys[0]} is a {json_type(values)}; it must be a list with at least one answer.")
+    from_tldr = "post" in prompt_keys or "info" in prompt_keys
+    names = keys if kind != "list" else [f"{keys[0]}[{n}]" for n in range(len(values))]
+    return kind, keys, [_pair(prompt, value, name, from_tldr) for value, name in zip(values, names, strict=True)]
+
+
+def prompt_of(row: Mapping[str, Any], prompt_key: str | None = None) -> tuple[Prompt | None, tuple[str, ...]]:
     """The prompt, if a field gives it, and the keys it came from.
 
     Raises:
@@ -194,7 +194,7 @@ def prompt_of(row: dict[str, Any], prompt_key: str | None = None) -> tuple[Promp
     fields = {name: info[name] for name in ("subreddit", "title", "post") if info.get(name) is not None}
     for name, value in fields.items():
         if not isinstance(value, str):
-            raise CreditError(f"{name} is a {_type(value)}; it must be text.")
+            raise CreditError(f"{name} is a {json_type(value)}; it must be text.")
     if "post" not in fields:
         raise CreditError("post is null; it must be text.")
     if "subreddit" in fields:
@@ -203,7 +203,7 @@ def prompt_of(row: dict[str, Any], prompt_key: str | None = None) -> tuple[Promp
     return prompt, (("info",) if info is not row else tuple(fields))
 
 
-def answer_keys(row: dict[str, Any], answer_key: str | None = None) -> tuple[Kind, list[str]]:
+def answer_keys(row: Mapping[str, Any], answer_key: str | None = None) -> tuple[Kind, list[str]]:
     """What kind of row it is, and the fields that hold its answers.
 
     Raises:
@@ -212,30 +212,30 @@ def answer_keys(row: dict[str, Any], answer_key: str | None = None) -> tuple[Kin
     if answer_key is not None:
         if answer_key not in row:
             raise CreditError(f"no field {answer_key!r} (--answer-key); the row has {_listed(row)}.")
-        is_list = isinstance(row[answer_key], list) and not _is_chat(row[answer_key])
+        is_list = isinstance(row[answer_key], list) and not is_chat(row[answer_key])
         return ("list" if is_list else "single"), [answer_key]
     if "chosen" in row and "rejected" in row:
         return "preference", ["chosen", "rejected"]
-    found = [key for key in (*_LISTS, *_SINGLE) if key in row]
-    if not found and "messages" in row:
+    keys = [key for key in (*_LISTS, *_SINGLE) if key in row]
+    if not keys and "messages" in row:
         if isinstance(row["messages"], str):
             raise CreditError("messages is a text; it must be a list of messages. Text belongs into prompt and answer.")
         return "single", ["messages"]
-    if not found:
-        one = next((key for key in ("chosen", "rejected") if key in row), None)
-        if one:
-            other = "rejected" if one == "chosen" else "chosen"
-            raise CreditError(f"{one} without {other}. Add {other}, or score it alone with --answer-key {one}.")
+    if not keys:
+        alone = next((key for key in ("chosen", "rejected") if key in row), None)
+        if alone:
+            other = "rejected" if alone == "chosen" else "chosen"
+            raise CreditError(f"{alone} without {other}. Add {other}, or score it alone with --answer-key {alone}.")
         if "prompt" in row or "post" in row:
             raise CreditError(f"a prompt but no answer. Add {', '.join(_SINGLE)}, completions or chosen and rejected.")
-        raise CreditError(f"no answer among its fields ({_listed(row)}). A row has {_SHAPES}; or name the fields with "
+        raise CreditError(f"no answer among its fields ({_listed(row)}). A row has {SHAPES}; or name the fields with "
                           "--prompt-key and --answer-key.")  # fmt: skip
-    if len(found) > 1:
-        raise CreditError(f"several answers: {', '.join(found)}. Say which to score with --answer-key.")
-    return ("list" if found[0] in _LISTS else "single"), found
+    if len(keys) > 1:
+        raise CreditError(f"several answers: {', '.join(keys)}. Say which to score with --answer-key.")
+    return ("list" if keys[0] in _LISTS else "single"), keys
 
 
-def _pair(prompt: Prompt, value: Any, name: str, from_tldr: bool) -> tuple[str | tuple[Message, ...], str]:
+def _pair(prompt: Prompt | None, value: Any, name: str, from_tldr: bool) -> _Pair:
     """The prompt and the answer that one field stands for."""
     if isinstance(value, dict) and isinstance(value.get("text"), str):  # the public comparisons: {"text": ...}
         value = value["text"]
@@ -261,49 +261,11 @@ def _pair(prompt: Prompt, value: Any, name: str, from_tldr: bool) -> tuple[str |
 def _split(text: str) -> tuple[str, str]:
     """Split at the last assistant turn of a transcript, or after the last "TL;DR:"; else there is no prompt."""
     for mark in (_ASSISTANT, TLDR):
-        before, found, answer = text.rpartition(mark)
-        if found:
+        before, marked, answer = text.rpartition(mark)
+        if marked:
             return before + mark, answer
     return "", text
 
 
-def messages_of(value: Any, name: str) -> tuple[Message, ...]:
-    """A field's chat.
-
-    Raises:
-        CreditError: it is no list of messages.
-    """
-    if not isinstance(value, list):
-        raise CreditError(f"{name} is a {_type(value)}; it must be text or a list of messages.")
-    if not value:
-        raise CreditError(f"{name} is an empty list; it must hold messages.")
-    return tuple(_message(message, f"{name}[{n}]") for n, message in enumerate(value))
-
-
-def _message(value: Any, name: str) -> Message:
-    if not isinstance(value, dict) or "role" not in value or "content" not in value:
-        raise CreditError(f'{name} is no message; it must be {{"role": ..., "content": ...}}.')
-    role, content = value["role"], value["content"]
-    if isinstance(content, list) and all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in content):
-        content = "".join(part["text"] for part in content)
-    for key, field_value in (("role", role), ("content", content)):
-        if not isinstance(field_value, str):
-            raise CreditError(f"{name}.{key} is a {_type(field_value)}; it must be text.")
-    unread = sorted(key for key in value.keys() - {"role", "content"} if key in ("tool_calls", "tools") and value[key])
-    if unread:
-        raise CreditError(f"{name} has {', '.join(unread)}, which are not scored. Render the chat to text first.")
-    return Message(role, content)
-
-
-def _is_chat(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(v, dict) and "role" in v for v in value)
-
-
-def _listed(row: dict[str, Any]) -> str:
+def _listed(row: Mapping[str, Any]) -> str:
     return ", ".join(map(repr, list(row)[:12])) or "no fields"
-
-
-def _type(value: Any) -> str:
-    """A value's type, as JSON calls it."""
-    name = type(value).__name__
-    return _TYPES.get(name, name)

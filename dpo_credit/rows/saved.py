@@ -2,84 +2,47 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from dpo_credit.credit import Alternative, Credit, CreditError, Source, Tokens
+from dpo_credit.rows.reader import Record
 from dpo_credit.rows.records import Kind, Row, labels_of
-from dpo_credit.rows.sources import Record
+from dpo_credit.rows.scored import ScoredRow
 
 
-@dataclass(frozen=True, slots=True)
-class SavedRow:
-    """A scored row of a file, and the line (or the row of a table) that it stood on."""
+def read_scored(records: Iterable[Record], beta: float | None = None) -> Iterator[ScoredRow]:
+    """The scored rows of files of any size, one in memory at a time: answers, preferences, lists or diffs.
 
-    source: str
-    line: int
-    row: Row
-    credits: tuple[Credit, ...]
-
-    @property
-    def place(self) -> str:
-        """Where it stood, for messages."""
-        return f"{self.source}, line {self.line}"
-
-
-def stream_saved(records: Iterable[Record]) -> Iterator[SavedRow]:
-    """The scored rows of files of any size, one in memory at a time.
-
-    Raises:
-        CreditError: a record is none, or lacks a field; the message names its line.
-    """
-    for record in records:
-        place = f"{record.source}, line {record.line}"
-        try:
-            fields = record.fields()
-        except CreditError as error:
-            raise CreditError(f"{place} is no scored row: {error} Score it again, or leave the line out.") from error
-        yield SavedRow(record.source, record.line, *read_record(fields, place, None, record.default_id))
-
-
-def read_saved(data: bytes, name: str, beta: float | None = None) -> list[tuple[Row, tuple[Credit, ...]]]:
-    """The saved answers, preferences, lists or diffs of a file, one JSON object a line (or a single one on many lines).
-
-    The ids of a prompt are not saved, only their count: the answers of one record share it.
+    The ids of a prompt are not saved, only their count and their hash; the answers of a record without the hash, which
+    an older version wrote, count as answers to one prompt.
 
     Args:
-        data: UTF-8.
-        name: the file's name, for messages.
+        records: see `read_records`.
         beta: scores under another beta than the saved one; log-probabilities need no model for that.
 
     Raises:
-        CreditError: a line is none of these, or lacks a field.
+        CreditError: a record is no scored row, or lacks a field; the message names its line.
     """
-    text = data.decode("utf-8", errors="replace")
-    try:
-        found = [(name, json.loads(text))]
-    except ValueError:
-        found = [
-            (f"{name}, line {n}", _line(line, f"{name}, line {n}"))
-            for n, line in enumerate(text.splitlines(), 1)
-            if line.strip()
-        ]
-    if not found:
-        raise CreditError(f"{name} is empty. Give what dpo-credit score --json wrote.")
-    return [read_record(record, place, beta) for place, record in found]
+    for record in records:
+        try:
+            fields = record.fields()
+        except CreditError as error:
+            raise CreditError(
+                f"{record.place} is no scored row: {error} Score it again, or leave the line out."
+            ) from error
+        scored = parse_scored(fields, record.place, default_id=record.default_id, beta=beta)
+        row = replace(scored.row, source=record.source, line=record.line, numbered=record.numbered)
+        yield replace(scored, row=row)
 
 
-def _line(line: str, place: str) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError as error:
-        raise CreditError(f"{place} is not JSON: {error}.") from error
+def parse_scored(record: Any, name: str, *, default_id: str = "", beta: float | None = None) -> ScoredRow:
+    """A saved record, parsed as JSON already; `name` is for messages.
 
-
-def read_record(
-    record: Any, name: str, beta: float | None, default_id: str | None = None
-) -> tuple[Row, tuple[Credit, ...]]:
-    """A saved record as its row and credits; `read_saved` of one that is parsed already."""
+    Raises:
+        CreditError: it is no scored row, or lacks a field.
+    """
     if not isinstance(record, dict):
         raise CreditError(f"{name} is no object. Give what dpo-credit score --json wrote.")
     kind: Kind
@@ -92,8 +55,8 @@ def read_record(
     credits = tuple(_credit(part, name) for part in parts)
     if beta is not None:
         credits = tuple(replace(credit, beta=beta) for credit in credits)
-    row_id = str(record.get("id", default_id or name))
-    return Row(row_id, kind, (), labels_of(kind, len(credits))), credits
+    row = Row(str(record.get("id", default_id)), kind, labels=labels_of(kind, len(credits)), fields=record)
+    return ScoredRow(row, credits)
 
 
 def _credit(record: Any, name: str) -> Credit:
@@ -110,6 +73,7 @@ def _credit(record: Any, name: str) -> Credit:
             answer=record["answer"],
             end=record["eos"],
             notes=tuple(record.get("notes") or ()),
+            saved_prompt=record.get("prompt_hash"),
         )
         if not len(tokens.answer_ids) == len(tokens.pieces) == len(spans):
             raise CreditError(f"{name}: token_ids, tokens and spans differ in length. The file was changed.")

@@ -1,25 +1,22 @@
-"""Rows from files of any size, one at a time: JSONL (plain, gzip or zstd), Parquet, Hugging Face datasets, stdin.
-
-What is wrong with a record is its own: it comes out with its line, and the next one follows.
-"""
+"""Where rows come from: files of any size (plain, gzip or zstd), Parquet, Hugging Face datasets, stdin."""
 
 from __future__ import annotations
 
 import glob
 import gzip
-import importlib
 import io
-import json
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from dpo_credit.credit import CreditError
-from dpo_credit.rows.records import Row, json_object, parse_row, stem
+from dpo_credit.extras import optional
+from dpo_credit.rows.documents import COMPRESSED, JSON, Line
 
 _PARQUET_ROWS = 256  # read at a time
+_GZIP, _ZSTD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"  # what such files begin with
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,87 +27,22 @@ class Input:
     dataset: bool = False
     split: str | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One record: a line's bytes or a table's row, and where it stood. `part` of the input lies behind it, if known."""
-
-    source: str
-    line: int
-    content: bytes | dict[str, Any]
-    part: float | None = None
+    @property
+    def is_stdin(self) -> bool:
+        """Whether it is piped in."""
+        return self.name == "-" and not self.dataset
 
     @property
-    def default_id(self) -> str:
-        """The id of a record that brings none."""
-        return f"{stem(self.source)}:{self.line}"
-
-    def fields(self) -> dict[str, Any]:
-        """The record as a JSON object.
-
-        Raises:
-            CreditError: it is none.
-        """
-        if isinstance(self.content, dict):
-            return self.content
-        try:
-            text = self.content.decode("utf-8-sig" if self.line == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise CreditError(
-                f"{self.source}, line {self.line} is not UTF-8: byte {self.content[error.start]:#04x} at offset "
-                f"{error.start}."
-            ) from error
-        return json_object(text, self.source, line=self.line)
-
-    def row(self, prompt_key: str | None = None, answer_key: str | None = None) -> Row:
-        """The record as a row; see `parse_row`.
-
-        Raises:
-            CreditError: it is none.
-        """
-        return parse_row(self.fields(), self.default_id, prompt_key=prompt_key, answer_key=answer_key)
+    def shown(self) -> str:
+        """What messages call it."""
+        return "stdin" if self.is_stdin else self.name
 
     @property
-    def data(self) -> bytes:
-        """The record's bytes; a table's row as JSON, as far as it is JSON."""
-        return self.content if isinstance(self.content, bytes) else json.dumps(self.content, default=str).encode()
-
-
-def read(inputs: Sequence[Input], stdin: BinaryIO | None = None) -> Iterator[Record]:
-    """The records of all inputs in order, one in memory at a time. Blank lines are none.
-
-    Raises:
-        CreditError: an input cannot be read; what is wrong with one record, the record says itself.
-    """
-    total = sum(_size(given) for given in inputs)
-    before = 0
-    for given in inputs:
-        found: Iterable[tuple[int, bytes | dict[str, Any], int]]
-        if given.dataset:
-            found = _dataset_rows(given)
-        elif given.name == "-":
-            assert stdin is not None
-            found = ((line, data, 0) for line, data in enumerate(stdin, 1))
-        else:
-            found = _parquet_rows(given.name) if given.name.endswith(".parquet") else _lines(given.name)
-        name = "stdin" if given.name == "-" else given.name
-        for line, content, position in found:
-            if not isinstance(content, bytes) or content.strip():
-                yield Record(name, line, content, (before + position) / total if total else None)
-        before += _size(given)
-
-
-def _size(given: Input) -> int:
-    return 0 if given.dataset or given.name == "-" else Path(given.name).stat().st_size
-
-
-def _lines(name: str) -> Iterator[tuple[int, bytes, int]]:
-    try:
-        with open(name, "rb") as raw, _decompressed(raw, name) as file:
-            yield from ((line, data, raw.tell()) for line, data in enumerate(file, 1))
-    except (OSError, EOFError, zlib.error, ValueError) as error:  # Arrow's are ValueErrors
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise CreditError(f"cannot read {name}: {reason}.") from error
+    def size(self) -> int:
+        """Bytes of the file, as it is stored; 0 where that is not known."""
+        if self.dataset or self.is_stdin or not Path(self.name).is_file():
+            return 0
+        return Path(self.name).stat().st_size
 
 
 def expand(patterns: Sequence[str]) -> list[Input]:
@@ -121,30 +53,66 @@ def expand(patterns: Sequence[str]) -> list[Input]:
     """
     names: list[str] = []
     for pattern in patterns:
-        found = [pattern] if pattern == "-" or Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))
-        if not found:
+        files = [pattern] if pattern == "-" or Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))
+        if not files:
             raise CreditError(f"{pattern} does not exist. Give a JSONL or Parquet file, a pattern, or - for stdin.")
-        names += found
+        names += files
     return [Input(name) for name in names]
 
 
 def output_name(given: Input) -> str:
     """What an input's scored rows are called in a folder of outputs."""
     base = given.name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
-    for end in (".gz", ".zst", ".zstd", ".jsonl", ".json", ".ndjson", ".parquet"):
+    for end in (*COMPRESSED, *JSON, ".parquet", ".txt"):
         base = base.removesuffix(end)
     return f"{'stdin' if given.name == '-' else base}.jsonl"
 
 
-def _decompressed(raw: BinaryIO, name: str) -> BinaryIO:
-    if name.endswith(".gz"):
+def lines_of(name: str) -> Iterator[Line]:
+    """The lines of a file, decompressed where its name or its first bytes say so.
+
+    Raises:
+        CreditError: it cannot be read.
+    """
+    try:
+        with open(name, "rb") as raw, _decompressed(raw, name) as file:
+            position = raw.tell if raw.seekable() else int  # a named pipe does not know how far it is
+            yield from ((number, line, position()) for number, line in enumerate(file, 1))
+    except FileNotFoundError as error:
+        raise CreditError(f"{name} does not exist. Give a JSON or text file, or - for stdin.") from error
+    except IsADirectoryError as error:
+        raise CreditError(f"{name} is a directory. Give a JSON or text file, or - for stdin.") from error
+    except (OSError, EOFError, zlib.error, ValueError) as error:  # Arrow's are ValueErrors
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise CreditError(f"cannot read {name}: {reason}.") from error
+
+
+def is_parquet(name: str) -> bool:
+    """Whether a file is a table of that kind, by its name or its first bytes."""
+    if name.endswith(".parquet"):
+        return True
+    try:
+        with open(name, "rb") as file:
+            return file.seekable() and file.read(len(_PARQUET)) == _PARQUET
+    except OSError:  # what it is, reading it will say
+        return False
+
+
+def _decompressed(raw: io.BufferedReader, name: str) -> BinaryIO:
+    begins = raw.peek(4)
+    if name.endswith(".gz") or begins.startswith(_GZIP):
         return gzip.open(raw, "rb")  # type: ignore[return-value]
-    if name.endswith((".zst", ".zstd")):
+    if name.endswith((".zst", ".zstd")) or begins.startswith(_ZSTD):
         return io.BufferedReader(optional("pyarrow", name).CompressedInputStream(raw, "zstd"))
     return raw
 
 
-def _parquet_rows(name: str) -> Iterator[tuple[int, dict[str, Any], int]]:
+def parquet_rows(name: str) -> Iterator[tuple[int, dict[str, Any], int]]:
+    """The rows of a table, each with its number from 1 and how many bytes of the file lie behind it.
+
+    Raises:
+        CreditError: it cannot be read.
+    """
     parquet = optional("pyarrow.parquet", name)
     try:
         with parquet.ParquetFile(name) as file:
@@ -156,23 +124,28 @@ def _parquet_rows(name: str) -> Iterator[tuple[int, dict[str, Any], int]]:
         raise CreditError(f"cannot read {name}: {str(error).splitlines()[0]}") from error
 
 
-def _dataset_rows(dataset: Input) -> Iterator[tuple[int, dict[str, Any], int]]:
+def dataset_rows(dataset: Input) -> Iterator[tuple[int, dict[str, Any], int]]:
+    """The rows of a Hugging Face dataset, each with its number from 1.
+
+    Raises:
+        CreditError: it cannot be loaded, or has several splits and none is named.
+    """
     datasets = optional("datasets", f"the dataset {dataset.name}")
     try:
         if Path(dataset.name).is_dir() and (Path(dataset.name) / "state.json").exists():
-            found = datasets.load_from_disk(dataset.name)
+            rows = datasets.load_from_disk(dataset.name)
         elif Path(dataset.name).is_dir() and (Path(dataset.name) / "dataset_dict.json").exists():
             splits = datasets.load_from_disk(dataset.name)
-            found = splits[_split(dataset, list(splits))]
+            rows = splits[_split(dataset, list(splits))]
         else:
-            found = datasets.load_dataset(
+            rows = datasets.load_dataset(
                 dataset.name, split=_split(dataset, datasets.get_dataset_split_names(dataset.name)), streaming=True
             )
     except CreditError:
         raise
     except Exception as error:  # the hub's client and every loader raise what they like
         raise CreditError(f"cannot load the dataset {dataset.name}: {str(error).splitlines()[0]}") from error
-    yield from ((n, row, 0) for n, row in enumerate(found, 1))
+    yield from ((n, row, 0) for n, row in enumerate(rows, 1))
 
 
 def _split(dataset: Input, splits: Sequence[str]) -> str:
@@ -182,18 +155,3 @@ def _split(dataset: Input, splits: Sequence[str]) -> str:
         asked = f"no split {dataset.split!r}" if dataset.split else "several splits"
         raise CreditError(f"the dataset {dataset.name} has {asked}; name one with --split: {', '.join(splits)}.")
     return dataset.split
-
-
-def optional(name: str, wanted_for: str, extra: str = "data") -> Any:
-    """A module that an extra brings.
-
-    Raises:
-        CreditError: it is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        package = name.split(".")[0]
-        raise CreditError(
-            f"{wanted_for} needs the package {package}, which is not installed: pip install 'dpo-credit[{extra}]'"
-        ) from error

@@ -14,6 +14,7 @@ from scipy.stats import bootstrap
 from dpo_credit.credit import Credit, CreditError
 from dpo_credit.estimates.intervals import CONFIDENCE, Mean
 from dpo_credit.rows.output import json_line
+from dpo_credit.rows.settings import refuse_changes
 from dpo_credit.search.judges import Verdict
 
 SCHEMA = "dpo-credit/beams@1"
@@ -164,10 +165,7 @@ def known(data: bytes, name: str, settings: dict[str, Any]) -> list[Judged]:
         CreditError: it was made under other settings.
     """
     search = parse(data, name)
-    for key in {**search.settings, **settings}:
-        if search.settings.get(key) != settings.get(key):
-            was, now = search.settings.get(key), settings.get(key)
-            raise CreditError(f"cannot resume {name}: {key} was {was} and is {now}. Search as before, or --overwrite.")
+    refuse_changes(name, search.settings, settings)
     return list(search.rows)
 
 

@@ -9,23 +9,24 @@ from transformers import set_seed
 
 from dpo_credit.credit import Credit, CreditError, Example
 from dpo_credit.models.generate import generate
-from dpo_credit.models.pair import Model, ModelPair
+from dpo_credit.models.pair import ModelPair
+from dpo_credit.models.side import Module, require
 from dpo_credit.rows.records import Row
+from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.scoring import Scorer
 from dpo_credit.search.search import Beams
-from dpo_credit.steer.steer import tokens_of
 from dpo_credit.text.encode import Conventions, encode_prompt
+from dpo_credit.text.generated import tokens_of
 
 CHUNK = 16  # rows whose answers come out together
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the searches found for a row: a Credit a width, and those of the row's own answers."""
+    """What the searches found for a row: a Credit a width, and the row with its own answers scored."""
 
-    row: Row
     answers: tuple[Credit, ...]
-    own: tuple[Credit, ...]
+    own: ScoredRow
 
 
 def search_rows(
@@ -43,8 +44,7 @@ def search_rows(
     Raises:
         CreditError: a prompt cannot be encoded or leaves no room for an answer, or the numbers are not finite.
     """
-    policy = pair.policy
-    assert isinstance(policy, Model)
+    policy = require(pair.policy, Module, "search")
     scorer = Scorer(pair, conventions=conventions)
     for begin in range(skip // CHUNK * CHUNK, len(rows), CHUNK):
         chunk = rows[begin : begin + CHUNK]
@@ -64,7 +64,7 @@ def search_rows(
         own = _whole(scorer.rows([row.examples for row in chunk]))
         for n, (row, answers, its) in enumerate(zip(chunk, found, own, strict=True), begin):
             if n >= skip:
-                yield Found(row, tuple(answers), its)
+                yield Found(tuple(answers), ScoredRow(row, its))
 
 
 def _prompt(pair: ModelPair, row: Row, beams: Beams, conventions: Conventions) -> tuple[int, ...]:

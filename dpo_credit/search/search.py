@@ -14,9 +14,10 @@ from transformers import set_seed
 
 from dpo_credit.credit import Credit, CreditError, Example
 from dpo_credit.models.generate import generate
-from dpo_credit.models.pair import Model, ModelPair
+from dpo_credit.models.pair import ModelPair
+from dpo_credit.models.side import Module, require
 from dpo_credit.scoring import Scorer
-from dpo_credit.steer.steer import tokens_of
+from dpo_credit.text.generated import tokens_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,7 @@ def search(pair: ModelPair, example: Example, prompt_ids: Sequence[int], beams: 
     Raises:
         CreditError: an answer is empty, or the numbers are not finite.
     """
-    policy, tokenizer = pair.policy, pair.tokenizer
-    assert isinstance(policy, Model), "a pair loaded one at a time"
+    policy, tokenizer = require(pair.policy, Module, "search"), pair.tokenizer
     scorer = Scorer(pair)
     for width in beams.widths:
         set_seed(beams.seed)

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import LogitsProcessorList, PreTrainedTokenizerBase, set_seed
+from torch import Tensor
+from transformers import LogitsProcessorList, set_seed
 
 from dpo_credit.credit import Alternative, Credit, CreditError, Source, Tokens
-from dpo_credit.forward.logprobs import inputs
 from dpo_credit.models.generate import without_defaults
-from dpo_credit.models.pair import Model, ModelPair
+from dpo_credit.models.pair import ModelPair
+from dpo_credit.models.side import Distributions, Module, require
+from dpo_credit.models.torch_side import TorchSide
 from dpo_credit.steer.steering import Steering, steered
+from dpo_credit.text.generated import tokens_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Sampling:
 
 
 def steer(
-    base: Model,
+    base: TorchSide,
     pair: ModelPair,
     prompt_ids: Sequence[int],
     *,
@@ -48,10 +51,8 @@ def steer(
     Raises:
         CreditError: the vocabularies differ in size, or a pair of one base and its adapter was loaded.
     """
-    policy, reference = pair.policy, pair.reference
-    assert isinstance(policy, Model) and isinstance(reference, Model), "a pair loaded one at a time"
-    modules = [one.module for one in (base, policy, reference)]
-    if None in modules or policy.module is reference.module:
+    policy, reference = (require(side, Module, "steering") for side in (pair.policy, pair.reference))
+    if policy.module is reference.module:
         raise CreditError("steering runs policy and reference side by side: name the adapter's base with --reference.")
     set_seed(sampling.seed)
     tokenizer = pair.tokenizer
@@ -59,11 +60,11 @@ def steer(
     choice: dict[str, Any] = {"do_sample": sampling.draw, "num_beams": sampling.num_beams}
     if sampling.draw:
         choice |= {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-    with without_defaults(base.module):  # type: ignore[arg-type]
-        written = base.module.generate(  # type: ignore[union-attr, operator]
+    with without_defaults(base.module):
+        written = base.module.generate(  # type: ignore[operator]
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
-            logits_processor=LogitsProcessorList([Steering(modules[1], modules[2], strength)]),  # type: ignore[arg-type]
+            logits_processor=LogitsProcessorList([Steering(policy.module, reference.module, strength)]),
             max_new_tokens=sampling.max_new_tokens,
             num_return_sequences=sampling.count,
             pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
@@ -75,13 +76,9 @@ def steer(
     return [_moved(base, pair, tokens, strength, str(n + 1)) for n, tokens in enumerate(answers)]
 
 
-@torch.no_grad()
-def _moved(base: Model, pair: ModelPair, tokens: Tokens, strength: float, name: str) -> Credit:
-    sides = (base, pair.policy, pair.reference)
-    logps = []
-    for model in sides:
-        ids, mask, rows = (one.to(model.device) for one in inputs([tokens]))  # type: ignore[union-attr]
-        logps.append(model.logits(ids, mask, rows).float().log_softmax(-1).cpu())  # type: ignore[union-attr]
+def _moved(base: TorchSide, pair: ModelPair, tokens: Tokens, strength: float, name: str) -> Credit:
+    policy, reference = (require(side, Distributions, "steering") for side in (pair.policy, pair.reference))
+    logps = [_log_probabilities(side, tokens) for side in (base, policy, reference)]
     moved = steered(logps[0], logps[1], logps[2], strength)
     own = torch.tensor(tokens.answer_ids)[:, None]
     best, likeliest = logps[0].max(-1)
@@ -100,24 +97,7 @@ def _moved(base: Model, pair: ModelPair, tokens: Tokens, strength: float, name: 
     )
 
 
-def tokens_of(tokenizer: PreTrainedTokenizerBase, prompt_ids: Sequence[int], ids: Sequence[int]) -> Tokens:
-    """Generated ids (T,), up to and with the first end token, and the characters that each of them wrote.
-
-    Tokens that only together make a character share its span.
-    """
-    eos = tokenizer.eos_token_id
-    ended = eos in ids
-    kept = list(ids[: ids.index(eos)]) if ended else list(ids)  # type: ignore[attr-defined]
-    spans: list[tuple[int, int]] = []
-    text, waiting = "", 0
-    for t in range(1, len(kept) + 1):
-        so_far = str(tokenizer.decode(kept[:t], clean_up_tokenization_spaces=False))
-        waiting += 1
-        if so_far.endswith("\ufffd") and t < len(kept):
-            continue
-        spans += [(len(text), len(so_far))] * waiting
-        text, waiting = so_far, 0
-    pieces = [str(tokenizer.decode([i])) for i in kept]
-    if ended:
-        kept, spans, pieces = [*kept, eos], [*spans, (len(text), len(text))], [*pieces, str(tokenizer.eos_token)]  # type: ignore[list-item]
-    return Tokens(tuple(prompt_ids), tuple(kept), tuple(pieces), tuple(spans), text, "appended" if ended else "none")
+def _log_probabilities(side: Distributions, tokens: Tokens) -> Tensor:
+    """(T, V) at each position of an answer."""
+    ((_, (logps,)),) = side.per_token([tokens], lambda logits, labels: (logits.log_softmax(-1),))
+    return logps

@@ -39,28 +39,28 @@ def token_classes(tokens: Tokens) -> list[int]:
     what shows no text after the last token that does: an end token, or how a chat template closes the turn.
     """
     answer, length = tokens.answer, len(tokens.spans)
-    found = [
+    classes = [
         plain_class(answer[start:end] if start < end else piece)
         for (start, end), piece in zip(tokens.spans, tokens.pieces, strict=True)
     ]
     closing = next((n for n, (start, end) in enumerate(reversed(tokens.spans)) if start < end), length)
-    found[length - closing :] = [CLASSES.index("end")] * closing
+    classes[length - closing :] = [CLASSES.index("end")] * closing
     if _SIGNS.search(answer):
         signs = markdown_signs(answer)
         for t, (start, end) in enumerate(tokens.spans):
             visible = [n for n in range(start, end) if not answer[n].isspace()]
             if visible and signs.issuperset(visible):
-                found[t] = CLASSES.index("Markdown")
-    return found
+                classes[t] = CLASSES.index("Markdown")
+    return classes
 
 
 def markdown_signs(text: str) -> set[int]:
     """Where in a text the characters stand that are Markdown's own."""
     places: set[int] = set()
-    for found in _MARKDOWN.finditer(text):
-        for name, sign in found.groupdict().items():
+    for match in _MARKDOWN.finditer(text):
+        for name, sign in match.groupdict().items():
             if sign:
-                places.update(range(*found.span(name)))
+                places.update(range(*match.span(name)))
     return places
 
 

@@ -6,14 +6,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from dpo_credit.credit import CreditError, Example, Tokens
+from dpo_credit.rows.reader import read_records, read_rows
 from dpo_credit.rows.records import Row
-from dpo_credit.rows.sources import Input, Record, expand, read
+from dpo_credit.rows.sources import Input, expand
 from dpo_credit.text.encode import encode_answers
 from dpo_credit.train.recipe import Recipe
 
@@ -38,14 +38,14 @@ class Rows:
         return [len(one.prompt_ids) + len(one.answer_ids) for answers in self.tokens for one in answers]
 
 
-def read_rows(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Rows:
+def rows_of(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Rows:
     """The rows of a recipe.
 
     Raises:
         CreditError: a row is none, is longer than `max_length` (unless such rows are dropped), or there is none.
     """
     inputs = [Input(recipe.dataset, dataset=True, split=recipe.split)] if recipe.dataset else expand(recipe.data)
-    taken = list(_answers(islice(read(inputs), recipe.limit), recipe))
+    taken = list(_answers(read_rows(read_records(inputs), limit=recipe.limit), recipe))
     if not taken:
         wanted = "prompt, chosen and rejected" if recipe.method == "dpo" else "prompt and completion"
         raise CreditError(f"there are no rows in {', '.join(one.name for one in inputs)}. Give rows with {wanted}.")
@@ -69,11 +69,10 @@ def read_rows(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Rows:
     return Rows(tuple(_trl_row(taken[n]) for n in kept), tuple(encoded[n] for n in kept), notes)
 
 
-def _answers(records: Iterable[Record], recipe: Recipe) -> Iterable[tuple[Example, ...]]:
-    for record in records:
-        row: Row = record.row()
+def _answers(rows: Iterable[Row], recipe: Recipe) -> Iterable[tuple[Example, ...]]:
+    for row in rows:
         if recipe.method == "sft":
-            yield from ((one,) for one in (row.examples[:1] if row.kind == "preference" else row.examples))
+            yield from ((answer,) for answer in (row.examples[:1] if row.kind == "preference" else row.examples))
         elif row.kind == "preference":
             yield row.examples
         else:

@@ -15,11 +15,13 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerContro
 from transformers.trainer_utils import get_last_checkpoint
 
 from dpo_credit.credit import CreditError
-from dpo_credit.models.checkpoints import EMBEDDED, Checkpoint, Loading, find, load_tokenizer, require_safe_weights
-from dpo_credit.models.pair import load_module
+from dpo_credit.models.checkpoints import EMBEDDED, Checkpoint, find, load_tokenizer, require_safe_weights
+from dpo_credit.models.loading import load_module
+from dpo_credit.models.pair import Loading
 from dpo_credit.models.trained import NAME, Trained, read
+from dpo_credit.rows.settings import refuse_changes
 from dpo_credit.train.recipe import Recipe
-from dpo_credit.train.rows import Rows, compare, read_rows
+from dpo_credit.train.rows import Rows, compare, rows_of
 from dpo_credit.train.trainers import adapter, configuration, trainer
 
 Mode = Literal["new", "resume", "overwrite"]
@@ -58,7 +60,7 @@ def prepare(recipe: Recipe, template: str | None = None) -> Prepared:
         tokenizer.chat_template = template
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return Prepared(recipe, start, tokenizer, read_rows(recipe, tokenizer))
+    return Prepared(recipe, start, tokenizer, rows_of(recipe, tokenizer))
 
 
 def record(prepared: Prepared) -> Trained:
@@ -103,7 +105,9 @@ def claim(prepared: Prepared, mode: Mode, *, first: bool = True) -> str | None:
     if filled and was is None:
         raise CreditError(f"{output} holds no {NAME}, so it is no training of ours. Name another output.")
     if was is not None and mode == "resume":
-        _refuse_changes(output, asdict(was), asdict(now))
+        decides = ("recipe", "rows_sha256", "chat_template", "method")
+        before, after = ({name: getattr(record, name) for name in decides} for record in (was, now))
+        refuse_changes(output, before, after)
         return get_last_checkpoint(str(output))
     try:
         if filled:
@@ -113,18 +117,6 @@ def claim(prepared: Prepared, mode: Mode, *, first: bool = True) -> str | None:
     except OSError as error:
         raise CreditError(f"cannot write {output}: {error.strerror}.") from error
     return None
-
-
-def _refuse_changes(output: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
-    for name in ("recipe", "rows_sha256", "chat_template", "method"):
-        if was[name] == now[name]:
-            continue
-        if name == "recipe":
-            keys = [key for key in {**was[name], **now[name]} if was[name].get(key) != now[name].get(key)]
-            change = f"{keys[0]} was {was[name].get(keys[0])!r} and is {now[name].get(keys[0])!r}"
-        else:
-            change = f"{name} has changed"
-        raise CreditError(f"cannot resume {output}: {change}. Train it as before, or anew with --overwrite.")
 
 
 class _Watch(TrainerCallback):

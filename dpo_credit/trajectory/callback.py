@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from dpo_credit.credit import CreditError
-from dpo_credit.models.pair import ModelPair, model_of
+from dpo_credit.models.loading import adapter_off, adapter_ref
+from dpo_credit.models.torch_side import side_of
 from dpo_credit.rows.kept import Kept
+from dpo_credit.rows.reader import read_records, read_rows
 from dpo_credit.rows.records import Row
-from dpo_credit.rows.sources import expand, read
-from dpo_credit.trajectory.follow import Follower
+from dpo_credit.rows.sources import expand
+from dpo_credit.trajectory.follow import Draw, Follower, Setup
 from dpo_credit.trajectory.trajectory import Moment, Point, Trajectory, points
 from dpo_credit.trajectory.trajectory_file import header, known, line
 
@@ -42,7 +44,7 @@ class CreditCallback(TrainerCallback):
     ) -> None:
         if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
             raise CreditError("CreditCallback needs whole weights: with FSDP or DeepSpeed, follow the checkpoints.")
-        self.rows = [record.row() for record in read(expand([rows]))] if isinstance(rows, str) else list(rows)
+        self.rows = list(read_rows(read_records(expand([rows])))) if isinstance(rows, str) else list(rows)
         if wrong := next((row for row in self.rows if row.kind != "preference"), None):
             raise CreditError(f"{wrong.id} has no chosen and rejected. Give preferences.")
         self.trainer, self.every, self.samples = trainer, every, samples
@@ -57,10 +59,10 @@ class CreditCallback(TrainerCallback):
         if not state.is_world_process_zero:
             return
         beta, normalised = float(args.beta), "sigmoid_norm" in args.loss_type  # type: ignore[attr-defined]
+        setup = Setup(self.trainer.processing_class, beta, normalised)
         with self._module(reference=True) as module:
-            model = model_of(module, "reference")
-            pair = ModelPair(model, model, self.trainer.processing_class, beta, None, (), normalised)
-            self.follower = Follower(pair, self.rows, samples=self.samples, seed=args.seed)
+            draw = Draw(self.samples, seed=args.seed)
+            self.follower = Follower(side_of(module, "reference"), self.rows, setup, draw)
         head = header(str(args.output_dir), self.follower.start)
         if state.global_step:
             self.kept.mode = "resume"
@@ -73,10 +75,16 @@ class CreditCallback(TrainerCallback):
         if self.follower is None or (state.global_step % self.every and state.global_step < state.max_steps):
             return
         with self._module(reference=False) as module:
-            moment = self.follower.at(state.global_step, f"step {state.global_step}", model_of(module, "policy"))
+            moment = self.follower.at(state.global_step, f"step {state.global_step}", side_of(module, "policy"))
         if state.global_step not in self.done:
             self.kept.add(line(moment))
         self.trainer.log({f"credit/{name}": value for name, value in _means(moment, self.rows).items()})
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Let go of the kept file."""
+        self.kept.close()
 
     @contextmanager
     def _module(self, *, reference: bool) -> Iterator[Any]:
@@ -88,18 +96,11 @@ class CreditCallback(TrainerCallback):
             return
         training = policy.training
         policy.eval()
+        own = adapter_ref if reference and "ref" in policy.peft_config else adapter_off
         try:
-            if not reference:
+            with own(policy)() if reference else nullcontext():
                 yield policy
-            elif "ref" in policy.peft_config:
-                policy.set_adapter("ref")
-                yield policy
-            else:
-                with policy.disable_adapter():
-                    yield policy
         finally:
-            if reference and "ref" in policy.peft_config:
-                policy.set_adapter("default")
             policy.train(training)
 
 

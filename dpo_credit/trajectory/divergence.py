@@ -18,9 +18,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from dpo_credit.credit import CreditError, Tokens
-from dpo_credit.forward.logprobs import BATCH_TOKENS, inputs, passes
 from dpo_credit.models.generate import generate
-from dpo_credit.models.pair import Model
+from dpo_credit.models.side import Distributions, Module, Side, require
 from dpo_credit.trajectory.trajectory import Divergence
 
 LIKELIEST = 64
@@ -40,7 +39,7 @@ class Drawn:
 
 
 def draw(
-    reference: Model,
+    reference: Side,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
     *,
@@ -51,33 +50,34 @@ def draw(
 
     What the process draws elsewhere stays as it would have been: a callback must not change the training it watches.
     """
+    side = require(reference, Module, "drawing answers (Eq. 16)")
     choice = {"do_sample": True, "top_k": 0, "top_p": 1.0, "temperature": 1.0}
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
-        answers = dict(generate(reference, tokenizer, prompts, max_new_tokens=max_new_tokens, **choice))
+        answers = dict(generate(side, tokenizer, prompts, max_new_tokens=max_new_tokens, **choice))
     return look(reference, [_tokens(prompts[n], answers[n]) for n in range(len(prompts))])
 
 
-def look(reference: Model, tokens: Sequence[Tokens]) -> Drawn:
+def look(reference: Side, tokens: Sequence[Tokens]) -> Drawn:
     """What the reference gives at the positions of answers."""
     k = LIKELIEST
     likeliest: list[Tensor] = [torch.empty(0)] * len(tokens)
     logps, own = list(likeliest), list(likeliest)
-    for n, rows in _log_probabilities(reference, tokens):
+    for n, rows in _log_probabilities(require(reference, Distributions, "Eq. 16"), tokens):
         top = rows.topk(min(k, rows.shape[-1]))
         likeliest[n], logps[n] = top.indices, top.values
         own[n] = _own(rows, tokens[n])
     return Drawn(tuple(tokens), tuple(likeliest), tuple(logps), tuple(own))
 
 
-def divergence(policy: Model, drawn: Drawn) -> Divergence:
+def divergence(policy: Side, drawn: Drawn) -> Divergence:
     """KL(pi_ref || pi) in nats an answer, with its standard error over the answers drawn.
 
     Raises:
         CreditError: the policy has no number for a token that the reference finds likely.
     """
     each = [0.0] * len(drawn.tokens)
-    for n, rows in _log_probabilities(policy, drawn.tokens):
+    for n, rows in _log_probabilities(require(policy, Distributions, "Eq. 16"), drawn.tokens):
         own = torch.tensor(drawn.tokens[n].answer_ids)
         if (furthest := max(int(drawn.likeliest[n].max()), int(own.max()))) >= rows.shape[-1]:
             raise CreditError(
@@ -103,14 +103,10 @@ def _own(rows: Tensor, tokens: Tokens) -> Tensor:
     return rows.gather(-1, torch.tensor(tokens.answer_ids)[:, None])[:, 0]
 
 
-@torch.no_grad()
-def _log_probabilities(model: Model, tokens: Sequence[Tokens]) -> Iterator[tuple[int, Tensor]]:
-    """(index of an answer, (T, V) log-probabilities at its positions), in no order."""
-    for picked in passes(tokens, BATCH_TOKENS):
-        batch = [tokens[n] for n in picked]
-        ids, mask, rows = (one.to(model.device) for one in inputs(batch))
-        found = model.logits(ids, mask, rows).double().log_softmax(-1).cpu()
-        yield from zip(picked, found.split([len(one.answer_ids) for one in batch]), strict=True)
+def _log_probabilities(side: Distributions, answers: Sequence[Tokens]) -> Iterator[tuple[int, Tensor]]:
+    """(index of an answer, (T, V) log-probabilities at its positions, float64), in no order."""
+    for index, (logps,) in side.per_token(answers, lambda logits, labels: (logits.double().log_softmax(-1),)):
+        yield index, logps
 
 
 def _tokens(prompt: Sequence[int], answer: Sequence[int]) -> Tokens:

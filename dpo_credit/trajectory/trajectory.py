@@ -11,8 +11,9 @@ import numpy as np
 from scipy.special import stdtrit
 
 from dpo_credit.align import diff
-from dpo_credit.credit import Credit, Segment
+from dpo_credit.credit import Credit
 from dpo_credit.estimates.intervals import CONFIDENCE, Mean, Share, mean_of, wilson
+from dpo_credit.segments import Segment
 
 SIDES = ("chosen", "rejected")
 LISTED = 100  # tokens that are told when they were learnt

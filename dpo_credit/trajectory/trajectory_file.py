@@ -10,10 +10,13 @@ from typing import Any
 from dpo_credit.credit import CreditError
 from dpo_credit.rows.output import json_line, row_record, to_json
 from dpo_credit.rows.records import Row
-from dpo_credit.rows.saved import read_record
-from dpo_credit.trajectory.trajectory import Divergence, Moment, Trajectory
+from dpo_credit.rows.saved import parse_scored
+from dpo_credit.rows.scored import ScoredRow
+from dpo_credit.rows.settings import refuse_changes
+from dpo_credit.trajectory.trajectory import SIDES, Divergence, Moment, Trajectory
 
 SCHEMA = "dpo-credit/trajectory@1"
+_DRAWN = "answers drawn from the reference (--seed, --max-new-tokens, the device)"
 _CLOSE = 1e-4  # nats: what the reference's numbers may differ by between two runs of one program
 
 
@@ -21,8 +24,8 @@ def header(name: str, start: Moment) -> dict[str, Any]:
     """The first line: what was followed, and the rows under the reference, as `score --json` writes them."""
     rows = []
     for chosen, rejected in start.pairs:
-        row = Row(chosen.id, "preference", (), ("chosen", "rejected"))
-        rows.append(json.loads(to_json(row_record(row, (chosen, rejected)))))
+        row = Row(chosen.id, "preference", labels=("chosen", "rejected"))
+        rows.append(json.loads(to_json(row_record(ScoredRow(row, (chosen, rejected))))))
     return {"schema": SCHEMA, "name": name, "samples": _divergence(start), "rows": rows}
 
 
@@ -54,7 +57,7 @@ def parse(data: bytes, name: str) -> tuple[dict[str, Any], Trajectory]:
         head, *rest = map(json.loads, lines)
         if head["schema"] != SCHEMA:
             raise ValueError(f"its schema is {head['schema']!r}")
-        read = [read_record(row, name, None)[1] for row in head["rows"]]
+        read = [parse_scored(row, name).credits for row in head["rows"]]
         pairs = tuple((chosen, rejected) for chosen, rejected in read)
         start = Moment(0, pairs[0][0].source.reference, pairs, _known(head["samples"]))
         moments = [start]
@@ -84,22 +87,30 @@ def known(data: bytes, path: Path, head: dict[str, Any]) -> list[Moment]:
 
 
 def _refuse_changes(path: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
-    def say(what: str) -> CreditError:
-        return CreditError(f"cannot resume {path}: {what}. Follow it as before, or anew with --overwrite.")
+    refuse_changes(path, _settings(was), _settings(now))
+    logps = [
+        (row[side]["reference_logps"], other[side]["reference_logps"])
+        for row, other in zip(was["rows"], now["rows"], strict=True)
+        for side in SIDES
+    ]
+    if any(abs(a - b) > _CLOSE for before, after in logps for a, b in zip(before, after, strict=True)):
+        raise CreditError(
+            f"{path} was begun with other settings: the reference is another model. Go on with the old one, or begin "
+            "again with --overwrite."
+        )
+    drawn = ({_DRAWN: (head["samples"] or {}).get("drawn")} for head in (was, now))
+    refuse_changes(path, *drawn)
 
-    if len(was["rows"]) != len(now["rows"]):
-        raise say(f"it has {len(was['rows'])} rows, now there are {len(now['rows'])}")
-    drawn_before, drawn_now = (head["samples"] or {} for head in (was, now))
-    if drawn_before.get("samples") != drawn_now.get("samples"):
-        raise say("the number of samples has changed")
-    for before, after in zip(was["rows"], now["rows"], strict=True):
-        for side in ("chosen", "rejected"):
-            one, other = before[side], after[side]
-            for key in ("token_ids", "beta", "length_normalised", "prompt_tokens"):
-                if one[key] != other[key]:
-                    raise say(f"{key} of row {before['id']} has changed")
-            pairs = zip(one["reference_logps"], other["reference_logps"], strict=True)
-            if any(abs(a - b) > _CLOSE for a, b in pairs):
-                raise say("the reference is another model")
-    if drawn_before.get("drawn") != drawn_now.get("drawn"):
-        raise say("other answers were drawn from the reference (--seed, --max-new-tokens or the device has changed)")
+
+def _settings(head: dict[str, Any]) -> dict[str, Any]:
+    """What of a header decides the numbers, but for what the reference gave."""
+    return {
+        "rows": len(head["rows"]),
+        "samples": (head["samples"] or {}).get("samples"),
+        **{
+            f"{key} of row {row['id']}": row[side][key]
+            for row in head["rows"]
+            for side in SIDES
+            for key in ("token_ids", "beta", "length_normalised", "prompt_tokens")
+        },
+    }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dpo_credit.credit import CreditError, Example, Message, Tokens
-from dpo_credit.rows.preferences import Preference
+from dpo_credit.rows.records import Row
 from dpo_credit.text.chat import render
 from dpo_credit.text.encode import Conventions, encode_answers
 from dpo_credit.verify.conventions import Way
@@ -26,9 +26,7 @@ class _Text:
     templated: bool
 
 
-def encode_as(
-    tokenizer: PreTrainedTokenizerBase, preference: Preference, way: Way, limit: int | None = None
-) -> list[Tokens]:
+def encode_as(tokenizer: PreTrainedTokenizerBase, row: Row, way: Way, limit: int | None = None) -> list[Tokens]:
     """The chosen and the rejected answer's tokens, by the given way.
 
     Args:
@@ -37,26 +35,26 @@ def encode_as(
     Raises:
         CreditError: this row cannot go that way, or is longer than the limit.
     """
-    examples = _examples(preference, way)
+    examples = _examples(row, way)
     ours = way.encoding == "joint" and way.bos == "auto" and way.eos != "again" and not way.everywhere
     if ours and way.max_prompt is None and way.cut in ("error", "prompt-start"):
         encoded = encode_answers(tokenizer, examples, _conventions(way, way.max_length or limit))
-        _check(preference, [(one.prompt_ids, one.answer_ids) for one in encoded], limit)
+        _check(row, [(one.prompt_ids, one.answer_ids) for one in encoded], limit)
         return encoded
     if way.encoding == "joint" and not way.everywhere:
         prompts, answers = _jointly(tokenizer, examples, way)
     else:
         prompts, answers = _apart(tokenizer, [_text(tokenizer, example, way) for example in examples], way)
     cut = _cut(prompts, answers, way)
-    _check(preference, cut, limit)
+    _check(row, cut, limit)
     return [_tokens(prompt, answer) for prompt, answer in cut]
 
 
-def _check(preference: Preference, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], limit: int | None) -> None:
+def _check(row: Row, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], limit: int | None) -> None:
     if not all(prompt and answer for prompt, answer in pairs):
-        raise CreditError(f"{preference.row.id}: that way nothing is left to score.")
+        raise CreditError(f"{row.id}: that way nothing is left to score.")
     if limit is not None and max(len(prompt) + len(answer) for prompt, answer in pairs) > limit:
-        raise CreditError(f"{preference.row.id}: that way it is longer than the models' {limit} tokens.")
+        raise CreditError(f"{row.id}: that way it is longer than the models' {limit} tokens.")
 
 
 def common_prefix(chosen: str, rejected: str) -> int:
@@ -72,11 +70,11 @@ def common_prefix(chosen: str, rejected: str) -> int:
     return at - 1 if parted and at and chosen[at - 1] == " " else at
 
 
-def _examples(preference: Preference, way: Way) -> Sequence[Example]:
-    examples = preference.row.examples
-    if preference.is_chat:
+def _examples(row: Row, way: Way) -> Sequence[Example]:
+    examples = row.examples
+    if row.is_chat:
         return examples
-    if way.prompt == "common prefix" and preference.implicit:
+    if way.prompt == "common prefix" and row.implicit_prompt:
         chosen, rejected = (f"{example.prompt}{example.answer}" for example in examples)
         at = common_prefix(chosen, rejected)
         examples = tuple(

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from dpo_credit.credit import CreditError
-from dpo_credit.rows.preferences import Preference
+from dpo_credit.extras import INSTALL, trl_installed
+from dpo_credit.rows.records import Row
 from dpo_credit.verify.rewards import Rewards
 from dpo_credit.verify.search import Target
 
@@ -54,7 +55,7 @@ def logged_rewards(data: bytes, name: str, rows: int) -> tuple[Target, tuple[str
     return target, _notes(entry, prefix, rows, name)
 
 
-def column_logps(rows: Sequence[Preference]) -> Target | None:
+def column_logps(rows: Sequence[Row]) -> Target | None:
     """The sums of the reference's log-probabilities that the rows bring; None if no row has them.
 
     Raises:
@@ -62,14 +63,14 @@ def column_logps(rows: Sequence[Preference]) -> Target | None:
     """
     numbers: list[tuple[float, float] | None] = []
     for row in rows:
-        values = [row.row.columns.get(column) for column in COLUMNS]
+        values = [row.columns.get(column) for column in COLUMNS]
         if all(value is None for value in values):
             numbers.append(None)
             continue
         chosen, rejected = map(_finite, values)
         if chosen is None or rejected is None:
             raise CreditError(
-                f"{row.row.id}: {' and '.join(COLUMNS)} must be two numbers, not {values[0]!r} and {values[1]!r}."
+                f"{row.id}: {' and '.join(COLUMNS)} must be two numbers, not {values[0]!r} and {values[1]!r}."
             )
         numbers.append((chosen, rejected))
     if not any(numbers):
@@ -97,15 +98,15 @@ def gather(
     Raises:
         CreditError: there is nothing, or one of them cannot be used.
     """
-    from dpo_credit.verify.trl_evaluation import INSTALL, installed, trl_rewards
+    from dpo_credit.verify.trl_evaluation import trl_rewards
 
     targets: list[Target] = []
     notes: tuple[str, ...] = ()
-    if trl and installed():
+    if trl and trl_installed():
         target, notes = trl_rewards(rewards.pair, rewards.rows, rewards.base.max_length)
         targets.append(target)
     elif trl:
-        notes = (f"TRL is not installed, so its own evaluation is left out: {INSTALL}",)
+        notes = (f"TRL is not installed, so its own evaluation is left out: {INSTALL.format('train')}",)
     if log is not None:
         target, said = logged_rewards(*log, len(rewards.rows))
         targets.append(target)
@@ -115,8 +116,8 @@ def gather(
         targets.append(columns)
     if not targets:
         raise CreditError(
-            f"nothing to compare with: install TRL ({INSTALL}), name a --trainer-log, or give rows with "
-            f"{' and '.join(COLUMNS)}."
+            f"nothing to compare with: install TRL ({INSTALL.format('train')}), name a --trainer-log, or give rows "
+            f"with {' and '.join(COLUMNS)}."
         )
     return targets, notes
 

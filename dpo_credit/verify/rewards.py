@@ -9,11 +9,12 @@ from functools import cached_property
 from typing import Any
 
 from dpo_credit.credit import CreditError, Tokens
-from dpo_credit.models.pair import Model, ModelPair
-from dpo_credit.rows.preferences import Preference
+from dpo_credit.models.pair import ModelPair
+from dpo_credit.models.torch_side import HALF, TorchSide
+from dpo_credit.rows.records import Row
 from dpo_credit.verify.conventions import Adapter, Numerics, Way, ids
 from dpo_credit.verify.encoding import encode_as
-from dpo_credit.verify.sides import Side, is_adapter, log_likelihoods
+from dpo_credit.verify.sides import Side, is_adapter, log_likelihoods, torch_sides
 
 EPS = 2.0**-23  # of float32, in which everybody sums log-probabilities
 ROUNDINGS = 16  # units in the last place of a sum by which two float32 programs differ
@@ -49,7 +50,7 @@ class Rewards:
     """Scores rows by ways. `own` loads the policy's adapter with its own reference, where another was named."""
 
     pair: ModelPair
-    rows: Sequence[Preference]
+    rows: Sequence[Row]
     base: Way
     own: Callable[[], ModelPair] | None = None
     _encoded: dict[Any, list[list[Tokens] | CreditError]] = field(default_factory=dict)
@@ -57,14 +58,14 @@ class Rewards:
     _errors: dict[Any, float] = field(default_factory=dict)
 
     @cached_property
-    def policy(self) -> Model:
-        assert isinstance(self.pair.policy, Model)
-        return self.pair.policy
+    def policy(self) -> TorchSide:
+        """The policy's side."""
+        return torch_sides(self.pair)[0]
 
     @property
     def half(self) -> bool:
         """Whether the policy's body runs in half precision."""
-        return self.policy.dtype in ("bfloat16", "float16")
+        return self.policy.dtype in HALF
 
     @property
     def adapter(self) -> bool:
@@ -83,7 +84,7 @@ class Rewards:
             self._encoded[key] = [self._one(row, way) for row in self.rows]
         return self._encoded[key]
 
-    def _one(self, row: Preference, way: Way) -> list[Tokens] | CreditError:
+    def _one(self, row: Row, way: Way) -> list[Tokens] | CreditError:
         try:
             return encode_as(self.pair.tokenizer, row, way, self._limit)
         except CreditError as error:

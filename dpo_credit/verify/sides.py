@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from dpo_credit.credit import CreditError, Tokens
-from dpo_credit.forward.logprobs import BATCH_TOKENS, score_tokens
-from dpo_credit.forward.packing import packs
-from dpo_credit.models.pair import Model, ModelPair
+from dpo_credit.credit import Tokens
+from dpo_credit.forward.logprobs import score_tokens
+from dpo_credit.models.pair import ModelPair
+from dpo_credit.models.side import require
+from dpo_credit.models.torch_side import TorchSide
 from dpo_credit.verify.conventions import Adapter, Numerics
 
 Side = Literal["policy", "reference"]
 
 
-def is_adapter(model: Model) -> bool:
+def torch_sides(pair: ModelPair) -> tuple[TorchSide, TorchSide]:
+    """Both sides, whose weights and arithmetic are changed while numbers are compared.
+
+    Raises:
+        CreditError: one of them is no torch module.
+    """
+    policy, reference = (require(side, TorchSide, "verify") for side in (pair.policy, pair.reference))
+    return policy, reference
+
+
+def is_adapter(side: TorchSide) -> bool:
     """Whether a model is a PEFT adapter on its base."""
-    return hasattr(model.module, "peft_config")
+    return hasattr(side.module, "peft_config")
 
 
 def log_likelihoods(
@@ -40,31 +51,30 @@ def log_likelihoods(
         if adapter == "merged" and numerics == "ours":  # told by rounding alone: as scripts do, a sequence at a time
             return [sum(score_tokens(model.logits, [tokens], model.device)[0].logps) for tokens in batch]
         if numerics == "ours":
-            scored = model.score(batch, list(packs(batch, BATCH_TOKENS)), BATCH_TOKENS)
-            return [sum(one.logps) for one in scored]
+            return [sum(answer.logps) for answer in model.logps(batch)]
         if numerics == "float32":
             with model.in_float32():
                 return [sum(one.logps) for one in score_tokens(model.logits, batch, model.device)]
-        with _arithmetic(model, numerics), _its_adapter(model):
+        with _arithmetic(model, numerics), model.active():
             return [_naive(model, tokens, softmax_in_body=numerics == "body softmax") for tokens in batch]
 
 
 @contextmanager
-def _in_state(pair: ModelPair, side: Side, adapter: Adapter, own: Callable[[], ModelPair] | None) -> Iterator[Model]:
-    assert isinstance(pair.policy, Model) and isinstance(pair.reference, Model), "a pair loaded one at a time"
-    module: Any = pair.policy.module
+def _in_state(
+    pair: ModelPair, side: Side, adapter: Adapter, own: Callable[[], ModelPair] | None
+) -> Iterator[TorchSide]:
+    policy, reference = torch_sides(pair)
+    module: Any = policy.module
     if side == "policy" and adapter == "merged":
         with _merged(module):
-            yield pair.policy
+            yield policy
     elif (side, adapter) in (("policy", "policy off"), ("reference", "reference off")):
         with module.disable_adapter():
-            yield pair.policy
+            yield policy
     elif side == "reference" and adapter == "own reference" and own is not None:
-        reference = own().reference
-        assert isinstance(reference, Model)
-        yield reference
+        yield torch_sides(own())[1]
     else:
-        yield pair.policy if side == "policy" else pair.reference
+        yield policy if side == "policy" else reference
 
 
 @contextmanager
@@ -81,27 +91,8 @@ def _merged(module: Any) -> Iterator[None]:
                 parameter.data.copy_(kept[name])
 
 
-def _its_adapter(model: Model) -> AbstractContextManager[object]:
-    """What `Model.logits` does about its adapter: off, or the one named "ref"."""
-    module: Any = model.module
-    if not is_adapter(model) or "default" not in model.inactive:
-        return nullcontext()
-    return module.disable_adapter() if "ref" in model.inactive else _ref_active(module)
-
-
 @contextmanager
-def _ref_active(module: Any) -> Iterator[None]:
-    module.set_adapter("ref")
-    try:
-        yield
-    finally:
-        module.set_adapter("default")
-
-
-@contextmanager
-def _arithmetic(model: Model, numerics: Numerics) -> Iterator[None]:
-    if model.module is None:
-        raise CreditError(f"{model.name} is no torch module: it runs in its own dtype only.")
+def _arithmetic(model: TorchSide, numerics: Numerics) -> Iterator[None]:
     if numerics == "bfloat16 autocast":
         with torch.autocast(model.device.type, dtype=torch.bfloat16):
             yield
@@ -127,7 +118,7 @@ def _as_bfloat16(module: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _naive(model: Model, tokens: Tokens, *, softmax_in_body: bool) -> float:
+def _naive(model: TorchSide, tokens: Tokens, *, softmax_in_body: bool) -> float:
     """As a script would: all logits as the model gives them, one sequence at a time."""
     module: Any = model.module
     ids = torch.tensor([[*tokens.prompt_ids, *tokens.answer_ids]], device=model.device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,23 +9,16 @@ from itertools import groupby
 from typing import Any
 
 from dpo_credit.credit import CreditError
-from dpo_credit.models.pair import Model, ModelPair
-from dpo_credit.rows.preferences import Preference
+from dpo_credit.extras import INSTALL, trl_installed
+from dpo_credit.models.pair import ModelPair
+from dpo_credit.rows.records import Row
 from dpo_credit.verify.search import Target
-from dpo_credit.verify.sides import is_adapter
+from dpo_credit.verify.sides import is_adapter, torch_sides
 
-INSTALL = "pip install 'dpo-credit[train]'"
 _INDEX = "dpo_credit_row"  # a column by which a row is known after TRL has dropped some
 
 
-def installed() -> bool:
-    """Whether TRL and what it needs are there."""
-    return all(importlib.util.find_spec(name) for name in ("trl", "datasets"))
-
-
-def trl_rewards(
-    pair: ModelPair, rows: Sequence[Preference], max_length: int | None = None
-) -> tuple[Target, tuple[str, ...]]:
+def trl_rewards(pair: ModelPair, rows: Sequence[Row], max_length: int | None = None) -> tuple[Target, tuple[str, ...]]:
     """Each row's rewards from `DPOTrainer.evaluate`, in the models' own dtype and with no mixed precision.
 
     TRL evaluates each row by itself, since it logs means only. A row that names no prompt goes to TRL without one.
@@ -41,8 +33,8 @@ def trl_rewards(
     Raises:
         CreditError: TRL is not installed, or fails on these rows.
     """
-    if not installed():
-        raise CreditError(f"TRL is not installed: {INSTALL}")
+    if not trl_installed():
+        raise CreditError(f"TRL is not installed: {INSTALL.format('train')}")
     import trl
 
     numbers: dict[int, tuple[float, float]] = {}
@@ -63,13 +55,13 @@ def trl_rewards(
     return Target(name, name, tuple(numbers.get(n) for n in range(len(rows)))), notes
 
 
-def _shape(row: Preference) -> tuple[bool, bool]:
-    return row.is_chat, row.implicit
+def _shape(row: Row) -> tuple[bool, bool]:
+    return row.is_chat, row.implicit_prompt
 
 
-def _trl_row(row: Preference) -> dict[str, Any]:
-    chosen, rejected = row.row.examples
-    if not row.is_chat and row.implicit:
+def _trl_row(row: Row) -> dict[str, Any]:
+    chosen, rejected = row.examples
+    if not row.is_chat and row.implicit_prompt:
         return {"chosen": f"{chosen.prompt}{chosen.answer}", "rejected": f"{rejected.prompt}{rejected.answer}"}
     if not row.is_chat:
         return {"prompt": chosen.prompt, "chosen": chosen.answer, "rejected": rejected.answer}
@@ -86,7 +78,7 @@ def _evaluated(
     from transformers import PrinterCallback
     from trl import DPOConfig, DPOTrainer
 
-    assert isinstance(pair.policy, Model) and isinstance(pair.reference, Model)
+    ours, theirs = torch_sides(pair)
     dataset = datasets.Dataset.from_list([{**row, _INDEX: n} for n, row in rows])
     with tempfile.TemporaryDirectory() as folder, _as_it_was(pair), _no_progress_bars():
         limit: dict[str, Any] = {} if max_length is None else {"max_length": max_length}
@@ -99,14 +91,14 @@ def _evaluated(
             bf16=False,
             fp16=False,
             gradient_checkpointing=False,
-            use_cpu=pair.policy.device.type == "cpu",
+            use_cpu=ours.device.type == "cpu",
             disable_tqdm=True,
             **limit,
         )
-        shared = pair.policy.module is pair.reference.module
+        shared = ours.module is theirs.module
         with _adapters(pair) as finish:
-            policy: Any = pair.policy.module
-            reference: Any = None if shared else pair.reference.module
+            policy: Any = ours.module
+            reference: Any = None if shared else theirs.module
             trainer = DPOTrainer(
                 policy,
                 reference,
@@ -133,9 +125,8 @@ def _adapters(pair: ModelPair) -> Iterator[Any]:
 
     TRL takes a model with an adapter for one about to be trained on, and makes a copy of it named "ref" the reference.
     """
-    module: Any = pair.policy.module  # type: ignore[union-attr]
-    reference = pair.reference
-    assert isinstance(reference, Model)
+    policy, reference = torch_sides(pair)
+    module: Any = policy.module
     own = is_adapter(reference) and reference.module is module
     kept = {}
     if own and "ref" in module.peft_config:
@@ -160,8 +151,8 @@ def _adapters(pair: ModelPair) -> Iterator[Any]:
 def _as_it_was(pair: ModelPair) -> Iterator[None]:
     """Undo what TRL does to models and tokenizer: another `forward`, pad tokens, no dropout, another device."""
     models: list[Any] = []
-    for side in (pair.policy, pair.reference):
-        module: Any = side.module if isinstance(side, Model) else None
+    for side in torch_sides(pair):
+        module: Any = side.module
         base = module.get_base_model() if hasattr(module, "get_base_model") else module
         models += [one for one in (module, base) if not any(one is other for other in models)]
     kept = [(m, m.__dict__.get("forward"), m.config.get_text_config().pad_token_id, m.device) for m in models]

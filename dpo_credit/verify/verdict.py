@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dpo_credit.rows.preferences import Preference
+    from dpo_credit.rows.records import Row
     from dpo_credit.verify.rewards import Rewards
     from dpo_credit.verify.search import Finding
     from dpo_credit.verify.verify import Comparison, Report
@@ -84,7 +84,7 @@ def record(report: Report, rewards: Rewards) -> dict[str, Any]:
     }
 
 
-def _comparison(comparison: Comparison, rows: Sequence[Preference]) -> dict[str, Any]:
+def _comparison(comparison: Comparison, rows: Sequence[Row]) -> dict[str, Any]:
     target = comparison.target
     return {
         "target": target.name,
@@ -98,7 +98,7 @@ def _comparison(comparison: Comparison, rows: Sequence[Preference]) -> dict[str,
         ],
         "rows": [
             {
-                "id": "mean" if target.means else rows[one.row].row.id,
+                "id": "mean" if target.means else rows[one.row].id,
                 "ours": one.ours,
                 "theirs": one.theirs,
                 "tolerance": one.tolerance,

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from dpo_credit.credit import Credit
+from dpo_credit.segments import Unit
 
 Theme = Literal["dark", "light"]
-Unit = Literal["token", "word", "sentence"]
 Palette = Literal["orange-blue", "purple-green", "paper"]
 PALETTES: tuple[Palette, ...] = get_args(Palette)
 RGB = tuple[int, int, int]

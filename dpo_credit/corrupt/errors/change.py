@@ -14,7 +14,7 @@ _AN = re.compile(r"(?:hour|honest|honou?r|heir|8|11(?!\d)|18(?!\d)|[AEFHILMNORSX
 _ARTICLE = re.compile(r"\b(an?)(\s+)$", re.IGNORECASE)
 
 
-class Edit(NamedTuple):
+class Replacement(NamedTuple):
     """New text in the place of the characters [start, end) of an answer."""
 
     start: int
@@ -26,7 +26,7 @@ class Change(NamedTuple):
     """One way to make an answer wrong: its edits stand or fall together and do not overlap."""
 
     kind: str
-    edits: tuple[Edit, ...]
+    edits: tuple[Replacement, ...]
 
     @property
     def start(self) -> int:
@@ -56,21 +56,21 @@ def mended(answer: Passage, change: Change) -> Change:
     """The change with the articles before its edits taken in where they have to be others."""
     edits = []
     for edit in change.edits:
-        found = _ARTICLE.search(answer.text, max(0, edit.start - 9), edit.start)
+        match = _ARTICLE.search(answer.text, max(0, edit.start - 9), edit.start)
         old, new = answer.text[edit.start : edit.end], edit.text
-        if found and old and new and found[1].lower() == article(old) != article(new):
-            fixed = article(new).capitalize() if found[1][0] == "A" else article(new)
-            edit = Edit(found.start(), edit.end, fixed + found[2] + new)
+        if match and old and new and match[1].lower() == article(old) != article(new):
+            fixed = article(new).capitalize() if match[1][0] == "A" else article(new)
+            edit = Replacement(match.start(), edit.end, fixed + match[2] + new)
         edits.append(edit)
     return change._replace(edits=tuple(edits))
 
 
-def applied(text: str, edits: Iterable[Edit]) -> tuple[str, tuple[Edit, ...]]:
+def applied(text: str, edits: Iterable[Replacement]) -> tuple[str, tuple[Replacement, ...]]:
     """A text with edits made, and where each new text stands in it. Edits are in order and do not overlap."""
     out, cursor, placed = "", 0, []
     for edit in edits:
         out += text[cursor : edit.start]
-        placed.append(Edit(len(out), len(out) + len(edit.text), edit.text))
+        placed.append(Replacement(len(out), len(out) + len(edit.text), edit.text))
         out += edit.text
         cursor = edit.end
     return out + text[cursor:], tuple(placed)
@@ -79,4 +79,4 @@ def applied(text: str, edits: Iterable[Edit]) -> tuple[str, tuple[Edit, ...]]:
 def single(kind: str, start: int, end: int, options: Iterable[str]) -> Iterator[Change]:
     """A change for each of several texts in one place."""
     for option in options:
-        yield Change(kind, (Edit(start, end, option),))
+        yield Change(kind, (Replacement(start, end, option),))

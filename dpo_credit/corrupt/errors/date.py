@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dpo_credit.corrupt.errors.change import Change, Edit, like, single
+from dpo_credit.corrupt.errors.change import Change, Replacement, like, single
 from dpo_credit.corrupt.errors.number import KIND
 from dpo_credit.corrupt.errors.passage import Passage
 from dpo_credit.corrupt.errors.words import load, plural
@@ -36,7 +36,7 @@ def find(answer: Passage, post: Passage) -> Iterator[Change]:
             yield from single(KIND, word.start, word.end, (unit for unit in spans if unit not in ("hour", "minute")))
         elif key in ("yesterday", "tomorrow") and answer.beside(index) not in ("morning", "night"):
             other = "last week" if key == "yesterday" else "next month"
-            yield Change(KIND, (Edit(word.start, word.end, like(word.text, other)),))
+            yield Change(KIND, (Replacement(word.start, word.end, like(word.text, other)),))
         else:
             for name in _ORDERED:
                 if key in _WORDS[name]:

@@ -8,9 +8,9 @@ from functools import cache
 from typing import NamedTuple
 
 from dpo_credit.corrupt.errors import role
-from dpo_credit.corrupt.errors.change import Change, Edit
+from dpo_credit.corrupt.errors.change import Change, Replacement
 from dpo_credit.corrupt.errors.passage import Passage
-from dpo_credit.corrupt.errors.senses import Found, Sense, found, senses, swaps
+from dpo_credit.corrupt.errors.senses import FoundSense, Sense, found, senses, swaps
 from dpo_credit.corrupt.errors.words import lemma, load
 
 KIND = "entity"
@@ -71,7 +71,7 @@ def _unlisted(answer: Passage, post: Passage) -> Iterator[Change]:
             if other.text in answer.text or post.says(other.text, claim) or not _alike(name.text, other.text):
                 continue
             start = answer.words[name.first].start
-            yield Change(KIND, (Edit(start, start + len(name.text), other.text),))
+            yield Change(KIND, (Replacement(start, start + len(name.text), other.text),))
 
 
 def _names(passage: Passage, trusted: set[str] | None = None) -> Iterator[_Name]:
@@ -122,13 +122,13 @@ def _use(passage: Passage, name: _Name) -> tuple[bool, bool]:
     return passage.behind(name.first) in _DETERMINERS, bool(lemma(after, "NOUN")) and not lemma(after, "VERB")
 
 
-def _alike(one: str, other: str) -> bool:
+def _alike(name: str, other: str) -> bool:
     """Whether two names look like the same kind of name: acronyms or words, as many words, both plural or neither."""
-    same_shape = any(shape.fullmatch(one) and shape.fullmatch(other) for shape in (_TITLE, _ACRONYM))
-    return same_shape and len(one.split()) == len(other.split()) and one.endswith("s") == other.endswith("s")
+    same_shape = any(shape.fullmatch(name) and shape.fullmatch(other) for shape in (_TITLE, _ACRONYM))
+    return same_shape and len(name.split()) == len(other.split()) and name.endswith("s") == other.endswith("s")
 
 
-def _part_of_a_name(answer: Passage, place: Found) -> bool:
+def _part_of_a_name(answer: Passage, place: FoundSense) -> bool:
     """Whether a listed word is one of several that make a name: "Boston Children's", "Texas Instruments".
 
     Two listed words side by side are not: "Hilton Hotel" is a hotel by that name.

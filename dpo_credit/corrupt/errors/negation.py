@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dpo_credit.corrupt.errors import role
-from dpo_credit.corrupt.errors.change import Change, Edit, like
+from dpo_credit.corrupt.errors.change import Change, Replacement, like
 from dpo_credit.corrupt.errors.passage import Passage, denies
 from dpo_credit.corrupt.errors.words import inflect, lemma, load, tags
 
@@ -46,12 +46,12 @@ def _affirmed(answer: Passage, index: int) -> Change | None:
         return _by_word(answer, index)
     if word.key == "not":
         return _without_not(answer, index)
-    said = _AFFIRMED.get(word.key)
-    if said is None or answer.key(index - 1) in ("why", "how", "what") or not answer.beside(index):
+    affirmed = _AFFIRMED.get(word.key)
+    if affirmed is None or answer.key(index - 1) in ("why", "how", "what") or not answer.beside(index):
         return None
-    if said not in _LISTS["supports"]:
-        return Change(KIND, (Edit(word.start, word.end, like(word.text, said)),))
-    return _verb_affirmed(answer, word.start, index + 1, said)
+    if affirmed not in _LISTS["supports"]:
+        return Change(KIND, (Replacement(word.start, word.end, like(word.text, affirmed)),))
+    return _verb_affirmed(answer, word.start, index + 1, affirmed)
 
 
 def _verb_affirmed(answer: Passage, start: int, verb: int, support: str) -> Change | None:
@@ -60,7 +60,7 @@ def _verb_affirmed(answer: Passage, start: int, verb: int, support: str) -> Chan
     if "VB" not in tags(written.key):
         return None
     form = {"do": written.key, "does": inflect(written.key, "VBZ"), "did": inflect(written.key, "VBD")}[support]
-    return Change(KIND, (Edit(start, written.end, like(answer.text[start], form)),))
+    return Change(KIND, (Replacement(start, written.end, like(answer.text[start], form)),))
 
 
 def _without_not(answer: Passage, index: int) -> Change | None:
@@ -72,9 +72,9 @@ def _without_not(answer: Passage, index: int) -> Change | None:
         return _verb_affirmed(answer, answer.words[index - 1].start, index + 1, before)
     if before in _DENIED or before in _WORDS["contracted"] or before in ("am", "be"):
         previous = answer.words[index - 1]
-        return Change(KIND, (Edit(previous.start, word.end, previous.text),))
+        return Change(KIND, (Replacement(previous.start, word.end, previous.text),))
     if (answer.first_in_sentence(index) or not before) and (lemma(after.key, "ADJ") or after.key.endswith("ing")):
-        return Change(KIND, (Edit(word.start, after.end, like(word.text, after.text)),))
+        return Change(KIND, (Replacement(word.start, after.end, like(word.text, after.text)),))
     return None
 
 
@@ -88,7 +88,7 @@ def _by_word(answer: Passage, index: int) -> Change | None:
         return None
     if word.key == "none" and after != "of":
         return None
-    return Change(KIND, (Edit(word.start, word.end, like(word.text, _WORDS["words"][word.key])),))
+    return Change(KIND, (Replacement(word.start, word.end, like(word.text, _WORDS["words"][word.key])),))
 
 
 def _denied(answer: Passage, index: int) -> Change | None:
@@ -101,11 +101,11 @@ def _denied(answer: Passage, index: int) -> Change | None:
     if word.key in _WORDS["contracted"]:
         if word.key in ("he's", "she's", "it's", "that's", "there's") and after in ("got", "been", "had", "gotten"):
             return None
-        return Change(KIND, (Edit(word.end, word.end, " not"),))
+        return Change(KIND, (Replacement(word.end, word.end, " not"),))
     if word.key in _WORDS["expanded"]:
         if word.key.endswith("'ve") and "VBN" not in tags(after):
             return None
-        return Change(KIND, (Edit(word.start, word.end, like(word.text, _WORDS["expanded"][word.key])),))
+        return Change(KIND, (Replacement(word.start, word.end, like(word.text, _WORDS["expanded"][word.key])),))
     if word.key in _DENIED:
         return _auxiliary_denied(answer, index)
     return _verb_denied(answer, index) if tags(word.key) or before else None
@@ -119,11 +119,11 @@ def _auxiliary_denied(answer: Passage, index: int) -> Change | None:
         return None  # "the number you can call"
     if word.key in ("have", "has", "had"):
         if "VBN" in tags(after) and after not in ("to", "put", "set"):
-            return Change(KIND, (Edit(word.start, word.end, like(word.text, _DENIED[word.key])),))
+            return Change(KIND, (Replacement(word.start, word.end, like(word.text, _DENIED[word.key])),))
         return _verb_denied(answer, index)
     if word.key in _LISTS["modals"] and not ("VB" in tags(after) or after in ("be", "have")):
         return None
-    return Change(KIND, (Edit(word.start, word.end, like(word.text, _DENIED[word.key])),))
+    return Change(KIND, (Replacement(word.start, word.end, like(word.text, _DENIED[word.key])),))
 
 
 def _verb_denied(answer: Passage, index: int) -> Change | None:
@@ -137,10 +137,10 @@ def _verb_denied(answer: Passage, index: int) -> Change | None:
     if "VB" in forms:
         fits = person == "many" and "VBD" not in forms
         before = answer.words[index - 1].end
-        return Change(KIND, (Edit(before, before, " don't"),)) if fits else None
+        return Change(KIND, (Replacement(before, before, " don't"),)) if fits else None
     if "VBZ" in forms:
-        return Change(KIND, (Edit(word.start, word.end, f"doesn't {base}"),)) if person == "one" else None
-    return Change(KIND, (Edit(word.start, word.end, f"didn't {base}"),)) if "VBD" in forms else None
+        return Change(KIND, (Replacement(word.start, word.end, f"doesn't {base}"),)) if person == "one" else None
+    return Change(KIND, (Replacement(word.start, word.end, f"didn't {base}"),)) if "VBD" in forms else None
 
 
 def _subject(answer: Passage, index: int) -> str | None:
@@ -166,10 +166,10 @@ def _opening_denied(answer: Passage, index: int) -> Change | None:
     if base is None or not answer.first_in_sentence(index):
         return None
     if word.key in _LISTS["openings"] and "VB" in forms and (word.key, after) != ("let", "me"):
-        return Change(KIND, (Edit(word.start, word.end, like(word.text[0], f"don't {word.key}")),))
+        return Change(KIND, (Replacement(word.start, word.end, like(word.text[0], f"don't {word.key}")),))
     past = "VBD" in forms and "VB" not in forms and base not in _LISTS["plain"] and base != "get"
     if past and after in _LISTS["after_past"] and word.key not in _LISTS["participles"]:
-        return Change(KIND, (Edit(word.start, word.end, like(word.text[0], f"didn't {base}")),))
+        return Change(KIND, (Replacement(word.start, word.end, like(word.text[0], f"didn't {base}")),))
     return None
 
 

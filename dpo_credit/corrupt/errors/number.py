@@ -6,7 +6,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
-from dpo_credit.corrupt.errors.change import Change, Edit, like, single
+from dpo_credit.corrupt.errors.change import Change, Replacement, like, single
 from dpo_credit.corrupt.errors.passage import Passage
 from dpo_credit.corrupt.errors.words import is_plural, load, plural
 
@@ -87,12 +87,12 @@ def _value(written: str) -> float:
     return float(written.replace(",", ""))
 
 
-def _with_noun(text: str, start: int, end: int, option: str) -> Edit:
+def _with_noun(text: str, start: int, end: int, option: str) -> Replacement:
     """The edit, with the noun of a former "1" made plural."""
     noun = re.match(r" ([a-z]+)\b", text[end : end + _SEEN]) if text[start:end] == "1" else None
     if noun and not is_plural(noun[1]):
-        return Edit(start, end + noun.end(), f"{option} {plural(noun[1])}")
-    return Edit(start, end, option)
+        return Replacement(start, end + noun.end(), f"{option} {plural(noun[1])}")
+    return Replacement(start, end, option)
 
 
 def _others(value: int, before: str) -> list[int]:
@@ -112,8 +112,8 @@ def _near(value: int) -> list[int]:
         if value % (5 * scale) == 0 and (value // scale) % 10:
             scale *= 5
         steps = [-4, -3, -2, 2, 3, 4] if scale == 1 else [-3, -2, -1, 1, 2, 3]
-    found = [value + step * scale for step in steps]
-    return [n for n in found if n > 1 and n * 4 >= value]
+    numbers = [value + step * scale for step in steps]
+    return [n for n in numbers if n > 1 and n * 4 >= value]
 
 
 def _leaves(before: str, value: int, new: int) -> bool:
@@ -132,7 +132,7 @@ def _leaves(before: str, value: int, new: int) -> bool:
 def _in_order(text: str, match: re.Match[str], beside: Iterable[re.Match[str]], new: float) -> bool:
     """Whether a range stays one: its lower end below its upper."""
     for other in beside:
-        first, second = sorted((match, other), key=lambda found: found.start("n"))
+        first, second = sorted((match, other), key=lambda number: number.start("n"))
         if not _RANGE.fullmatch(text[first.end("n") : second.start("n")]):
             continue
         limit = _value(other["n"])

@@ -30,7 +30,7 @@ _AFTER_LEFT_OUT = frozenset(load("grammar")["after_subject_left_out"])
 _SLIGHT = frozenset(load("grammar")["slight"])
 
 
-class Word(NamedTuple):
+class PassageWord(NamedTuple):
     """A word in [start, end) of its text; `key` is its lower case with a plain apostrophe."""
 
     start: int
@@ -46,7 +46,7 @@ class Passage:
     text: str
 
     @cached_property
-    def words(self) -> tuple[Word, ...]:
+    def words(self) -> tuple[PassageWord, ...]:
         """Every word in order, those that are no prose left out."""
         out, position = [], 0
         hidden = [match.span() for match in _NO_PROSE.finditer(self.text)]
@@ -54,7 +54,7 @@ class Passage:
             while position < len(hidden) and hidden[position][1] <= match.start():
                 position += 1
             if position == len(hidden) or match.end() <= hidden[position][0]:
-                out.append(Word(match.start(), match.end(), match[0], match[0].lower().replace("’", "'")))
+                out.append(PassageWord(match.start(), match.end(), match[0], match[0].lower().replace("’", "'")))
         return tuple(out)
 
     @cached_property
@@ -168,9 +168,9 @@ class Passage:
     def _having(self) -> dict[str, list[frozenset[str]]]:
         """The sentences that have a word."""
         having: dict[str, list[frozenset[str]]] = {}
-        for said in dict.fromkeys(self._contents):
-            for stem in said:
-                having.setdefault(stem, []).append(said)
+        for sentence in dict.fromkeys(self._contents):
+            for stem in sentence:
+                having.setdefault(stem, []).append(sentence)
         return having
 
     def says(self, phrase: str, claim: frozenset[str]) -> bool:
@@ -180,7 +180,7 @@ class Passage:
             return False
         claim = claim - wanted
         sentences = min((self._having[stem] for stem in wanted), key=len, default=[])
-        return any(wanted <= said and 3 * len(claim & said) >= len(claim) for said in sentences)
+        return any(wanted <= sentence and 3 * len(claim & sentence) >= len(claim) for sentence in sentences)
 
 
 def denies(key: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from dpo_credit.corrupt.errors.change import Change, Edit, like, single
+from dpo_credit.corrupt.errors.change import Change, Replacement, like, single
 from dpo_credit.corrupt.errors.passage import Passage
 from dpo_credit.corrupt.errors.words import is_plural, lemma, load, tags
 
@@ -88,7 +88,10 @@ def _turned_pronouns(answer: Passage) -> Iterator[Change]:
         text = _SUBJECT[other.key]
         if answer.first_in_sentence(index):
             text = like(subject.text, text)
-        yield Change(KIND, (Edit(subject.start, subject.end, text), Edit(other.start, other.end, _OBJECT[subject.key])))
+        yield Change(
+            KIND,
+            (Replacement(subject.start, subject.end, text), Replacement(other.start, other.end, _OBJECT[subject.key])),
+        )
 
 
 def _turns(answer: Passage, index: int, after_modal: bool) -> bool:
@@ -115,8 +118,8 @@ def _turned_phrases(answer: Passage) -> Iterator[Change]:
     prose = {word.start for word in answer.words}
     for pattern in _TURNED:
         for match in pattern.finditer(answer.text):
-            one, two = match["one"], match["two"]
-            words = {one.lower(), two.lower()}
-            whole = not words & _PART_OF_A_PHRASE and not tags(one.lower()) and len(words) == 2
+            first, two = match["one"], match["two"]
+            words = {first.lower(), two.lower()}
+            whole = not words & _PART_OF_A_PHRASE and not tags(first.lower()) and len(words) == 2
             if whole and {match.start("one"), match.start("one") + 1} & prose:
-                yield Change(KIND, (Edit(*match.span("one"), two), Edit(*match.span("two"), one)))
+                yield Change(KIND, (Replacement(*match.span("one"), two), Replacement(*match.span("two"), first)))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dpo_credit.corrupt.errors.change import Change, Edit, like
+from dpo_credit.corrupt.errors.change import Change, Replacement, like
 from dpo_credit.corrupt.errors.passage import Passage
 from dpo_credit.corrupt.errors.words import inflect, is_plural, lemma, load, plural
 
@@ -38,7 +38,7 @@ def senses(kind: str, lines: Sequence[Sequence[str]], **more: Any) -> dict[str, 
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundSense:
     """A word of a kind in an answer: the words [first, last), the characters [start, end), and its sense."""
 
     first: int
@@ -49,7 +49,7 @@ class Found:
     is_plural: bool
 
 
-def found(answer: Passage, index: int, table: Mapping[str, Sense]) -> Found | None:
+def found(answer: Passage, index: int, table: Mapping[str, Sense]) -> FoundSense | None:
     """The word or two at a place, if a table knows them and they are used as a noun there."""
     word = answer.words[index]
     stem = word.key.removesuffix("'s").removesuffix("s'") if "'" in word.key else word.key
@@ -57,7 +57,7 @@ def found(answer: Passage, index: int, table: Mapping[str, Sense]) -> Found | No
     if answer.beside(index) and (pair := f"{stem} {answer.beside(index)}") in table:
         after = answer.words[index + 1]
         if word.text[0].isupper():
-            return Found(index, index + 2, word.start, after.end, table[pair], False)
+            return FoundSense(index, index + 2, word.start, after.end, table[pair], False)
     single = lemma(stem, "NOUN") if is_plural(stem) and stem not in table else None
     sense = table.get(stem) or (table.get(single) if single else None)
     if sense is None or (sense.proper and single):
@@ -73,7 +73,7 @@ def found(answer: Passage, index: int, table: Mapping[str, Sense]) -> Found | No
         )
         if not adjective:
             return None
-    return Found(index, index + 1, word.start, end, sense, single is not None)
+    return FoundSense(index, index + 1, word.start, end, sense, single is not None)
 
 
 def _modifies(answer: Passage, index: int) -> bool:
@@ -86,7 +86,7 @@ def _modifies(answer: Passage, index: int) -> bool:
     )
 
 
-def swaps(answer: Passage, post: Passage, place: Found) -> Iterator[Change]:
+def swaps(answer: Passage, post: Passage, place: FoundSense) -> Iterator[Change]:
     """Another of its kind in a word's place: one that the post does not know, or one it does not say the same of."""
     claim = answer.claim(place.first, place.last)
     written = answer.text[place.start : place.end]
@@ -100,7 +100,7 @@ def swaps(answer: Passage, post: Passage, place: Found) -> Iterator[Change]:
             text = name.lower() if written.islower() else name
         else:
             text = like(written, name) if len(written) > 3 else (name.capitalize() if written[0].isupper() else name)
-        yield Change(place.sense.kind, (Edit(_with_the(answer, place, start), place.end, text),))
+        yield Change(place.sense.kind, (Replacement(_with_the(answer, place, start), place.end, text),))
 
 
 def mentions(passage: Passage, name: str) -> bool:
@@ -111,7 +111,7 @@ def mentions(passage: Passage, name: str) -> bool:
     return key in passage.vocabulary or (key.isalpha() and inflect(key, "NNS") in passage.vocabulary)
 
 
-def _with_the(answer: Passage, place: Found, start: int) -> int:
+def _with_the(answer: Passage, place: FoundSense, start: int) -> int:
     """Where the name begins with its article: "the US" is "Canada" elsewhere."""
     if place.sense.proper and answer.behind(place.first) == "the" and answer.words[place.first].text.isupper():
         return answer.words[place.first - 1].start

@@ -22,15 +22,15 @@ def load(name: str) -> dict[str, Any]:
 @cache
 def lemma(word: str, kind: str) -> str | None:
     """The dictionary form of a "VERB", "NOUN", "ADJ" or "ADV", None for a word that is none."""
-    found = getAllLemmas(word, upos=kind).get(kind, ())
-    return found[0] if found else None
+    lemmas = getAllLemmas(word, upos=kind).get(kind, ())
+    return lemmas[0] if lemmas else None
 
 
 @cache
 def inflect(word: str, tag: str) -> str:
     """A dictionary form inflected, by its Penn tag: VBD, VBN, VBZ, NNS."""
-    found = getInflection(word, tag=tag)
-    return found[0] if found else word
+    forms = getInflection(word, tag=tag)
+    return forms[0] if forms else word
 
 
 @cache
@@ -39,8 +39,8 @@ def tags(word: str) -> frozenset[str]:
     base = lemma(word, "VERB")
     if base is None:
         return frozenset()
-    found = {tag for tag in ("VBD", "VBN", "VBZ") if word in getInflection(base, tag=tag)}
-    return frozenset(found | ({"VB"} if word == base else set()))
+    fitting = {tag for tag in ("VBD", "VBN", "VBZ") if word in getInflection(base, tag=tag)}
+    return frozenset(fitting | ({"VB"} if word == base else set()))
 
 
 def plural(noun: str) -> str:

@@ -20,30 +20,30 @@ _MARKS = ("o", "s", "^", "D", "v")
 QUIET, INK = "#6d6d75", "#1c1c1f"
 
 
-def render(found: Sequence[Search], labels: Sequence[str]) -> Figure:
+def render(searches: Sequence[Search], labels: Sequence[str]) -> Figure:
     """Two panels, a line for each search, 95 % intervals as bars; the chosen answers' mean length is the grey line."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.75, 2.9), layout="constrained")
     wins, lengths = figure.subplots(1, 2)
-    for n, (search, label) in enumerate(zip(found, labels, strict=True)):
+    for n, (search, label) in enumerate(zip(searches, labels, strict=True)):
         known = figures(search)
-        shift = 1 + 0.035 * (n - (len(found) - 1) / 2)
-        beams = [one.beams * shift for one in known]
-        if all(one.win is not None for one in known):
-            _line(wins, beams, [one.win for one in known], n, label, times=100)
-        _line(lengths, beams, [one.tokens for one in known], n, label)
-    judges = dict.fromkeys(str(search.settings["judge"]) for search in found)
+        shift = 1 + 0.035 * (n - (len(searches) - 1) / 2)
+        beams = [width.beams * shift for width in known]
+        if all(width.win is not None for width in known):
+            _line(wins, beams, [width.win for width in known], n, label, times=100)
+        _line(lengths, beams, [width.tokens for width in known], n, label)
+    judges = dict.fromkeys(str(search.settings["judge"]) for search in searches)
     wins.set_ylabel(f"win rate, % (judge: {', '.join(judges)})", fontsize=8)
     wins.set_ylim(bottom=0)
     lengths.set_ylabel("mean length, tokens", fontsize=8)
-    chosen = chosen_tokens(found[0])
+    chosen = chosen_tokens(searches[0])
     if chosen is not None:
         lengths.axhline(
             chosen.mean, color=QUIET, linewidth=0.8, linestyle=(0, (4, 2)), zorder=0, label="chosen answers"
         )
     lengths.set_ylim(bottom=0)
-    every = sorted({beams for search in found for beams in search.beams})
+    every = sorted({beams for search in searches for beams in search.beams})
     for axes in (wins, lengths):
         axes.set_xscale("log")
         axes.set_xticks(every, [str(beams) for beams in every])
@@ -53,7 +53,7 @@ def render(found: Sequence[Search], labels: Sequence[str]) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_linewidth(0.6)
     handles, names = lengths.get_legend_handles_labels()
-    if len(found) > 1 or chosen is not None:
+    if len(searches) > 1 or chosen is not None:
         figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=7.5, frameon=False)
     return figure
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from dpo_credit.credit import Credit, Segment
+from dpo_credit.credit import Credit
+from dpo_credit.segments import Segment
 from dpo_credit.views.figure.chart import colours
 from dpo_credit.views.figure.fonts import BOX_PAD_PT, MIN_SIZE_PT
 from dpo_credit.views.figure.layout import Column, Placed, wrap
@@ -27,7 +28,7 @@ _LINE: dict[str, Any] = {"linewidth": 0.8, "solid_capstyle": "butt"}
 _HAIR: dict[str, Any] = {"linewidth": 0.4, "solid_capstyle": "butt", "color": "#606060"}
 
 
-class Answer(NamedTuple):
+class AnswerCells(NamedTuple):
     """What is drawn of an answer: its tokens, words or sentences on a scale."""
 
     credit: Credit
@@ -43,7 +44,12 @@ def gutter(sheet: Sheet, names: Sequence[str]) -> float:
 
 
 def draw_cells(
-    sheet: Sheet, answers: Sequence[Answer], columns: Sequence[Column], *, names: Sequence[str] = (), outlined: bool
+    sheet: Sheet,
+    answers: Sequence[AnswerCells],
+    columns: Sequence[Column],
+    *,
+    names: Sequence[str] = (),
+    outlined: bool,
 ) -> None:
     """Add the cells to the sheet: with outlines, or tight and with the edits underlined."""
     left = MARGIN_PT + gutter(sheet, names)
@@ -83,7 +89,12 @@ def _cell_of(item: Placed) -> tuple[int, int, int]:
 
 
 def _draw_cell(
-    axes: Axes, sheet: Sheet, items: Sequence[Placed], answer: Answer, origin: tuple[float, float], edge: dict[str, Any]
+    axes: Axes,
+    sheet: Sheet,
+    items: Sequence[Placed],
+    answer: AnswerCells,
+    origin: tuple[float, float],
+    edge: dict[str, Any],
 ) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Rectangle

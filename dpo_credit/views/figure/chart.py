@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from dpo_credit.credit import Segment
-from dpo_credit.views.figure.layout import Stretch
+from dpo_credit.segments import Segment
+from dpo_credit.views.figure.layout import TextRun
 from dpo_credit.views.figure.sheet import INK, MUTED
 from dpo_credit.views.scale import RGB, Scale
 
@@ -55,7 +55,7 @@ def colour_bar(axes: Axes, scale: Scale, font: FontProperties, beyond: tuple[boo
 def cumulative_chart(
     axes: Axes,
     units: Sequence[Sequence[Segment]],
-    edits: Sequence[Stretch],
+    edits: Sequence[TextRun],
     *,
     names: Sequence[str],
     font: FontProperties,
@@ -85,7 +85,7 @@ def cumulative_chart(
     _number_bands(axes, starts, font)
 
 
-def _places(edits: Sequence[Stretch], lengths: Sequence[int]) -> tuple[list[tuple[int, int]], int]:
+def _places(edits: Sequence[TextRun], lengths: Sequence[int]) -> tuple[list[tuple[int, int]], int]:
     """Where each edit lies when the shorter side of every edit is padded, and the padded length of both answers."""
     starts, shift = [], 0  # padding of the chosen answer so far
     for (low, high), (other_low, other_high) in edits:

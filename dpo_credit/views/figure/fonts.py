@@ -112,7 +112,7 @@ def _drawn_by(family: str, chars: set[str]) -> set[str]:
     from matplotlib import font_manager
 
     font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties(family=[family])))
-    found = set()
+    drawn = set()
     for char in chars:
         # a lone surrogate is no character
         if "\ud800" <= char <= "\udfff" or not (index := font.get_char_index(ord(char))):
@@ -121,8 +121,8 @@ def _drawn_by(family: str, chars: set[str]) -> set[str]:
             font.load_glyph(index)
             if not len(font.get_path()[0]):
                 continue  # a colour font keeps its drawing elsewhere
-        found.add(char)
-    return found
+        drawn.add(char)
+    return drawn
 
 
 @lru_cache(maxsize=20_000)

@@ -13,10 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, get_args
 
-from dpo_credit import align
-from dpo_credit.credit import Credit, CreditError, Segment
+from dpo_credit.align import Diff
+from dpo_credit.credit import CreditError
+from dpo_credit.rows.scored import ScoredRow
+from dpo_credit.segments import Segment
 from dpo_credit.views.figure import layout
-from dpo_credit.views.figure.cells import LOOK, Answer, draw_cells, gutter
+from dpo_credit.views.figure.cells import LOOK, AnswerCells, draw_cells, gutter
 from dpo_credit.views.figure.chart import colour_bar, cumulative_chart, signed
 from dpo_credit.views.figure.fonts import MIN_SIZE_PT, SANS, fonts_for
 from dpo_credit.views.figure.sheet import INK, MUTED, Sheet, listed
@@ -49,8 +51,7 @@ _RC: dict[str, Any] = {
 
 
 def render(
-    credits: Sequence[Credit],
-    labels: Sequence[str],
+    scored: ScoredRow,
     *,
     shading: Shading = Shading(),
     width_in: float = 6.75,
@@ -63,6 +64,7 @@ def render(
     """
     import matplotlib.style
 
+    credits, labels = scored.credits, scored.labels
     if not credits:
         raise CreditError("There is no answer to draw: give at least one.")
     if not 2 <= width_in <= 40:
@@ -77,12 +79,12 @@ def render(
         names = [" ".join(visible(label, LOOK).split()) for label in labels]
         fonts = fonts_for([*(visible(text, LOOK) for text in texts), *names, _OWN_SIGNS])
         answers = [
-            Answer(credit, segments, scale, fonts.plain(name))
+            AnswerCells(credit, segments, scale, fonts.plain(name))
             for credit, segments, scale, name in zip(credits, units, shading.scales(credits), names, strict=True)
         ]
         sheet = Sheet(width_in, fonts)
         if len(answers) == 2:
-            _draw_diff(sheet, answers, shading, style)
+            _draw_diff(sheet, answers, scored.diff, shading, style)
         else:
             _draw_answers(sheet, sorted(answers, key=lambda a: -a.credit.reward), shading, style)
         _explain_boxes(sheet, texts)
@@ -121,7 +123,7 @@ def save(figure: Figure, target: Path | BinaryIO, format: Format | None = None) 
         figure.savefig(target, format=format, dpi=DPI, metadata=metadata[format])
 
 
-def _draw_answers(sheet: Sheet, answers: Sequence[Answer], shading: Shading, style: Style) -> None:
+def _draw_answers(sheet: Sheet, answers: Sequence[AnswerCells], shading: Shading, style: Style) -> None:
     for n, answer in enumerate(answers):
         _head(sheet, answer, answer.label)
         made = layout.pieces(answer.units, sheet.fonts, sheet.size, sheet.inner)
@@ -134,8 +136,7 @@ def _draw_answers(sheet: Sheet, answers: Sequence[Answer], shading: Shading, sty
     sheet.add_line(_key(answers, style, edits=False), colour=MUTED)
 
 
-def _draw_diff(sheet: Sheet, answers: Sequence[Answer], shading: Shading, style: Style) -> None:
-    diff = align.diff(answers[0].credit, answers[1].credit)
+def _draw_diff(sheet: Sheet, answers: Sequence[AnswerCells], diff: Diff, shading: Shading, style: Style) -> None:
     edits, pairs = layout.stretches(diff, shading.unit)
     fit = all(0 < sheet.fonts.width(a.label, MIN_SIZE_PT) < 0.16 * sheet.inner for a in answers)
     names = [a.label for a in answers] if fit else ["A", "B"]
@@ -167,7 +168,7 @@ def _draw_diff(sheet: Sheet, answers: Sequence[Answer], shading: Shading, style:
     sheet.add_line(_outcome(diff, names[0]))
 
 
-def _outcome(diff: align.Diff, name: str) -> str:
+def _outcome(diff: Diff, name: str) -> str:
     probability = diff.preference_probability
     shown = "> 0.999" if probability > 0.9995 else "< 0.001" if probability < 0.0005 else f"= {probability:.3f}"
     first = diff.edits[0].chosen[0] if diff.edits else 0
@@ -182,13 +183,13 @@ def _outcome(diff: align.Diff, name: str) -> str:
     return listed([f"margin {signed(diff.margin)}, P({name} is preferred) {shown}", echo])
 
 
-def _head(sheet: Sheet, answer: Answer, label: str) -> None:
+def _head(sheet: Sheet, answer: AnswerCells, label: str) -> None:
     credit, count = answer.credit, len(answer.credit.tokens.answer_ids)
     logps = f"log π {credit.policy_logp:.2f} · log π_ref {credit.reference_logp:.2f}".replace("-", "−")
     sheet.add_line(listed([f"reward {signed(credit.reward)}", logps, f"{count} token{'s' * (count != 1)}"]), lead=label)
 
 
-def _draw_bar(sheet: Sheet, answers: Sequence[Answer], name: str = "") -> None:
+def _draw_bar(sheet: Sheet, answers: Sequence[AnswerCells], name: str = "") -> None:
     """The colour bar, with its unit beside it where there is room, else below."""
     scale = answers[0].scale
     rewards = [unit.reward for answer in answers for unit in answer.units]
@@ -216,7 +217,7 @@ def _draw_bar(sheet: Sheet, answers: Sequence[Answer], name: str = "") -> None:
         sheet.add_line(unit)
 
 
-def _key(answers: Sequence[Answer], style: Style, *, edits: bool) -> str:
+def _key(answers: Sequence[AnswerCells], style: Style, *, edits: bool) -> str:
     """What the marks mean."""
     scale, source = answers[0].scale, answers[0].credit.source
     return listed(
@@ -232,7 +233,9 @@ def _key(answers: Sequence[Answer], style: Style, *, edits: bool) -> str:
     )
 
 
-def _list_edits(sheet: Sheet, answers: Sequence[Answer], edits: Sequence[layout.Stretch], names: Sequence[str]) -> None:
+def _list_edits(
+    sheet: Sheet, answers: Sequence[AnswerCells], edits: Sequence[layout.TextRun], names: Sequence[str]
+) -> None:
     """The edits with the largest deltas: texts and rewards on both sides; with the rest, they add up to the margin."""
     rows = []
     for number, edit in enumerate(edits, start=1):

@@ -15,9 +15,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from dpo_credit.align import Diff
-from dpo_credit.credit import Segment
+from dpo_credit.segments import Segment, Unit
 from dpo_credit.views.figure.fonts import MIN_SIZE_PT, Fonts, Run
-from dpo_credit.views.scale import Unit
 from dpo_credit.views.terminal.score import Look, visible
 
 _PARTS = re.compile(r"\n+|[^\S\n]+|\S+")
@@ -43,7 +42,7 @@ class Piece:
     ends_line: bool = False
 
 
-class Stretch(NamedTuple):
+class TextRun(NamedTuple):
     """What differs: [start, stop) units of each answer."""
 
     chosen: tuple[int, int]
@@ -164,7 +163,7 @@ def _wide_meet(before: str, after: str) -> bool:
     return wide and unicodedata.category(after) not in ("Pe", "Pf", "Po") and unicodedata.category(before) != "Ps"
 
 
-def stretches(diff: Diff, unit: Unit) -> tuple[tuple[Stretch, ...], tuple[tuple[int, int], ...]]:
+def stretches(diff: Diff, unit: Unit) -> tuple[tuple[TextRun, ...], tuple[tuple[int, int], ...]]:
     """What differs, in units (words, say), and the untouched pairs of units: those whose every token is untouched."""
     partner = dict(diff.pairs)
     ours, theirs = (_members(credit.segments, credit.by(unit)) for credit in (diff.chosen, diff.rejected))
@@ -175,8 +174,8 @@ def stretches(diff: Diff, unit: Unit) -> tuple[tuple[Stretch, ...], tuple[tuple[
         if j is not None:
             pairs.append((i, j))
     ends = pairwise([(-1, -1), *pairs, (len(ours), len(theirs))])
-    found = (Stretch((i + 1, next_i), (j + 1, next_j)) for (i, j), (next_i, next_j) in ends)
-    return tuple(s for s in found if s.chosen[0] < s.chosen[1] or s.rejected[0] < s.rejected[1]), tuple(pairs)
+    runs = (TextRun((i + 1, next_i), (j + 1, next_j)) for (i, j), (next_i, next_j) in ends)
+    return tuple(s for s in runs if s.chosen[0] < s.chosen[1] or s.rejected[0] < s.rejected[1]), tuple(pairs)
 
 
 def _members(segments: Sequence[Segment], units: Sequence[Segment]) -> list[tuple[int, ...]]:
@@ -193,7 +192,7 @@ def columns(units: Units) -> list[Column]:
 
 
 def aligned_columns(
-    chosen: Units, rejected: Units, edits: Sequence[Stretch], pairs: Sequence[tuple[int, int]], limit: float
+    chosen: Units, rejected: Units, edits: Sequence[TextRun], pairs: Sequence[tuple[int, int]], limit: float
 ) -> list[Column]:
     """Two answers' columns: an untouched unit stands above itself, an edit beside what it replaced."""
     made: list[tuple[int, list[Column]]] = []  # with the place in the chosen answer, and an edit before what follows it

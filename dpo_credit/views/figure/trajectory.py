@@ -19,22 +19,22 @@ CHOSEN, REJECTED, QUIET, INK = "#0060b0", "#c34a00", "#6d6d75", "#1c1c1f"
 WIDTH_IN, ONE_IN = 6.75, 3.6
 
 
-def render(found: Sequence[Trajectory], labels: Sequence[str]) -> Figure:
+def render(trajectories: Sequence[Trajectory], labels: Sequence[str]) -> Figure:
     """Rewards above, on one scale for all runs; log-likelihoods below.
 
     Args:
-        found: runs.
+        trajectories: runs.
         labels: what each is called; "" for no title.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(WIDTH_IN if len(found) > 1 else ONE_IN, 4.4), layout="constrained")
-    panels = figure.subplots(2, len(found), sharex="col", squeeze=False)
+    figure = Figure(figsize=(WIDTH_IN if len(trajectories) > 1 else ONE_IN, 4.4), layout="constrained")
+    panels = figure.subplots(2, len(trajectories), sharex="col", squeeze=False)
     for axes in panels[0][1:]:
         axes.sharey(panels[0][0])
-    for column, (one, label) in enumerate(zip(found, labels, strict=True)):
-        known = points(one)
+    for column, (trajectory, label) in enumerate(zip(trajectories, labels, strict=True)):
+        known = points(trajectory)
         steps = [point.step for point in known]
         rewards, logps = panels[0][column], panels[1][column]
         _line(rewards, steps, [point.chosen for point in known], CHOSEN, "chosen")

@@ -19,14 +19,14 @@ COLOURS = 5
 BESIDE = 0.7  # percent of the width between two searches at the same number of beams
 
 
-def render(found: Sequence[Search], labels: Sequence[str]) -> str:
+def render(searches_of: Sequence[Search], labels: Sequence[str]) -> str:
     """The page; it needs no script."""
     templates = environment()
     style = Markup(
         verbatim(templates, "style.css") + verbatim(templates, "report.css") + verbatim(templates, "beams.css")
     )
-    searches = [_search(one, label) for one, label in zip(found, labels, strict=True)]
-    chosen = chosen_tokens(found[0])
+    searches = [_search(search, label) for search, label in zip(searches_of, labels, strict=True)]
+    chosen = chosen_tokens(searches_of[0])
     return templates.get_template("beams.html").render(
         title="Search by number of beams",
         searches=searches,

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from dpo_credit.credit import Segment
+from dpo_credit.segments import Segment, Unit
 from dpo_credit.views.page.text import visible
-from dpo_credit.views.scale import Scale, Unit
+from dpo_credit.views.scale import Scale
 
 STEPS = 41  # shades from the lowest reward to the highest; the middle one is zero
 Span = tuple[int, int, int]  # [start, stop) segments and the number of their edit

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from dpo_credit.credit import Credit
-from dpo_credit.localise.localised import Answer, Report
+from dpo_credit.localise.localised import LabelledAnswer, LocaliseReport
 from dpo_credit.views.page.cells import Span, cell_groups
 from dpo_credit.views.page.frame import block_hash, direction, environment, shades, source, verbatim
 from dpo_credit.views.page.text import visible
@@ -24,37 +24,37 @@ REWARD = "-reward"
 DRAWN = 10  # answers at either end
 
 
-def render(found: Localised) -> str:
+def render(localised: Localised) -> str:
     """The page; it needs no script."""
     from dpo_credit.localise.curves import curves
 
-    report, templates = found.report, environment()
+    report, templates = localised.report, environment()
     templates.filters["score"] = lambda name: label(name, Look())
     style = Markup(verbatim(templates, "style.css") + verbatim(templates, "localise.css") + shades("orange-blue"))
     ordered = _ordered(report)
     count = min(DRAWN, (len(ordered) + 1) // 2)
     best, worst = ordered[:count], ordered[count:][: -DRAWN - 1 : -1]
-    scales = dict(zip(ordered, Shading(report.unit).scales([found.wrong[n] for n in ordered]), strict=True))
-    drawn = {n: _answer(report, report.cases[n], found.wrong[n], scales[n]) for n in (*best, *worst)}
+    scales = dict(zip(ordered, Shading(report.unit).scales([localised.wrong[n] for n in ordered]), strict=True))
+    drawn = {n: _answer(report, report.cases[n], localised.wrong[n], scales[n]) for n in (*best, *worst)}
     return templates.get_template("localise.html").render(
         title=f"Does the reward find the wrong {report.unit}s?",
         report=report,
         sentence=sentence(report, Look()),
         ours=report.finding(REWARD),
         rival=report.finding(report.best),
-        against=next(one for one in report.comparisons if one.baseline == report.best),
-        curves=[_curve(one, report.best) for one in curves(report)],
+        against=next(comparison for comparison in report.comparisons if comparison.baseline == report.best),
+        curves=[_curve(curve, report.best) for curve in curves(report)],
         base_rate=report.wrong_units / report.units,
         scale=scales[ordered[0]],
         best=[drawn[n] for n in best],
         worst=[drawn[n] for n in worst],
-        source=source(found.wrong),
+        source=source(localised.wrong),
         style=style,
         style_hash=block_hash(style),
     )
 
 
-def _ordered(report: Report) -> list[int]:
+def _ordered(report: LocaliseReport) -> list[int]:
     """The answers that can be ranked, best first; of equal ones, the wider gap between wrong and right."""
 
     def key(n: int) -> tuple[float, float]:
@@ -67,7 +67,7 @@ def _ordered(report: Report) -> list[int]:
     return sorted(ranked, key=key, reverse=True)
 
 
-def _answer(report: Report, case: Answer, credit: Credit, scale: Scale) -> dict[str, Any]:
+def _answer(report: LocaliseReport, case: LabelledAnswer, credit: Credit, scale: Scale) -> dict[str, Any]:
     segments = credit.segments
     places = {segment.start: n for n, segment in enumerate(segments)} | {len(credit.rewards): len(segments)}
     bounds = [(places[s.start], places[s.stop]) for s in credit.by(report.unit)]
@@ -81,7 +81,7 @@ def _answer(report: Report, case: Answer, credit: Credit, scale: Scale) -> dict[
     }
 
 
-def _spans(credit: Credit, case: Answer) -> list[Span]:
+def _spans(credit: Credit, case: LabelledAnswer) -> list[Span]:
     """The segments that hold each error's characters, numbered from 1."""
     spans, offset = [], 0
     starts = []
@@ -94,10 +94,10 @@ def _spans(credit: Credit, case: Answer) -> list[Span]:
     return spans
 
 
-def _error(case: Answer, n: int) -> dict[str, Any]:
+def _error(case: LabelledAnswer, n: int) -> dict[str, Any]:
     error = case.labels[n]
     scores = case.scores[REWARD]
-    own = [scores[u] for u, found in enumerate(case.errors) if found == n]
+    own = [scores[u] for u, name in enumerate(case.errors) if name == n]
     return {
         "text": visible(_whole_words(case.answer, error.start, error.end)),
         "original": None if error.original is None else visible(error.original),

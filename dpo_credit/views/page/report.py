@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from dpo_credit.credit import margin
 from dpo_credit.estimates.intervals import Mean
 from dpo_credit.report.figures import Report, SideFigures
 from dpo_credit.report.words import Place, Word, word_at
-from dpo_credit.rows.saved import SavedRow
+from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.views.page.chart import ticks
-from dpo_credit.views.page.score import Entry, page
+from dpo_credit.views.page.score import page
 from dpo_credit.views.page.text import visible
 from dpo_credit.views.terminal.report import beta_of, decimals_of, place_name, words_said
 
@@ -39,7 +40,7 @@ def drawn(report: Report) -> list[tuple[str, int]]:
     return list(dict.fromkeys((place.source, place.line) for place in (*rows, *words)))
 
 
-def render(report: Report, rows: Mapping[tuple[str, int], SavedRow]) -> str:
+def render(report: Report, rows: Mapping[tuple[str, int], ScoredRow]) -> str:
     """The page.
 
     Args:
@@ -50,8 +51,8 @@ def render(report: Report, rows: Mapping[tuple[str, int], SavedRow]) -> str:
         CreditError: two answers of a row do not compare.
     """
     ordered = sorted(((_value(row), n, row) for n, row in enumerate(rows.values())), key=lambda item: item[:2])
-    anchors = {(row.source, row.line): f"e{n}" for n, (_, _, row) in enumerate(ordered, 1)}
-    entries = [Entry(place_name(_place(row), report), row.credits, row.row.labels) for _, _, row in ordered]
+    anchors = {(row.row.source, row.row.line): f"e{n}" for n, (_, _, row) in enumerate(ordered, 1)}
+    entries = [replace(row, row=replace(row.row, id=place_name(_place(row), report))) for _, _, row in ordered]
     words = (report.words.rewarded, report.words.punished)
     figures: dict[str, Any] = {
         "many": True,
@@ -76,27 +77,27 @@ def render(report: Report, rows: Mapping[tuple[str, int], SavedRow]) -> str:
     return page("report.html", entries, figures, title=f"Report on {files}", styles=("style.css", "report.css"))
 
 
-def _value(row: SavedRow) -> float:
+def _value(row: ScoredRow) -> float:
     """What rows are ordered by: the margin, or the mean reward of what is no preference."""
-    if row.row.kind == "preference":
+    if row.kind == "preference":
         return margin(*row.credits)
     return sum(credit.reward for credit in row.credits) / len(row.credits)
 
 
-def _place(row: SavedRow) -> Place:
-    return Place(row.source, row.line, row.row.id)
+def _place(row: ScoredRow) -> Place:
+    return Place(row.row.source, row.row.line, row.id)
 
 
 def _source(report: Report) -> list[tuple[str, str]]:
     several = len(report.sources) > 1
-    found = [
+    facts = [
         (
             "scored by" + f" ({source.rows:,} rows)" * several,
             visible(f"{source.policy} against {source.reference}, {beta_of(source)}, {source.dtype}"),
         )
         for source in report.sources
     ]
-    return [*found, ("intervals", "95 %, between rows")]
+    return [*facts, ("intervals", "95 %, between rows")]
 
 
 def _axis(values: Iterable[float]) -> tuple[Span, dict[str, Any]]:
@@ -230,7 +231,7 @@ def _scatter(report: Report) -> dict[str, Any] | None:
 
 
 def _word(
-    word: Word, rows: Mapping[tuple[str, int], SavedRow], anchors: Mapping[tuple[str, int], str], report: Report
+    word: Word, rows: Mapping[tuple[str, int], ScoredRow], anchors: Mapping[tuple[str, int], str], report: Report
 ) -> dict[str, Any]:
     """A word's line in the table, with an excerpt whose link leads to the token in the drawn row."""
     place = word.example

@@ -6,35 +6,27 @@ The page is whole without JavaScript; page.js redraws the cells from each entry'
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import mode
 from typing import Any, get_args
 
 from markupsafe import Markup
 
-from dpo_credit.align import Diff, diff
+from dpo_credit.align import Diff
 from dpo_credit.credit import Credit, CreditError
+from dpo_credit.rows.scored import ScoredRow
+from dpo_credit.segments import Unit
 from dpo_credit.views.page.cells import Span, cell_groups, cut_at_edits
 from dpo_credit.views.page.chart import chart
 from dpo_credit.views.page.frame import block_hash, direction, environment, shades, source, verbatim
 from dpo_credit.views.page.text import visible
-from dpo_credit.views.scale import Scale, Shading, Unit
+from dpo_credit.views.scale import Scale, Shading
 
 UNITS: tuple[Unit, ...] = get_args(Unit)
 _WHOLE = 20  # up to so many entries are whole without JavaScript; beyond, cells and tables of tokens need it
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """Answers to one prompt and what they are called; `prompt` as it is shown, or empty."""
-
-    id: str
-    credits: tuple[Credit, ...]
-    labels: tuple[str, ...]
-    prompt: str = ""
-
-
-def render(entries: Sequence[Entry], shading: Shading = Shading(), title: str = "dpo-credit") -> str:
+def render(entries: Sequence[ScoredRow], shading: Shading = Shading(), title: str = "dpo-credit") -> str:
     """One self-contained page: an answer, the diff of two, several by reward; or an index that opens many of these.
 
     Raises:
@@ -48,7 +40,7 @@ def render(entries: Sequence[Entry], shading: Shading = Shading(), title: str = 
 
 def page(
     template: str,
-    entries: Sequence[Entry],
+    entries: Sequence[ScoredRow],
     figures: Mapping[str, Any],
     *,
     title: str,
@@ -90,13 +82,13 @@ def fragment(credit: Credit) -> str:
     return environment().get_template("credit.html").render(credit=credit, cells=cells, scale=scale)
 
 
-def _entry(entry: Entry, shading: Shading, anchor: str, whole: bool) -> dict[str, Any]:
+def _entry(entry: ScoredRow, shading: Shading, anchor: str, whole: bool) -> dict[str, Any]:
     each = list(zip(entry.credits, entry.labels, strict=True))
     if len(each) > 2:
         each.sort(key=lambda pair: -pair[0].reward)
     credits = [credit for credit, _ in each]
     scales = {unit: replace(shading, unit=unit).scales(credits) for unit in UNITS}
-    aligned = diff(*credits) if len(each) == 2 else None
+    aligned = entry.diff if len(each) == 2 else None
     decimals = max(scale.decimals for scale in scales["token"])
     answers = []
     for n, (credit, label) in enumerate(each):

@@ -20,7 +20,7 @@ ROWS = 20  # whose answers are drawn
 TOKENS = 30  # told when they were learnt
 
 
-def render(found: Sequence[Trajectory], labels: Sequence[str]) -> str:
+def render(trajectories: Sequence[Trajectory], labels: Sequence[str]) -> str:
     """The page; without a script it shows the last checkpoint."""
     templates = environment()
     style = Markup(
@@ -30,10 +30,13 @@ def render(found: Sequence[Trajectory], labels: Sequence[str]) -> str:
         + shades("orange-blue")
     )
     script = Markup(verbatim(templates, "trajectory.js"))
-    credits = [credit for one in found for pair in one.moments[-1].pairs for credit in pair]
+    credits = [credit for trajectory in trajectories for pair in trajectory.moments[-1].pairs for credit in pair]
     return templates.get_template("trajectory.html").render(
         title="Credit over training",
-        runs=[_run(one, label or one.name, n) for n, (one, label) in enumerate(zip(found, labels, strict=True))],
+        runs=[
+            _run(trajectory, label or trajectory.name, n)
+            for n, (trajectory, label) in enumerate(zip(trajectories, labels, strict=True))
+        ],
         source=source(credits),
         style=style,
         script=script,
@@ -62,14 +65,14 @@ def _run(trajectory: Trajectory, label: str, number: int) -> dict[str, Any]:
         "answers": [_answer(trajectory, row, side, scale) for row in range(len(shown)) for side in (0, 1)],
         "learnt": [
             {
-                "id": visible(trajectory.ids[one.row]),
-                "side": one.answer,
-                "around": _around(trajectory.moments[-1].pairs[one.row][one.side], one.segment.start),
-                "reward": one.segment.reward,
-                "step": one.step,
-                "classes": [shade_class(reward, scale) for reward in one.rewards],
+                "id": visible(trajectory.ids[learning.row]),
+                "side": learning.answer,
+                "around": _around(trajectory.moments[-1].pairs[learning.row][learning.side], learning.segment.start),
+                "reward": learning.segment.reward,
+                "step": learning.step,
+                "classes": [shade_class(reward, scale) for reward in learning.rewards],
             }
-            for one in learnt(trajectory)[:TOKENS]
+            for learning in learnt(trajectory)[:TOKENS]
         ],
     }
 
@@ -89,13 +92,13 @@ def _answer(trajectory: Trajectory, row: int, side: int, scale: Scale) -> dict[s
         "totals": [credit.reward for credit in over_time],
         "cells": [
             {
-                **_parted(one.segment.text or one.segment.piece),
-                "end": not one.segment.text,
-                "classes": [shade_class(reward, scale) for reward in one.rewards],
-                "reward": one.segment.reward,
-                "step": one.step,
+                **_parted(token.segment.text or token.segment.piece),
+                "end": not token.segment.text,
+                "classes": [shade_class(reward, scale) for reward in token.rewards],
+                "reward": token.segment.reward,
+                "step": token.step,
             }
-            for one in learnt_in(trajectory, row, side)
+            for token in learnt_in(trajectory, row, side)
         ],
     }
 

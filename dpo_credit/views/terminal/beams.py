@@ -21,14 +21,14 @@ def render(search: Search, look: Look, label: str = "") -> RenderableType:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("beams", "win rate", "tokens", "reward", "log π", "ended"):
         table.add_column(look.plain(heading), justify="right", no_wrap=True)
-    for one in figures(search):
+    for figure in figures(search):
         table.add_row(
-            str(one.beams),
-            _interval(one.win, 100, 1, look) + (" %" if one.win else ""),
-            _interval(one.tokens, 1, 1, look),
-            signed(one.reward.mean, look, 3),
-            look.plain(f"{one.policy_logp.mean:.1f}".replace("-", "−")),
-            f"{100 * one.ended.mean:.0f} %",
+            str(figure.beams),
+            _interval(figure.win, 100, 1, look) + (" %" if figure.win else ""),
+            _interval(figure.tokens, 1, 1, look),
+            signed(figure.reward.mean, look, 3),
+            look.plain(f"{figure.policy_logp.mean:.1f}".replace("-", "−")),
+            f"{100 * figure.ended.mean:.0f} %",
         )
     chosen = chosen_tokens(search)
     if chosen is not None:

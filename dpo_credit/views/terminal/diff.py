@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dpo_credit.align import Diff, Edit
+from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.views.scale import Shading
 from dpo_credit.views.terminal.score import Look, answer, comparison, legend, signed, sums, tables, visible
 
@@ -20,14 +21,14 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 
 def render(
-    diff: Diff,
+    scored: ScoredRow,
     look: Look,
     *,
-    labels: Sequence[str] = ("chosen", "rejected"),
     rows: int | None = None,
     shading: Shading = Shading(),
 ) -> RenderableType:
     """Both answers, their edits and echo, margin and preference probability, cumulative rewards, lowest and highest."""
+    diff, labels = scored.diff, scored.labels
     credits = (diff.chosen, diff.rejected)
     scales = shading.scales(credits)
     spans = ([edit.chosen_span for edit in diff.edits], [edit.rejected_span for edit in diff.edits])

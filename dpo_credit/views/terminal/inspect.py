@@ -19,9 +19,9 @@ from rich.text import Text
 from dpo_credit.views.terminal.score import Look, visible
 
 if TYPE_CHECKING:
-    from dpo_credit.inspect.audit import Audit, Side
+    from dpo_credit.inspect.audit import Audit, ModelSummary
     from dpo_credit.inspect.findings import Finding
-    from dpo_credit.inspect.footprint import Change, Footprint
+    from dpo_credit.inspect.footprint import Footprint, WeightChange
     from dpo_credit.inspect.memory import Need
     from dpo_credit.inspect.scored_text import Cell, ScoredText, Stretch
 
@@ -145,7 +145,7 @@ def _models(audit: Audit, look: Look) -> Table:
 _ROWS = ("name", "adapter on", "architecture", "parameters", "weights", "vocabulary", "context", "chat template")
 
 
-def _facts(side: Side) -> tuple[str, ...]:
+def _facts(side: ModelSummary) -> tuple[str, ...]:
     size = side.size
     own = f", {_count(size.adapter)} of them the adapter's" if size.adapter else ""
     return (
@@ -164,33 +164,33 @@ def _memory(needs: Sequence[Need], shared: bool, look: Look) -> list[Text]:
     lines = []
     for need in needs:
         both = f"about {_amount(need.both)}"
-        one = "" if shared else f", {_amount(need.sequential)} with --sequential"
+        sequential = "" if shared else f", {_amount(need.sequential)} with --sequential"
         verdict = {True: "fits", False: "does not fit", None: ""}[need.fits]
         has = "" if need.free is None else f"; {_amount(need.free)} free: {verdict}"
-        text = f"memory to score on {need.device} {both} (weights and an estimated peak above them){one}{has}"
+        text = f"memory to score on {need.device} {both} (weights and an estimated peak above them){sequential}{has}"
         lines.append(Text(look.plain(text)))
     return lines
 
 
-def _footprint(found: Footprint, look: Look) -> list[RenderableType]:
-    title = Text.assemble(("weights", "bold"), f"  {found.changed} of {len(found.tensors)} tensors differ")
-    title.append(f"; ||policy - reference|| / ||reference||, median of the matrices {found.median:.2g}", "dim")
+def _footprint(footprint: Footprint, look: Look) -> list[RenderableType]:
+    title = Text.assemble(("weights", "bold"), f"  {footprint.changed} of {len(footprint.tensors)} tensors differ")
+    title.append(f"; ||policy - reference|| / ||reference||, median of the matrices {footprint.median:.2g}", "dim")
     parts: list[RenderableType] = [title]
-    if found.changed:
-        parts.append(_bars(found.layers, look))
-        moved = ", ".join(f"{change.name} {change.relative:.2g}" for change in found.most_moved[:_MOVED])
+    if footprint.changed:
+        parts.append(_bars(footprint.layers, look))
+        moved = ", ".join(f"{change.name} {change.relative:.2g}" for change in footprint.most_moved[:_MOVED])
         parts.append(Text(visible(f"most moved: {moved}", look), style="dim"))
     for what, names in (
-        ("of other shapes", found.unlike),
-        ("in one model only", found.only),
-        ("quantised, not compared", found.skipped),
+        ("of other shapes", footprint.unlike),
+        ("in one model only", footprint.only),
+        ("quantised, not compared", footprint.skipped),
     ):
         if names:
             parts.append(Text(visible(f"{len(names)} {what}, such as {names[0]}", look), style="dim"))
     return parts
 
 
-def _bars(layers: Sequence[Change], look: Look) -> Table:
+def _bars(layers: Sequence[WeightChange], look: Look) -> Table:
     finite = [change.relative for change in layers if change.relative != float("inf")]
     longest = max(finite, default=0.0) or 1.0
     table = Table.grid(padding=(0, 2, 0, 0))
@@ -209,9 +209,12 @@ def _surprises(audit: Audit, look: Look) -> Table:
     table.add_column(Text("perplexity", style="bold"), overflow="fold")
     for heading in ("policy", "reference", "P(end) policy", "P(end) reference"):
         table.add_column(heading, justify="right")
-    for one in audit.surprises:
-        ends = ("-" if logp is None else f"{_probability(logp):.3g}" for logp in (one.policy_end, one.reference_end))
-        table.add_row(Text(visible(one.id, look)), f"{one.policy:.3g}", f"{one.reference:.3g}", *ends)
+    for surprise in audit.surprises:
+        ends = (
+            "-" if logp is None else f"{_probability(logp):.3g}"
+            for logp in (surprise.policy_end, surprise.reference_end)
+        )
+        table.add_row(Text(visible(surprise.id, look)), f"{surprise.policy:.3g}", f"{surprise.reference:.3g}", *ends)
     return table
 
 
@@ -224,9 +227,9 @@ def _findings(findings: Sequence[Finding], look: Look) -> Iterator[RenderableTyp
     table.add_column(overflow="fold")
     for finding in findings:
         sign, style = _LEVELS[finding.level]
-        said = Text(f"{finding.level}: ", style=style).append(visible(finding.said, look), "not bold not dim default")
-        said.append("\n" + look.plain("→ ") + visible(finding.fix, look), "not bold dim default")
-        table.add_row(Text(look.plain(sign), style=style), said)
+        line = Text(f"{finding.level}: ", style=style).append(visible(finding.said, look), "not bold not dim default")
+        line.append("\n" + look.plain("→ ") + visible(finding.fix, look), "not bold dim default")
+        table.add_row(Text(look.plain(sign), style=style), line)
     yield table
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from dpo_credit.estimates.statistics import Estimate
 from dpo_credit.localise.localised import Group as Part
-from dpo_credit.localise.localised import Preference, Report
+from dpo_credit.localise.localised import LocaliseReport, PreferenceMeasures
 from dpo_credit.views.terminal.score import Look, visible
 
 _KINDS = 12  # rows of kinds of errors; the most frequent are kept
@@ -19,7 +19,7 @@ _NAMES = {"-log pi": "−log π", "-log pi_ref": "−log π_ref", "-log pi - ent
 _NAMES |= {"-entropy": "−H(π)", "right - wrong": "right − wrong", "-reward": "−reward", "-gradient": "−gradient"}
 
 
-def render(report: Report, look: Look) -> RenderableType:
+def render(report: LocaliseReport, look: Look) -> RenderableType:
     """The whole report, but for the answers themselves."""
     parts: list[RenderableType] = [
         Text(look.plain(_title(report)), style="bold"),
@@ -37,7 +37,7 @@ def render(report: Report, look: Look) -> RenderableType:
     return Group(*parts, _groups(report, look))
 
 
-def _title(report: Report) -> str:
+def _title(report: LocaliseReport) -> str:
     several = report.answers_with_several_errors
     return (
         f"{report.answers} wrong answers, {report.errors} errors ({several} answers with several); "
@@ -45,33 +45,42 @@ def _title(report: Report) -> str:
     )
 
 
-def _legend(report: Report) -> str:
+def _legend(report: LocaliseReport) -> str:
     hits = f"top {report.top_k}: a wrong {report.unit} is among the {report.top_k} most suspicious"
     lines = [f"95 % bootstrap intervals by answer below each number; {hits}; all errors: each is, of several"]
-    if any(one.sees_right_answer for one in report.findings):
+    if any(finding.sees_right_answer for finding in report.findings):
         lines.append(
             "right − wrong is told the right answer, so it is no rival: how far it leads is what that is worth"
         )
     return "\n".join(lines)
 
 
-def _findings(report: Report, look: Look) -> Table:
+def _findings(report: LocaliseReport, look: Look) -> Table:
     table = _table("score", f"AUROC of {report.unit}s", "within answers", "average precision", "top 1")
     for heading in (f"top {report.top_k}", "all errors"):
         table.add_column(heading, justify="right", overflow="fold")
-    for one in report.findings:
-        style = "bold" if one.name == "-reward" else "dim" if one.sees_right_answer else ""
-        columns = (one.auroc, one.auroc_within, one.average_precision, one.top_1, one.top_k, one.all_errors)
-        table.add_row(Text(label(one.name, look), style=style), *(_cell(value, look, style) for value in columns))
+    for finding in report.findings:
+        style = "bold" if finding.name == "-reward" else "dim" if finding.sees_right_answer else ""
+        columns = (
+            finding.auroc,
+            finding.auroc_within,
+            finding.average_precision,
+            finding.top_1,
+            finding.top_k,
+            finding.all_errors,
+        )
+        table.add_row(Text(label(finding.name, look), style=style), *(_cell(value, look, style) for value in columns))
     return table
 
 
-def _several(report: Report) -> list[Text]:
+def _several(report: LocaliseReport) -> list[Text]:
     """The paper's stitching: is a second error found, too, in the context of the first?"""
     ours = report.finding("-reward")
     if not report.answers_with_several_errors:
         return []
-    first, later, all_found = (one.value or 0.0 for one in (ours.first_error, ours.later_errors, ours.all_errors))
+    first, later, all_found = (
+        estimate.value or 0.0 for estimate in (ours.first_error, ours.later_errors, ours.all_errors)
+    )
     return [
         Text(
             f"of {report.answers_with_several_errors} answers with several errors, the {report.top_k} {report.unit}s "
@@ -81,39 +90,39 @@ def _several(report: Report) -> list[Text]:
     ]
 
 
-def _comparisons(report: Report, look: Look) -> Table:
+def _comparisons(report: LocaliseReport, look: Look) -> Table:
     table = _table("reward against", "within", "95 % interval", "p", "top 1", "95 % interval", "p")
-    for one in report.comparisons:
-        style = "bold" if one.baseline == report.best else ""
+    for comparison in report.comparisons:
+        style = "bold" if comparison.baseline == report.best else ""
         cells = [
-            label(one.baseline, look),
-            *_gain(one.difference),
-            _p(one.p),
-            *_gain(one.top_1_difference),
-            _p(one.top_1_p),
+            label(comparison.baseline, look),
+            *_gain(comparison.difference),
+            _p(comparison.p),
+            *_gain(comparison.top_1_difference),
+            _p(comparison.top_1_p),
         ]
         table.add_row(*(Text(look.plain(cell), style=style) for cell in cells))
     return table
 
 
-def _preference(found: Preference, look: Look) -> Table:
-    table = _table(f"whole answers ({found.answers} pairs)", "value", "95 % interval")
+def _preference(preference: PreferenceMeasures, look: Look) -> Table:
+    table = _table(f"whole answers ({preference.answers} pairs)", "value", "95 % interval")
     rows = (
-        ("right answer preferred", found.accuracy),
-        ("margin", found.margin),
-        ("Brier score (a coin: 0.25)", found.brier),
-        ("log loss, nats (a coin: 0.693)", found.log_loss),
-        ("expected calibration error", found.calibration_error),
-        ("what an edit earns", found.edit),
-        ("echo: what an untouched token moves", found.echo),
+        ("right answer preferred", preference.accuracy),
+        ("margin", preference.margin),
+        ("Brier score (a coin: 0.25)", preference.brier),
+        ("log loss, nats (a coin: 0.693)", preference.log_loss),
+        ("expected calibration error", preference.calibration_error),
+        ("what an edit earns", preference.edit),
+        ("echo: what an untouched token moves", preference.echo),
     )
     for name, value in rows:
-        decimals = 4 if value is found.echo else 3
+        decimals = 4 if value is preference.echo else 3
         table.add_row(name, _number(value.value, decimals), look.plain(_range(value, look, decimals)))
     return table
 
 
-def _groups(report: Report, look: Look) -> Table:
+def _groups(report: LocaliseReport, look: Look) -> Table:
     rival = label(report.best, look)
     table = _table(
         "part", f"{report.unit}s", "wrong", look.plain("−reward AUROC"), f"{rival} AUROC", f"in top {report.top_k}"
@@ -130,23 +139,23 @@ def _groups(report: Report, look: Look) -> Table:
 
 
 def _group(part: Part, look: Look) -> Sequence[RenderableType]:
-    found = "" if part.found.value is None else f"{part.found.value:.2f} of {part.errors}"
+    share = "" if part.found.value is None else f"{part.found.value:.2f} of {part.errors}"
     return (
         Text(visible(f"  {part.name}", look)),
         str(part.units),
         str(part.wrong_units),
         *(
-            Text(look.plain(f"{_number(one.value)} {_range(one, look)}".strip()))
-            for one in (part.reward, part.baseline)
+            Text(look.plain(f"{_number(estimate.value)} {_range(estimate, look)}".strip()))
+            for estimate in (part.reward, part.baseline)
         ),
-        found,
+        share,
     )
 
 
-def sentence(report: Report, look: Look) -> str:
+def sentence(report: LocaliseReport, look: Look) -> str:
     """The report's sentence, with scores named as they are shown."""
     names = sorted(_NAMES, key=len, reverse=True)
-    return re.sub("|".join(map(re.escape, names)), lambda found: label(found[0], look), report.sentence)
+    return re.sub("|".join(map(re.escape, names)), lambda match: label(match[0], look), report.sentence)
 
 
 def label(name: str, look: Look) -> str:

@@ -41,7 +41,7 @@ def beta_of(source: SourceFigures) -> str:
 
 def decimals_of(means: Iterable[Mean | None]) -> int:
     """Decimals that give the largest of some means three significant digits."""
-    return Scale(max((abs(one.mean) for one in means if one is not None), default=0.0)).decimals
+    return Scale(max((abs(mean.mean) for mean in means if mean is not None), default=0.0)).decimals
 
 
 def place_name(place: Place, report: Report) -> str:
@@ -97,7 +97,7 @@ def _bars(pairs: PairFigures, look: Look) -> Text:
 
 def _places(report: Report, look: Look) -> Table:
     table = _table("part of the answer", *(side.side for side in report.sides))
-    decimals = decimals_of(one for side in report.sides for one in side.relative)
+    decimals = decimals_of(place for side in report.sides for place in side.relative)
     count = len(report.sides[0].relative)
     for n in range(count):
         part = f"{100 * n // count} to {100 * (n + 1) // count} %"
@@ -109,7 +109,7 @@ def _classes(report: Report, look: Look) -> Table:
     sides = [side.side for side in report.sides]
     margin = ["part of the margin"] if report.pairs is not None else []
     table = _table("class", "tokens", *sides, *margin)
-    decimals = decimals_of(one for kind in report.classes for one in kind.sides.values())
+    decimals = decimals_of(side for kind in report.classes for side in kind.sides.values())
     margin_decimals = decimals_of(kind.margin for kind in report.classes)
     for kind in report.classes:
         cells = [_mean(kind.sides.get(side), decimals, look) for side in sides]
@@ -122,9 +122,10 @@ def _length(report: Report, look: Look) -> Text:
     length = report.length
     text = Text(look.plain(length.verdict))
     shown = [
-        f"{name} {one.value:+.2f}" + (f" ({one.low:+.2f} to {one.high:+.2f})" if one.low is not None else "")
-        for name, one in (("Pearson", length.pearson), ("Spearman", length.spearman))
-        if one is not None
+        f"{name} {estimate.value:+.2f}"
+        + (f" ({estimate.low:+.2f} to {estimate.high:+.2f})" if estimate.low is not None else "")
+        for name, estimate in (("Pearson", length.pearson), ("Spearman", length.spearman))
+        if estimate is not None
     ]
     if shown:
         line = f"\nreward and tokens over all answers: {', '.join(shown)}".replace("-", "−")

@@ -16,8 +16,10 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from dpo_credit.credit import Alternative, Credit, Segment, is_boundary, margin, preference_probability
-from dpo_credit.views.scale import Palette, Scale, Shading, Theme, Unit, shade
+from dpo_credit.credit import Alternative, Credit, margin, preference_probability
+from dpo_credit.rows.scored import ScoredRow
+from dpo_credit.segments import Segment, Unit, is_boundary
+from dpo_credit.views.scale import Palette, Scale, Shading, Theme, shade
 
 # C0 (but tab and newline), C1, and what reorders or hides text: bidi controls, line separators, the byte-order mark
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]")
@@ -58,10 +60,9 @@ class Look:
 
 
 def render(
-    credits: Sequence[Credit],
+    scored: ScoredRow,
     look: Look,
     *,
-    labels: Sequence[str] = ("",),
     rows: int | None = None,
     shading: Shading = Shading(),
 ) -> RenderableType:
@@ -70,6 +71,7 @@ def render(
     `rows` is 5 for one or two answers and 0 for more, if not given. Two answers labelled "chosen" and "rejected" are
     compared as well (Rafailov et al. 2024, Eq. 8).
     """
+    credits, labels = scored.credits, scored.labels
     if rows is None:
         rows = 5 if len(credits) <= 2 else 0
     scales = shading.scales(credits)
@@ -216,7 +218,7 @@ def mark(reward: float, scale: Scale, look: Look) -> str:
 
 def visible(text: str, look: Look) -> str:
     """Text with its control and reordering characters written out, so that none acts on the terminal."""
-    text = _HIDDEN.sub(lambda found: f"<U+{ord(found[0]):04X}>", text)
+    text = _HIDDEN.sub(lambda match: f"<U+{ord(match[0]):04X}>", text)
     return text.encode("ascii", "backslashreplace").decode() if look.ascii_only else text
 
 

@@ -41,13 +41,13 @@ def _table(credit: Credit, changed: list, look: Look, scale: object) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("token", "moved by", "log π_base", "the base would have said"):
         table.add_column(look.plain(heading), justify="right" if "π" in heading or "moved" in heading else "left")
-    for t, said in sorted(changed, key=lambda one: -abs(credit.rewards[one[0]]))[:_ROWS]:
+    for t, instead in sorted(changed, key=lambda change: -abs(credit.rewards[change[0]]))[:_ROWS]:
         piece = Text(_shown(credit.tokens.pieces[t], look))
         piece.stylize(style(credit.rewards[t], scale, look))  # type: ignore[arg-type]
         base = look.plain(f"{credit.reference_logps[t]:.2f}".replace("-", "−"))
-        other = _shown(said.piece, look)
+        other = _shown(instead.piece, look)
         table.add_row(
-            piece, signed(credit.rewards[t], look, 2), base, Text(f"{other} {said.logp:.2f}".replace("-", "−"))
+            piece, signed(credit.rewards[t], look, 2), base, Text(f"{other} {instead.logp:.2f}".replace("-", "−"))
         )
     return table
 

@@ -57,7 +57,7 @@ def _mean(mean: Mean | None, look: Look) -> str:
 
 
 def _learnt(trajectory: Trajectory, look: Look) -> RenderableType:
-    found = learnt(trajectory)[:_SHOWN]
+    tokens = learnt(trajectory)[:_SHOWN]
     title = "when credit was learnt: the step from which on a token held at least half of its last reward"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
     for heading, side in (("token", "left"), ("answer", "left"), ("reward", "right"), ("by step", "right")):
@@ -65,25 +65,25 @@ def _learnt(trajectory: Trajectory, look: Look) -> RenderableType:
     growth = max(len("over time"), min(_MOST, len(trajectory.moments))) + 2 if look.width >= _GROWTH else 0
     if growth:
         table.add_column("over time", no_wrap=True)
-    scale = Scale(max((abs(one.segment.reward) for one in found), default=0.0))
-    answers = [f"{visible(trajectory.ids[one.row], look)} {one.answer}" for one in found]
+    scale = Scale(max((abs(token.segment.reward) for token in tokens), default=0.0))
+    answers = [f"{visible(trajectory.ids[token.row], look)} {token.answer}" for token in tokens]
     columns = context(look, 2 + max(map(cell_len, answers), default=0) + 2 + len("reward  by step") + 2 + growth)
-    for one, answer in zip(found, answers, strict=True):
-        credit = trajectory.moments[-1].pairs[one.row][one.side]
+    for token, answer in zip(tokens, answers, strict=True):
+        credit = trajectory.moments[-1].pairs[token.row][token.side]
         table.add_row(
-            in_context(credit, one.segment, scale, look, columns),
+            in_context(credit, token.segment, scale, look, columns),
             answer,
-            signed(one.segment.reward, look, scale.decimals),
-            str(one.step),
-            *((_growth(one, scale, look),) if growth else ()),
+            signed(token.segment.reward, look, scale.decimals),
+            str(token.step),
+            *((_growth(token, scale, look),) if growth else ()),
         )
     return table
 
 
-def _growth(one: Learnt, scale: Scale, look: Look) -> Text:
+def _growth(token: Learnt, scale: Scale, look: Look) -> Text:
     text = Text()
-    last, bars = len(one.rewards) - 1, min(_MOST, len(one.rewards))
-    for reward in (one.rewards[round(n * last / max(1, bars - 1))] for n in range(bars)):
+    last, bars = len(token.rewards) - 1, min(_MOST, len(token.rewards))
+    for reward in (token.rewards[round(n * last / max(1, bars - 1))] for n in range(bars)):
         bar = _BARS[min(len(_BARS) - 1, round((len(_BARS) - 1) * abs(scale.position(reward))))]
         ink = style(-1.0 if reward < 0 else 1.0, Scale(1.0), look).bgcolor
         text.append(look.plain(bar), Style(color=ink))

@@ -24,19 +24,21 @@ def render(record: dict[str, Any], look: Look) -> RenderableType:
     few = False
     for comparison in record["comparisons"]:
         name, rows = comparison["target"], len(comparison["rows"])
-        for one in _shown(comparison["conventions"]):
-            under = Text(one["name"])
-            under.append(f"  {one['flags']}" if one["flags"] else "", "cyan")
-            agree = ("yes" if one["rows_agree"] else "no") if comparison["means"] else _agree(one)
-            few |= one["rows"] < rows
-            _add(table, [visible(name, look), under, agree, one], bold=one["agrees"])
+        for item in _shown(comparison["conventions"]):
+            under = Text(item["name"])
+            under.append(f"  {item['flags']}" if item["flags"] else "", "cyan")
+            agree = ("yes" if item["rows_agree"] else "no") if comparison["means"] else _agree(item)
+            few |= item["rows"] < rows
+            _add(table, [visible(name, look), under, agree, item], bold=item["agrees"])
             name = ""
     for peer in record["peers"]:
         _add(table, [f"{peer['name']} *", Text("the options given"), _agree(peer), peer], bold=False)
     notes = ["* by its conventions, computed here"] if record["peers"] else []
     notes += ["what fails on a few rows is not tried on all"] if few else []
-    said = [Text(look.plain(visible(one["sentence"], look)), style="bold") for one in record["comparisons"]]
-    return Group(table, *(Text(note, style="dim") for note in notes), *(part for one in said for part in (Text(), one)))
+    sentences = [Text(look.plain(visible(item["sentence"], look)), style="bold") for item in record["comparisons"]]
+    return Group(
+        table, *(Text(note, style="dim") for note in notes), *(part for item in sentences for part in (Text(), item))
+    )
 
 
 def _agree(counts: dict[str, Any]) -> str:
@@ -46,7 +48,7 @@ def _agree(counts: dict[str, Any]) -> str:
 def _shown(conventions: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The best ones, and the options given wherever they stand."""
     shown = conventions[:_SHOWN]
-    given = [one for one in conventions[_SHOWN:] if one["name"] == "the options given"]
+    given = [convention for convention in conventions[_SHOWN:] if convention["name"] == "the options given"]
     return [*shown[: _SHOWN - len(given)], *given]
 
 

@@ -1,0 +1,176 @@
+"""Where results go and how they look: one group of options, of which each command offers its own, and one writer."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from rich.console import Console, RenderableType
+
+from dpo_credit.cli.files import check_writable, write
+from dpo_credit.cli.flags import flag, option
+from dpo_credit.credit import CreditError
+from dpo_credit.segments import Unit
+from dpo_credit.views.scale import Palette, Shading
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from dpo_credit.views.terminal.score import Look
+
+VIEW = "Views"
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What to write where. A command without a page or a figure names the fields that it offers."""
+
+    json: Annotated[
+        str | None,
+        option("--json", metavar="FILE", help="Write JSON; - is stdout, without the view.", show_default=False),
+    ] = None
+    html: Annotated[
+        str | None, option("--html", metavar="FILE", help="Write a self-contained page.", show_default=False)
+    ] = None
+    png: Annotated[
+        str | None,
+        option("--png", "--heatmap", metavar="FILE", help="Draw a figure: .png, .svg or .pdf.", show_default=False),
+    ] = None
+    svg: Annotated[
+        str | None, option("--svg", metavar="FILE", help="Save the terminal view as a picture.", show_default=False)
+    ] = None
+    theme: Annotated[
+        Literal["auto", "dark", "light"], option("--theme", panel=VIEW, help="The terminal's background.")
+    ] = "auto"
+    quiet: Annotated[bool, flag("--quiet", "-q", panel=VIEW, help="No notes or progress on stderr.")] = False
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Every file that was asked for."""
+        return tuple(target for target in (self.json, self.html, self.png, self.svg) if target is not None)
+
+    def check(self) -> None:
+        """Refuse what cannot be written, before the models are loaded.
+
+        Raises:
+            CreditError: a target cannot be written, or the figure's name ends in no format of ours.
+        """
+        for target in self.targets:
+            check_writable(target)
+        if self.png is not None:
+            from dpo_credit.views.figure.heatmap import format_of
+
+            format_of(Path(self.png))
+
+    def write(
+        self,
+        terminal: Callable[[Look], RenderableType],
+        *,
+        json: Callable[[], str],
+        page: Callable[[], str] | None = None,
+        figure: Callable[[], Figure] | None = None,
+    ) -> None:
+        """Write the files that were asked for, and the view to stdout unless one of them goes there.
+
+        Args:
+            terminal: draws the view as a terminal shows it.
+            json: makes the JSON, whole lines.
+            page: makes the page; None where the command has none.
+            figure: draws the figure; likewise.
+
+        Raises:
+            CreditError: a file cannot be written.
+        """
+        if self.json is not None:
+            write(self.json, json())
+        if self.html is not None and page is not None:
+            write(self.html, page())
+        if self.png is not None and figure is not None:
+            from dpo_credit.views.figure.heatmap import format_of, save
+
+            picture = io.BytesIO()
+            save(figure(), picture, format_of(Path(self.png)))
+            write(self.png, picture.getvalue())
+        console = Console(highlight=False, markup=False, emoji=False)
+        look = look_of(console, self.theme)
+        if "-" not in self.targets:
+            console.print(terminal(look))
+        if self.svg is not None:
+            write(self.svg, _picture(terminal(replace(look, colours="full", ascii_only=False)), console.width, look))
+
+
+@dataclass(frozen=True)
+class Colours:
+    """What is summed and how it is coloured, where answers are drawn."""
+
+    by: Annotated[Unit, option("--by", panel=VIEW, help="Sum rewards over tokens, words or sentences.")] = "token"
+    scale: Annotated[
+        str, option("--scale", panel=VIEW, help="shared, per-answer, or the reward at which the colours end.")
+    ] = "shared"
+    palette: Annotated[Palette, option("--palette", panel=VIEW, help="paper: one colour, darker is higher.")] = (
+        "orange-blue"
+    )
+    rows: Annotated[
+        int | None,
+        option("--rows", panel=VIEW, min=0, help="Rows of the tables.", show_default="5; 0 for three answers or more"),
+    ] = None
+    style: Annotated[
+        Literal["default", "paper"], option("--style", panel=VIEW, help="paper: the figure in the paper's own look.")
+    ] = "default"
+    width_in: Annotated[
+        float, option("--width-in", panel=VIEW, min=2, help="The figure's width in inches; 3.25 is one column.")
+    ] = 6.75
+
+    @property
+    def shading(self) -> Shading:
+        """The colours that were asked for.
+
+        Raises:
+            CreditError: --scale is no scale.
+        """
+        palette: Palette = "paper" if self.style == "paper" else self.palette
+        if self.scale in ("shared", "per-answer"):
+            return Shading(self.by, self.scale, palette)  # type: ignore[arg-type]
+        try:
+            limit = float(self.scale)
+        except ValueError:
+            limit = 0.0
+        if not 0 < limit < float("inf"):
+            raise CreditError(f"--scale {self.scale} is neither shared, per-answer nor a reward such as 0.5.")
+        return Shading(self.by, limit, palette)
+
+
+def look_of(console: Console, theme: Literal["auto", "dark", "light"]) -> Look:
+    """What this terminal can show. COLORFGBG ends in the background's colour, where a terminal sets it."""
+    from dpo_credit.views.terminal.score import Look
+
+    if theme == "auto":
+        theme = "light" if os.environ.get("COLORFGBG", "").rpartition(";")[2] in ("7", "15") else "dark"
+    system = None if console.no_color else console.color_system
+    colours: Literal["full", "basic", "none"] = (
+        "full" if system in ("truecolor", "256") else "none" if system is None else "basic"
+    )
+    return Look(theme, colours, console.width, ascii_only=not (console.encoding or "").lower().startswith("utf"))
+
+
+def _picture(view: RenderableType, width: int, look: Look) -> str:
+    """A terminal view as SVG."""
+    from rich.terminal_theme import DEFAULT_TERMINAL_THEME, MONOKAI
+
+    paper = Console(
+        record=True,
+        file=io.StringIO(),
+        width=width,
+        color_system="truecolor",
+        force_terminal=True,
+        no_color=False,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+    paper.print(view)
+    return paper.export_svg(title="dpo-credit", theme=DEFAULT_TERMINAL_THEME if look.theme == "light" else MONOKAI)

@@ -1,0 +1,68 @@
+"""A scored row on all outputs: view, page, figure and JSON of `score`, `diff`, `render` and `search`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+
+from dpo_credit.cli.outputs import Colours, Outputs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from dpo_credit.rows.output import Record
+    from dpo_credit.rows.scored import ScoredRow
+    from dpo_credit.views.terminal.score import Look
+
+
+def show(
+    scored: ScoredRow,
+    record: Record,
+    outputs: Outputs,
+    colours: Colours,
+    *,
+    columns: Mapping[str, Any] | None = None,
+    below: Callable[[Look], RenderableType] | None = None,
+) -> None:
+    """Write a scored row wherever it was asked for.
+
+    Args:
+        scored: the row.
+        record: the same, as JSON has it; a diff's is shown edit by edit.
+        outputs: where to.
+        colours: in which colours.
+        columns: the row's other columns, for the JSON.
+        below: draws what stands below the view in the terminal.
+    """
+    from dpo_credit.rows.output import DiffRecord, to_json
+
+    shading = colours.shading
+
+    def terminal(look: Look) -> RenderableType:
+        from dpo_credit.views.terminal import diff
+        from dpo_credit.views.terminal import score as answers
+
+        draw = diff.render if isinstance(record, DiffRecord) else answers.render
+        view = draw(scored, look, rows=colours.rows, shading=shading)
+        return view if below is None else Group(view, "", below(look))
+
+    def figure() -> Figure:
+        from dpo_credit.views.figure import heatmap
+
+        return heatmap.render(scored, shading=shading, width_in=colours.width_in, style=colours.style)
+
+    outputs.write(
+        terminal,
+        json=lambda: to_json(record, columns) + "\n",
+        page=lambda: page([scored], scored.id, colours),
+        figure=figure,
+    )
+
+
+def page(rows: Sequence[ScoredRow], title: str, colours: Colours) -> str:
+    """One page of scored rows; several make an index."""
+    from dpo_credit.views.page import score
+
+    return score.render(rows, colours.shading, title)

@@ -1,0 +1,258 @@
+"""Loading a policy and its reference: two models, or one base with its adapter on and off.
+
+The only place that loads weights. Only safetensors load, and no code from a model's repository runs, unless asked for.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM
+from transformers.utils import logging
+
+from dpo_credit.credit import CreditError
+from dpo_credit.forward.budget import Budget, budget_for
+from dpo_credit.forward.sharing import share_prompts
+from dpo_credit.models.checkpoints import (
+    Checkpoint,
+    Location,
+    cannot_load,
+    compare_tokenizers,
+    find_pair,
+    load_config,
+    load_tokenizer,
+    max_length,
+    read_record,
+    require_safe_weights,
+)
+from dpo_credit.models.devices import devices, dtype_for
+from dpo_credit.models.in_turn import Memory, OnDemand
+from dpo_credit.models.pair import DEFAULT_BETA, Loading, ModelPair
+from dpo_credit.models.torch_side import TorchSide, side_of
+from dpo_credit.models.weights import notes_if_equal
+
+
+def load_pair(
+    policy: str | Path | None = None,
+    reference: str | Path | None = None,
+    *,
+    beta: float | None = None,
+    length_normalised: bool | None = None,
+    loading: Loading = Loading(),
+) -> ModelPair:
+    """Load a policy and its reference; the embedded pair where neither is named.
+
+    Args:
+        policy: a directory or a hub id of a causal LM, or of a PEFT adapter.
+        reference: likewise. With an adapter as the policy it defaults to the adapter named "ref" that TRL saves beside
+            it, else to the same base with the adapter off; either way there is one base in memory. With a policy of
+            `dpo-credit train` it defaults to what its record names.
+        beta: the one the policy was trained with; None is what its record says, else 0.1.
+        length_normalised: whether it was trained with length-normalised DPO (see `Credit`); None likewise, else no.
+        loading: see `Loading`.
+
+    Raises:
+        CreditError: a model cannot be loaded safely, or the two tokenizers differ.
+    """
+    each = devices(loading.device)
+    chosen, other = find_pair(policy, reference, loading)
+    beta, length_normalised, notes = trained_with(chosen, beta, length_normalised)
+    tokenizer = load_tokenizer(chosen, loading)
+    if not other.own:
+        notes += compare_tokenizers(tokenizer, load_tokenizer(other, loading, default=tokenizer))
+    limit = min((n for n in (max_length(chosen, loading), max_length(other, loading)) if n), default=None)
+    budget = budget_for(each[0], loading.tokens_per_batch)
+    if loading.sequential and not other.own:
+        memory = Memory()
+        ours, theirs = (
+            OnDemand(
+                checkpoint.name,
+                _dtype(device, loading),
+                device=device,
+                budget=budget,
+                memory=memory,
+                load=partial(load_side, checkpoint, device, loading, budget),
+            )
+            for checkpoint, device in zip((chosen, other), each, strict=True)
+        )
+        return ModelPair(ours, theirs, tokenizer, beta, limit, notes, length_normalised, in_turn=True)
+    if loading.sequential:
+        notes += ("--sequential frees nothing here: policy and reference share one base",)
+    sides = (
+        _load_adapter_pair(chosen, other, each[0], loading, budget)
+        if other.own
+        else (load_side(chosen, each[0], loading, budget), load_side(other, each[1], loading, budget))
+    )
+    notes += notes_if_equal(sides[0].module, sides[1].module)
+    return ModelPair(*sides, tokenizer, beta, limit, notes, length_normalised)
+
+
+def trained_with(
+    policy: Checkpoint, beta: float | None, length_normalised: bool | None
+) -> tuple[float, bool, tuple[str, ...]]:
+    """Beta and whether rewards are length-normalised, as given or as the policy's record has it, and what to say.
+
+    Raises:
+        CreditError: the record cannot be read.
+    """
+    record = read_record(policy)
+    if record is None or record.beta is None:
+        return DEFAULT_BETA if beta is None else beta, bool(length_normalised), ()
+    normalised = record.length_normalised if length_normalised is None else length_normalised
+    if beta is not None:
+        return beta, normalised, ()
+    return record.beta, normalised, (f"beta {record.beta:g}, as {policy.name} was trained with",)
+
+
+def load_side(
+    checkpoint: Checkpoint, device: torch.device, loading: Loading = Loading(), budget: Budget | None = None
+) -> TorchSide:
+    """One model by itself, with its adapter on if it has one.
+
+    Raises:
+        CreditError: it cannot be loaded, or not safely.
+    """
+    module = load_module(checkpoint, device, loading)
+    if checkpoint.adapter:
+        module = _with_adapter(module, checkpoint, checkpoint.adapter)
+    return side_of(
+        module,
+        checkpoint.name,
+        quantize=loading.quantize,
+        budget=budget or budget_for(device, loading.tokens_per_batch),
+    )
+
+
+def load_module(checkpoint: Checkpoint, device: torch.device, loading: Loading) -> nn.Module:
+    """A checkpoint's causal LM, without its adapter, on a device, frozen and in evaluation mode.
+
+    Raises:
+        CreditError: it cannot be loaded, or not safely.
+    """
+    if load_config(checkpoint, loading).is_encoder_decoder:
+        raise CreditError(
+            f"{checkpoint.role} {checkpoint.name} is an encoder-decoder; DPO credit needs a causal language model."
+        )
+    for place in filter(None, (checkpoint.model, checkpoint.adapter)):
+        require_safe_weights(place, checkpoint, loading)
+    options: dict[str, Any] = {
+        **checkpoint.model.options(loading),
+        "dtype": dtype_for(loading.dtype, device),
+        "use_safetensors": None if loading.allow_pickle else True,
+        "attn_implementation": loading.attn_implementation,
+        "device_map": loading.device_map,
+        "output_loading_info": True,
+    }
+    if loading.quantize:
+        from transformers import BitsAndBytesConfig
+
+        options["quantization_config"] = BitsAndBytesConfig(**{f"load_in_{loading.quantize}": True})
+        options["device_map"] = loading.device_map or {"": device}
+    try:
+        module: Any
+        info: dict[str, Any]
+        with _no_progress_bar():
+            module, info = AutoModelForCausalLM.from_pretrained(checkpoint.model.path, **options)  # type: ignore[misc]
+        if options["device_map"] is None:
+            module.to(device)
+    except Exception as error:  # see cannot_load
+        raise cannot_load(checkpoint.role, checkpoint.name, error) from error
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise CreditError(
+            f"{checkpoint.role} {checkpoint.name} lacks weights that its config asks for ({len(missing)}; first: "
+            f"{missing[0]}). Its files are incomplete, or it is no causal language model."
+        )
+    return module.eval().requires_grad_(False)
+
+
+def _dtype(device: torch.device, loading: Loading) -> str:
+    """What a model's dtype will be called once it is loaded."""
+    return loading.quantize or str(dtype_for(loading.dtype, device)).removeprefix("torch.")
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """A library prints nothing; whoever calls it may show progress."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _load_adapter_pair(
+    policy: Checkpoint, reference: Checkpoint, device: torch.device, loading: Loading, budget: Budget
+) -> tuple[TorchSide, TorchSide]:
+    """One base in memory: the policy's adapter on it, and the reference's in its place, or none."""
+    assert policy.adapter is not None
+    if reference.adapter is not None:
+        require_safe_weights(reference.adapter, policy, loading)
+    module: Any = _with_adapter(load_module(policy, device, loading), policy, policy.adapter, reference.adapter)
+    bias = getattr(module.peft_config["default"], "bias", "none")
+    if bias != "none":
+        raise CreditError(
+            f"{policy.role} {policy.name} is an adapter that trained biases of its base too (bias={bias!r}), which "
+            f"stay when it is off. Name its base as the reference: --reference {policy.model.path}"
+        )
+    side = side_of(module, policy.name, quantize=loading.quantize, budget=budget)
+    active = adapter_off(module) if reference.adapter is None else adapter_ref(module)
+
+    def reference_logits(ids: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
+        with active():
+            return side.logits(ids, mask, rows)
+
+    return replace(side, inactive=("ref",)), replace(
+        side,
+        name=reference.name,
+        logits=reference_logits,
+        active=active,
+        inactive=("default", "ref") if reference.adapter is None else ("default",),
+        shared=share_prompts(module.get_base_model(), module, reference_logits, active),
+    )
+
+
+def adapter_off(module: Any) -> Callable[[], AbstractContextManager[object]]:
+    """What makes a PEFT model its base, while it is open."""
+    return module.disable_adapter
+
+
+def adapter_ref(module: Any) -> Callable[[], AbstractContextManager[object]]:
+    """What puts the adapter named "ref" in the place of a PEFT model's own, while it is open."""
+
+    @contextmanager
+    def active() -> Iterator[None]:
+        module.set_adapter("ref")
+        try:
+            yield
+        finally:
+            module.set_adapter("default")
+
+    return active
+
+
+def _with_adapter(
+    module: nn.Module, checkpoint: Checkpoint, adapter: Location, ref: Location | None = None
+) -> nn.Module:
+    """The module with its adapter on; with the adapter named "ref" beside it, if there is one."""
+    from peft import PeftModel
+
+    try:
+        with warnings.catch_warnings():  # PEFT goes on with random weights in place of missing ones
+            warnings.filterwarnings("error", "Found missing adapter keys", UserWarning)
+            adapted = PeftModel.from_pretrained(module, adapter.path, revision=adapter.revision)
+            if ref:
+                adapted.load_adapter(ref.path, adapter_name="ref")
+    except Exception as error:  # see cannot_load
+        raise cannot_load(f"the adapter of {checkpoint.role}", checkpoint.name, error) from error
+    return adapted.eval().requires_grad_(False)

@@ -1,0 +1,165 @@
+"""The one reader: the rows of any kind of file, one at a time and each parsed once, for every command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, BinaryIO
+
+from dpo_credit.credit import CreditError
+from dpo_credit.rows.documents import TLDR, Content, Line, Located, contents, decoded, json_object
+from dpo_credit.rows.records import Answers, Row, parse_row, place, stem, text_row
+from dpo_credit.rows.sources import Input, dataset_rows, is_parquet, lines_of, parquet_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record and where it stood: a line's bytes, text, a row of a table or an array, or what is wrong with one.
+
+    `line` counts lines, or rows of a table or an array. `part` of the input lies behind it, if known.
+    """
+
+    source: str
+    line: int
+    content: Content
+    part: float | None = None
+
+    @property
+    def default_id(self) -> str:
+        """The id of a record that brings none."""
+        return f"{stem(self.source)}:{self.line}"
+
+    @property
+    def numbered(self) -> bool:
+        """Whether its number counts rows and not lines."""
+        return not isinstance(self.content, bytes | str)
+
+    @property
+    def place(self) -> str:
+        """Where it stood, for messages."""
+        return place(self.source, self.line, numbered=self.numbered)
+
+    @property
+    def data(self) -> bytes:
+        """The record's bytes; a table's row as JSON, as far as it is JSON."""
+        if isinstance(self.content, bytes):
+            return self.content
+        if isinstance(self.content, str | CreditError):
+            return str(self.content).encode()
+        return json.dumps(self.content, default=str).encode()
+
+    def fields(self) -> dict[str, Any]:
+        """The record as a JSON object.
+
+        Raises:
+            CreditError: it is none.
+        """
+        if isinstance(self.content, dict):
+            return self.content
+        if isinstance(self.content, CreditError):
+            raise self.content
+        if isinstance(self.content, str):
+            raise CreditError(f"{self.source} is text. Give JSON.")
+        return json_object(decoded(self.content, self.source, self.line), self.source, line=self.line)
+
+    def row(
+        self,
+        *,
+        prompt_key: str | None = None,
+        answer_key: str | None = None,
+        answers: Answers = "required",
+        default_id: str | None = None,
+    ) -> Row:
+        """The record as a row; see `parse_row`.
+
+        Raises:
+            CreditError: it is none.
+        """
+        row_id = self.default_id if default_id is None else default_id
+        if isinstance(self.content, str):
+            if prompt_key or answer_key:
+                raise CreditError(f"{self.source} is text, so --prompt-key and --answer-key do not apply. Give JSON.")
+            row = text_row(self.content, row_id, answers=answers)
+        else:
+            row = parse_row(self.fields(), row_id, prompt_key=prompt_key, answer_key=answer_key, answers=answers)
+        return replace(row, source=self.source, line=self.line, numbered=self.numbered)
+
+
+def read_records(inputs: Sequence[Input], stdin: BinaryIO | None = None) -> Iterator[Record]:
+    """The records of all inputs in order, one in memory at a time (of a JSON array or of text, the whole).
+
+    Raises:
+        CreditError: an input cannot be read; what is wrong with one record, the record says itself.
+    """
+    total = sum(given.size for given in inputs)
+    before = 0
+    for given in inputs:
+        for line, content, position in _found(given, stdin):
+            yield Record(given.shown, line, content, (before + position) / total if total else None)
+        before += given.size
+
+
+def records_of(lines: Iterable[bytes], name: str) -> Iterator[Record]:
+    """The records of a file that is open or was read already.
+
+    Args:
+        lines: as iterating over a binary file gives them.
+        name: says whether it is text or JSON, where it does; see `contents`.
+
+    Raises:
+        CreditError: as for `read_records`.
+    """
+    numbered: Iterator[Line] = ((number, line, 0) for number, line in enumerate(lines, 1))
+    for line, content, _ in contents(numbered, name):
+        yield Record(name, line, content)
+
+
+def _found(given: Input, stdin: BinaryIO | None) -> Iterator[Located]:
+    if given.dataset:
+        return dataset_rows(given)
+    if given.is_stdin:
+        assert stdin is not None
+        return contents(((number, line, 0) for number, line in enumerate(stdin, 1)), given.shown)
+    return parquet_rows(given.name) if is_parquet(given.name) else contents(lines_of(given.name), given.name)
+
+
+def read_rows(
+    records: Iterable[Record],
+    *,
+    prompt_key: str | None = None,
+    answer_key: str | None = None,
+    limit: int | None = None,
+) -> Iterator[Row]:
+    """The rows of records, the first `limit` of them; see `parse_row`.
+
+    Raises:
+        CreditError: a record is no row; the message says which.
+    """
+    for record in islice(records, limit):
+        try:
+            yield record.row(prompt_key=prompt_key, answer_key=answer_key)
+        except CreditError as error:
+            message = str(error)
+            raise CreditError(message if message.startswith(record.source) else f"{record.place}: {error}") from error
+
+
+def only(given: Input, stdin: BinaryIO | None = None) -> Record:
+    """The record of a file that holds one.
+
+    Raises:
+        CreditError: the file cannot be read, is empty, or holds several.
+    """
+    records = read_records([given], stdin)
+    record, other = next(records, None), next(records, None)
+    name = given.shown
+    if record is None:
+        raise CreditError(f"{name} is empty. Give a JSON object or a text with a prompt, {TLDR} and an answer.")
+    if other is None:
+        return record
+    if record.numbered:
+        raise CreditError(f"{name} holds more than one row. Give one of them, in a file of its own.")
+    show = {".gz": "gunzip -c", ".zst": "zstd -dc", ".zstd": "zstd -dc"}.get(f".{name.rsplit('.', 1)[-1]}")
+    first = f"head -n 1 {name}" if show is None else f"{show} {name} | head -n 1"
+    raise CreditError(f"{name} holds more than one JSON object. Pick one, for example: {first} | dpo-credit score -")

@@ -1,0 +1,59 @@
+"""A scored row, just scored or read back: what every view draws and every writer writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from dpo_credit.align import Diff, diff
+from dpo_credit.credit import Credit, CreditError
+from dpo_credit.optimal import OptimalValues
+from dpo_credit.rows.records import Kind, Row, prompt_text
+
+
+@dataclass(frozen=True)
+class ScoredRow:
+    """A row with a Credit for each of its answers, in the order of its labels.
+
+    `values` are those of the policy as a Q-function, one for each answer where they were asked for. A row that was read
+    back has no examples and no prompt: only the answers are saved.
+    """
+
+    row: Row
+    credits: tuple[Credit, ...]
+    values: tuple[OptimalValues, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return self.row.id
+
+    @property
+    def kind(self) -> Kind:
+        return self.row.kind
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the answers are called."""
+        return self.row.labels
+
+    @property
+    def prompt(self) -> str:
+        """The prompt as people read it, or empty."""
+        return prompt_text(self.row.prompt)
+
+    @cached_property
+    def diff(self) -> Diff:
+        """The two answers aligned, once for all who ask.
+
+        Raises:
+            CreditError: there are not two, or they do not compare.
+        """
+        if len(self.credits) != 2:
+            raise CreditError(f"{self.id} has {len(self.credits)} answers; a diff needs two.")
+        return diff(*self.credits)
+
+    def by_reward(self) -> ScoredRow:
+        """The same answers, the highest reward first."""
+        ordered = sorted(zip(self.credits, self.labels, strict=True), key=lambda pair: -pair[0].reward)
+        credits, labels = zip(*ordered, strict=True)
+        return ScoredRow(replace(self.row, labels=labels), credits)
