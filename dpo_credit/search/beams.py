@@ -70,7 +70,7 @@ class Width:
 
 def answer_of(credit: Credit, verdict: Verdict | None = None) -> JudgedAnswer:
     """What is kept of a scored answer."""
-    found = JudgedAnswer(
+    judged = JudgedAnswer(
         answer=credit.tokens.answer,
         tokens=len(credit.tokens.answer_ids),
         policy_logp=credit.policy_logp,
@@ -78,27 +78,27 @@ def answer_of(credit: Credit, verdict: Verdict | None = None) -> JudgedAnswer:
         ended=credit.tokens.end != "none",
     )
     if verdict is None:
-        return found
-    return JudgedAnswer(**{**asdict(found), "win": verdict.win, "said": verdict.said})
+        return judged
+    return JudgedAnswer(**{**asdict(judged), "win": verdict.win, "said": verdict.said})
 
 
 def figures(search: Search) -> tuple[Width, ...]:
     """The figures of each number of beams."""
-    found = []
+    widths = []
     for n, beams in enumerate(search.beams):
         answers = [row.answers[n] for row in search.rows]
-        wins = [one.win for one in answers if one.win is not None]
-        found.append(
+        wins = [item.win for item in answers if item.win is not None]
+        widths.append(
             Width(
                 beams=beams,
                 win=_mean(wins) if wins else None,
-                tokens=_mean([one.tokens for one in answers]),
-                reward=_mean([one.reward for one in answers]),
-                policy_logp=_mean([one.policy_logp for one in answers]),
-                ended=_mean([float(one.ended) for one in answers]),
+                tokens=_mean([item.tokens for item in answers]),
+                reward=_mean([item.reward for item in answers]),
+                policy_logp=_mean([item.policy_logp for item in answers]),
+                ended=_mean([float(item.ended) for item in answers]),
             )
         )
-    return tuple(found)
+    return tuple(widths)
 
 
 def chosen_tokens(search: Search) -> Mean | None:
@@ -123,7 +123,7 @@ def record(search: Search, label: str = "") -> dict[str, Any]:
         "settings": search.settings,
         "rows": len(search.rows),
         "chosen_tokens": None if (mean := chosen_tokens(search)) is None else asdict(mean),
-        "widths": [asdict(one) for one in figures(search)],
+        "widths": [asdict(width) for width in figures(search)],
     }
 
 
@@ -184,16 +184,16 @@ def sentence(search: Search) -> str:
     known = figures(search)
     if len(known) < 2:
         return "One number of beams shows no trend."
-    lengths = [one.tokens.mean for one in known]
+    lengths = [width.tokens.mean for width in known]
     grows = lengths[-1] > 1.5 * lengths[0] and known[-1].tokens.mean == max(lengths)
-    said = f"From {known[0].beams} to {known[-1].beams} beams the mean length goes from {lengths[0]:.0f} to "
-    said += f"{lengths[-1]:.0f} tokens"
-    wins = [one.win for one in known if one.win is not None]
+    text = f"From {known[0].beams} to {known[-1].beams} beams the mean length goes from {lengths[0]:.0f} to "
+    text += f"{lengths[-1]:.0f} tokens"
+    wins = [width.win for width in known if width.win is not None]
     if len(wins) < len(known):
-        return f"{said}."
+        return f"{text}."
     best = max(range(len(wins)), key=lambda n: wins[n].mean)
-    said += f" and the win rate from {100 * wins[0].mean:.0f} to {100 * wins[-1].mean:.0f} %"
-    said += f", with its best at {known[best].beams} ({100 * wins[best].mean:.0f} %)."
+    text += f" and the win rate from {100 * wins[0].mean:.0f} to {100 * wins[-1].mean:.0f} %"
+    text += f", with its best at {known[best].beams} ({100 * wins[best].mean:.0f} %)."
     last, top = wins[-1], wins[best]
     falls = last.high is not None and top.low is not None and last.high < top.low
     verdict = {
@@ -202,4 +202,4 @@ def sentence(search: Search) -> str:
         (False, True): "The win rate falls as in the paper, but lengths do not explode.",
         (False, False): "The paper's over-optimisation is not found here.",
     }
-    return f"{said} {verdict[grows, falls]}"
+    return f"{text} {verdict[grows, falls]}"

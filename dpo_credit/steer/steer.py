@@ -82,7 +82,7 @@ def _moved(base: TorchSide, pair: ModelPair, tokens: Tokens, strength: float, na
     moved = steered(logps[0], logps[1], logps[2], strength)
     own = torch.tensor(tokens.answer_ids)[:, None]
     best, likeliest = logps[0].max(-1)
-    said = tuple(
+    instead = tuple(
         (Alternative(str(pair.tokenizer.decode([i])), logp),)
         for i, logp in zip(likeliest.tolist(), best.tolist(), strict=True)
     )
@@ -93,7 +93,7 @@ def _moved(base: TorchSide, pair: ModelPair, tokens: Tokens, strength: float, na
         beta=1.0,
         source=Source(f"{base.name}, steered", base.name, base.dtype),
         id=name,
-        reference_top=said,
+        reference_top=instead,
     )
 
 

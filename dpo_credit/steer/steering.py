@@ -49,7 +49,7 @@ def steered(base: Tensor, policy: Tensor, reference: Tensor, strength: float) ->
     Raises:
         CreditError: the vocabularies differ in size.
     """
-    sizes = [one.shape[-1] for one in (base, policy, reference)]
+    sizes = [logits.shape[-1] for logits in (base, policy, reference)]
     if len(set(sizes)) > 1:
         raise CreditError(
             f"the vocabularies differ: base {sizes[0]}, policy {sizes[1]}, reference {sizes[2]} entries. Steering "

@@ -32,13 +32,13 @@ def read_recipe(text: str, name: str, method: Literal["sft", "dpo"], overrides: 
         CreditError: the file cannot be parsed, or a setting is unknown, missing or of another type.
     """
     settings = _parse(text, name)
-    for one in overrides:
-        key, equals, value = one.partition("=")
+    for override in overrides:
+        key, equals, value = override.partition("=")
         if not equals:
-            raise CreditError(f"--set {one} sets nothing. Write --set name=value, such as --set beta=0.05.")
+            raise CreditError(f"--set {override} sets nothing. Write --set name=value, such as --set beta=0.05.")
         group, _, inner = key.strip().replace("-", "_").partition(".")
-        found = _value(value, f"--set {one}")
-        settings[group] = {**(settings.get(group) or {}), inner: found} if inner else found
+        parsed = _value(value, f"--set {override}")
+        settings[group] = {**(settings.get(group) or {}), inner: parsed} if inner else parsed
     settings = {str(key).replace("-", "_"): value for key, value in settings.items()}
     if settings.setdefault("method", method) != method:
         raise CreditError(f"{name} is a recipe for {settings['method']}. Run dpo-credit train {settings['method']}.")
@@ -97,13 +97,13 @@ def _typed(value: Any, wanted: Any, name: str) -> Any:
     if origin in (Union, types.UnionType):
         if value is None and type(None) in inner:
             return None
-        return _typed(value, next(one for one in inner if one is not type(None)), name)
+        return _typed(value, next(option for option in inner if option is not type(None)), name)
     if origin is Literal:
         if value in inner:
             return value
         raise CreditError(f"{name} is {value!r}; it must be {', '.join(inner[:-1])} or {inner[-1]}.")
     if origin is tuple:
-        return tuple(_typed(one, str, name) for one in (value if isinstance(value, list) else [value]))
+        return tuple(_typed(option, str, name) for option in (value if isinstance(value, list) else [value]))
     if origin is dict:
         if isinstance(value, dict):
             return value

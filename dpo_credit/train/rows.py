@@ -35,7 +35,7 @@ class Rows:
     @property
     def lengths(self) -> list[int]:
         """Tokens of prompt and answer, of each answer."""
-        return [len(one.prompt_ids) + len(one.answer_ids) for answers in self.tokens for one in answers]
+        return [len(tokens.prompt_ids) + len(tokens.answer_ids) for answers in self.tokens for tokens in answers]
 
 
 def rows_of(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Rows:
@@ -48,13 +48,13 @@ def rows_of(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Rows:
     taken = list(_answers(read_rows(read_records(inputs), limit=recipe.limit), recipe))
     if not taken:
         wanted = "prompt, chosen and rejected" if recipe.method == "dpo" else "prompt and completion"
-        raise CreditError(f"there are no rows in {', '.join(one.name for one in inputs)}. Give rows with {wanted}.")
+        raise CreditError(f"there are no rows in {', '.join(item.name for item in inputs)}. Give rows with {wanted}.")
     if len({isinstance(answers[0].prompt, str) for answers in taken}) > 1:
         raise CreditError("some rows are text and some are chats, which TRL does not take together. Split them.")
     encoded = [tuple(encode_answers(tokenizer, answers)) for answers in taken]
-    longest = [max(len(one.prompt_ids) + len(one.answer_ids) for one in answers) for answers in encoded]
+    longest = [max(len(item.prompt_ids) + len(item.answer_ids) for item in answers) for answers in encoded]
     over = [n for n, length in enumerate(longest) if length > recipe.max_length]
-    notes: tuple[str, ...] = tuple(note for answers in encoded[:1] for one in answers for note in one.notes)
+    notes: tuple[str, ...] = tuple(note for answers in encoded[:1] for item in answers for note in item.notes)
     if over and recipe.too_long == "error":
         raise CreditError(
             f"{len(over)} of {len(taken)} rows are longer than max_length {recipe.max_length} (the first: "
@@ -83,9 +83,9 @@ def _trl_row(answers: Sequence[Example]) -> dict[str, Any]:
     names = ("completion",) if len(answers) == 1 else ("chosen", "rejected")
     prompt = answers[0].prompt
     if isinstance(prompt, str):
-        return {"prompt": prompt, **{name: one.answer for name, one in zip(names, answers, strict=True)}}
-    said = {n: [{"role": "assistant", "content": one.answer}] for n, one in zip(names, answers, strict=True)}
-    return {"prompt": [message._asdict() for message in prompt], **said}
+        return {"prompt": prompt, **{name: answer.answer for name, answer in zip(names, answers, strict=True)}}
+    turns = {n: [{"role": "assistant", "content": answer.answer}] for n, answer in zip(names, answers, strict=True)}
+    return {"prompt": [message._asdict() for message in prompt], **turns}
 
 
 def compare(rows: Rows, dataset: Any) -> None:
@@ -101,12 +101,12 @@ def compare(rows: Rows, dataset: Any) -> None:
     if len(dataset) != len(rows.rows):
         raise CreditError(f"TRL keeps {len(dataset)} of {len(rows.rows)} rows. Raise max_length, or leave them out.")
     for n, (answers, theirs) in enumerate(zip(rows.tokens, dataset, strict=True), 1):
-        ours = [([*one.prompt_ids], [*one.answer_ids]) for one in answers]
-        if (found := _ids(theirs)) != ours:
-            at = next(k for k, (a, b) in enumerate(zip(ours, found, strict=True)) if a != b)
+        ours = [([*tokens.prompt_ids], [*tokens.answer_ids]) for tokens in answers]
+        if (encoded := _ids(theirs)) != ours:
+            at = next(k for k, (a, b) in enumerate(zip(ours, encoded, strict=True)) if a != b)
             raise CreditError(
-                f"row {n}: TRL encodes it otherwise than dpo-credit ({len(found[at][0])} + {len(found[at][1])} tokens, "
-                f"ours {len(ours[at][0])} + {len(ours[at][1])}), so rewards would not be those trained. End the prompt "
+                f"row {n}: TRL encodes it otherwise than dpo-credit ({len(encoded[at][0])} + {len(encoded[at][1])} "
+                f"tokens, ours {len(ours[at][0])} + {len(ours[at][1])}), so rewards would not be those trained. End the prompt "
                 "where a token ends, as before a space."
             )
 

@@ -27,7 +27,7 @@ def configuration(recipe: Recipe) -> SFTConfig | DPOConfig:
         CreditError: TRL has no such argument, or refuses a value.
     """
     kind = SFTConfig if recipe.method == "sft" else DPOConfig
-    if unknown := sorted(recipe.trl.keys() - {one.name for one in fields(kind)}):
+    if unknown := sorted(recipe.trl.keys() - {argument.name for argument in fields(kind)}):
         raise CreditError(
             f"trl: {kind.__name__} has no argument {unknown[0]}. Its arguments are in TRL's documentation."
         )

@@ -106,10 +106,10 @@ class CreditCallback(TrainerCallback):
 
 def _means(moment: Moment, rows: Sequence[Row]) -> dict[str, float]:
     point: Point = points(Trajectory("", tuple(row.id for row in rows), (moment,)))[0]
-    found = {
+    means = {
         "chosen": point.chosen.mean,
         "rejected": point.rejected.mean,
         "margin": point.margin.mean,
         "accuracy": 0.0 if point.accuracy is None else point.accuracy.share,
     }
-    return found if point.expected is None else {**found, "expected": point.expected.mean}
+    return means if point.expected is None else {**means, "expected": point.expected.mean}

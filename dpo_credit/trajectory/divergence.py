@@ -90,13 +90,13 @@ def divergence(policy: Side, drawn: Drawn) -> Divergence:
         rest = ((drawn.own[n] - _own(rows, drawn.tokens[n])) * outside).sum()
         each[n] = float(exact + rest)
     mean = math.fsum(each) / len(each)
-    spread = math.fsum((one - mean) ** 2 for one in each) / max(1, len(each) - 1)
+    spread = math.fsum((value - mean) ** 2 for value in each) / max(1, len(each) - 1)
     return Divergence(mean, math.sqrt(spread / len(each)), len(each), _hash(drawn))
 
 
 def _hash(drawn: Drawn) -> str:
-    said = json.dumps([[one.prompt_ids, one.answer_ids] for one in drawn.tokens])
-    return hashlib.sha256(said.encode()).hexdigest()[:16]
+    ids = json.dumps([[answer.prompt_ids, answer.answer_ids] for answer in drawn.tokens])
+    return hashlib.sha256(ids.encode()).hexdigest()[:16]
 
 
 def _own(rows: Tensor, tokens: Tokens) -> Tensor:

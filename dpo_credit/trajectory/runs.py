@@ -35,17 +35,17 @@ def checkpoints(run: str, every: int = 1) -> list[At]:
     """
     name, at, revisions = run.partition("@")
     if at and not Path(run).exists():
-        found = [At(_step(one, n), name, one) for n, one in enumerate(_listed(revisions), 1)]
+        models = [At(_step(listed, n), name, listed) for n, listed in enumerate(_listed(revisions), 1)]
     elif "," in run and not Path(run).exists():
-        found = [At(_step(one, n), one) for n, one in enumerate(_listed(run), 1)]
+        models = [At(_step(listed, n), listed) for n, listed in enumerate(_listed(run), 1)]
     else:
-        found = _folder(Path(run).expanduser())
-    if not found:
+        models = _folder(Path(run).expanduser())
+    if not models:
         raise CreditError(f"{run} names no checkpoints. Give a trainer's folder, models with commas, or NAME@REV,REV.")
-    if len({one.step for one in found}) < len(found):
-        found = [At(n, one.model, one.revision) for n, one in enumerate(found, 1)]
-    found.sort(key=lambda one: one.step)
-    return [one for n, one in enumerate(found, 1) if n % every == 0 or n == len(found)]
+    if len({listed.step for listed in models}) < len(models):
+        models = [At(n, listed.model, listed.revision) for n, listed in enumerate(models, 1)]
+    models.sort(key=lambda listed: listed.step)
+    return [listed for n, listed in enumerate(models, 1) if n % every == 0 or n == len(models)]
 
 
 def _listed(text: str) -> list[str]:
@@ -55,16 +55,16 @@ def _listed(text: str) -> list[str]:
 def _folder(run: Path) -> list[At]:
     if not run.is_dir():
         raise CreditError(f"{run} does not exist. Give a trainer's folder, models with commas, or NAME@REV,REV.")
-    found = [
+    models = [
         At(_step(path.name, 0), str(path))
         for path in run.glob("checkpoint-*")
         if path.is_dir() and re.fullmatch(r"checkpoint-\d+", path.name)  # a copy of the best is no step of its own
     ]
-    if not found and ((run / "config.json").is_file() or (run / "adapter_config.json").is_file()):
+    if not models and ((run / "config.json").is_file() or (run / "adapter_config.json").is_file()):
         return [At(1, str(run))]
-    if not found:
+    if not models:
         raise CreditError(f"{run} holds no checkpoint-N. A trainer writes them with save_steps.")
-    return found
+    return models
 
 
 def _step(name: str, otherwise: int) -> int:

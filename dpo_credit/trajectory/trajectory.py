@@ -128,12 +128,16 @@ def _point(moment: Moment) -> Point:
 
 
 def _expected(moment: Moment) -> Mean | None:
-    found = moment.divergence
+    divergence = moment.divergence
     beta = moment.pairs[0][0].beta
-    if found is None or moment.pairs[0][0].length_normalised:  # beta / T times log-ratios: no KL is their mean
+    if divergence is None or moment.pairs[0][0].length_normalised:  # beta / T times log-ratios: no KL is their mean
         return None
-    half = beta * found.error * float(stdtrit(max(1, found.samples - 1), _UPPER)) if found.samples > 1 else math.nan
-    return mean_of(0.0 - beta * found.kl, half, found.samples, found.samples)
+    half = (
+        beta * divergence.error * float(stdtrit(max(1, divergence.samples - 1), _UPPER))
+        if divergence.samples > 1
+        else math.nan
+    )
+    return mean_of(0.0 - beta * divergence.kl, half, divergence.samples, divergence.samples)
 
 
 def _mean(values: Sequence[float]) -> Mean:
@@ -149,24 +153,24 @@ def learnt(trajectory: Trajectory) -> list[Learnt]:
 
     A token that both answers share is told once, with the chosen answer's reward.
     """
-    found = []
+    tokens = []
     for row, last in enumerate(trajectory.moments[-1].pairs):
         shared = diff(*last).pairs
         ours, theirs = ({pair[side] for pair in shared} for side in (0, 1))
-        found += [replace(one, shared=n in ours) for n, one in enumerate(learnt_in(trajectory, row, 0))]
-        found += [one for n, one in enumerate(learnt_in(trajectory, row, 1)) if n not in theirs]
-    return sorted(found, key=lambda one: -abs(one.segment.reward))
+        tokens += [replace(token, shared=n in ours) for n, token in enumerate(learnt_in(trajectory, row, 0))]
+        tokens += [token for n, token in enumerate(learnt_in(trajectory, row, 1)) if n not in theirs]
+    return sorted(tokens, key=lambda token: -abs(token.segment.reward))
 
 
 def learnt_in(trajectory: Trajectory, row: int, side: int) -> list[Learnt]:
     """The tokens of one answer (side 0: chosen, 1: rejected), in its order."""
     over_time = [moment.pairs[row][side].segments for moment in trajectory.moments]
     steps = [moment.step for moment in trajectory.moments]
-    found = []
+    tokens = []
     for segments in zip(*over_time, strict=True):
         rewards = tuple(segment.reward for segment in segments)
-        found.append(Learnt(row, side, segments[-1], rewards, _since(steps, rewards)))
-    return found
+        tokens.append(Learnt(row, side, segments[-1], rewards, _since(steps, rewards)))
+    return tokens
 
 
 def _since(steps: Sequence[int], rewards: Sequence[float]) -> int:
@@ -191,12 +195,12 @@ def record(trajectory: Trajectory, label: str = "") -> dict[str, Any]:
         "checkpoints": [asdict(point) for point in points(trajectory)],
         "learnt": [
             {
-                "id": trajectory.ids[one.row],
-                "side": one.answer,
-                "token": one.segment.text or one.segment.piece,
-                "rewards": list(one.rewards),
-                "step": one.step,
+                "id": trajectory.ids[token.row],
+                "side": token.answer,
+                "token": token.segment.text or token.segment.piece,
+                "rewards": list(token.rewards),
+                "step": token.step,
             }
-            for one in learnt(trajectory)[:LISTED]
+            for token in learnt(trajectory)[:LISTED]
         ],
     }

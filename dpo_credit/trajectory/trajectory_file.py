@@ -42,8 +42,8 @@ def line(moment: Moment) -> str:
 
 
 def _divergence(moment: Moment) -> dict[str, Any] | None:
-    found = moment.divergence
-    return None if found is None else asdict(found)
+    divergence = moment.divergence
+    return None if divergence is None else asdict(divergence)
 
 
 def parse(data: bytes, name: str) -> tuple[dict[str, Any], Trajectory]:
@@ -61,18 +61,18 @@ def parse(data: bytes, name: str) -> tuple[dict[str, Any], Trajectory]:
         pairs = tuple((chosen, rejected) for chosen, rejected in read)
         start = Moment(0, pairs[0][0].source.reference, pairs, _known(head["samples"]))
         moments = [start]
-        for one in rest:
-            logps = list(zip(one["chosen_logps"], one["rejected_logps"], strict=True))
-            moment = start.with_logps(one["step"], one["policy"], logps)
-            moments.append(replace(moment, divergence=_known(one["divergence"])))
+        for fields in rest:
+            logps = list(zip(fields["chosen_logps"], fields["rejected_logps"], strict=True))
+            moment = start.with_logps(fields["step"], fields["policy"], logps)
+            moments.append(replace(moment, divergence=_known(fields["divergence"])))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise CreditError(f"{name} is no trajectory that was kept ({error}). Give what -o wrote.") from error
     moments.sort(key=lambda moment: moment.step)
     return head, Trajectory(head["name"], tuple(chosen.id for chosen, _ in pairs), tuple(moments))
 
 
-def _known(found: dict[str, Any] | None) -> Divergence | None:
-    return None if found is None else Divergence(**found)
+def _known(fields: dict[str, Any] | None) -> Divergence | None:
+    return None if fields is None else Divergence(**fields)
 
 
 def known(data: bytes, path: Path, head: dict[str, Any]) -> list[Moment]:

@@ -165,7 +165,7 @@ def table(base: Way, *, half: bool, adapter: bool, own_reference: bool) -> tuple
         adapter: the policy is an adapter on its base.
         own_reference: it is, and another reference was named.
     """
-    found = [
+    conventions = [
         *_SINGLE,
         *_cuts(sorted({*LIMITS, *((base.max_length,) if base.max_length else ())})),
         *(_ADAPTER if adapter else ()),
@@ -173,7 +173,7 @@ def table(base: Way, *, half: bool, adapter: bool, own_reference: bool) -> tuple
         *(_HALF if half else _FULL),
         *PEERS,
     ]
-    return tuple(convention for convention in found if convention.applied(base) != base)
+    return tuple(convention for convention in conventions if convention.applied(base) != base)
 
 
 def _cuts(limits: Sequence[int]) -> list[Convention]:

@@ -39,7 +39,7 @@ def encode_as(tokenizer: PreTrainedTokenizerBase, row: Row, way: Way, limit: int
     ours = way.encoding == "joint" and way.bos == "auto" and way.eos != "again" and not way.everywhere
     if ours and way.max_prompt is None and way.cut in ("error", "prompt-start"):
         encoded = encode_answers(tokenizer, examples, _conventions(way, way.max_length or limit))
-        _check(row, [(one.prompt_ids, one.answer_ids) for one in encoded], limit)
+        _check(row, [(tokens.prompt_ids, tokens.answer_ids) for tokens in encoded], limit)
         return encoded
     if way.encoding == "joint" and not way.everywhere:
         prompts, answers = _jointly(tokenizer, examples, way)
@@ -98,8 +98,8 @@ Ids = list[int]
 def _jointly(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], way: Way) -> tuple[list[Ids], list[Ids]]:
     encoded = encode_answers(tokenizer, examples, _conventions(way, None))
     templated = render(tokenizer, examples[0], _conventions(way, None).chat_template).templated
-    prompts = [_with_bos(tokenizer, list(one.prompt_ids), way, added=not templated) for one in encoded]
-    answers = [[*one.answer_ids, *([_eos(tokenizer)] if way.eos == "again" else ())] for one in encoded]
+    prompts = [_with_bos(tokenizer, list(answer.prompt_ids), way, added=not templated) for answer in encoded]
+    answers = [[*answer.answer_ids, *([_eos(tokenizer)] if way.eos == "again" else ())] for answer in encoded]
     return prompts, answers
 
 

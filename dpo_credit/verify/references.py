@@ -33,7 +33,7 @@ def logged_rewards(data: bytes, name: str, rows: int) -> tuple[Target, tuple[str
         CreditError: it is no such file, or logged no rewards.
     """
     entries = _history(data, name)
-    evaluated = [(entry, found[1]) for entry in entries for key in entry if (found := _EVALUATION.fullmatch(key))]
+    evaluated = [(entry, match[1]) for entry in entries for key in entry if (match := _EVALUATION.fullmatch(key))]
     trained = [(entry, "") for entry in entries if "rewards/chosen" in entry]
     if not evaluated and not trained:
         raise CreditError(
@@ -108,9 +108,9 @@ def gather(
     elif trl:
         notes = (f"TRL is not installed, so its own evaluation is left out: {INSTALL.format('train')}",)
     if log is not None:
-        target, said = logged_rewards(*log, len(rewards.rows))
+        target, more = logged_rewards(*log, len(rewards.rows))
         targets.append(target)
-        notes += said
+        notes += more
     columns = column_logps(rewards.rows)
     if columns is not None:
         targets.append(columns)

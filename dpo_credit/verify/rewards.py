@@ -90,11 +90,11 @@ class Rewards:
         except CreditError as error:
             return error
 
-    def same(self, one: Way, other: Way) -> bool:
+    def same(self, way: Way, other: Way) -> bool:
         """Whether two ways give the same numbers on these rows, as far as ids and arithmetic tell."""
-        if replace(one, **ids(other)) != other:
+        if replace(way, **ids(other)) != other:
             return False
-        return all(_ids(a) == _ids(b) for a, b in zip(self.encode(one), self.encode(other), strict=True))
+        return all(_ids(a) == _ids(b) for a, b in zip(self.encode(way), self.encode(other), strict=True))
 
     def answers(self, way: Way, rows: Sequence[int] | None = None) -> list[Answers | None]:
         """Each row's two answers, or None where it cannot go that way.
@@ -104,12 +104,12 @@ class Rewards:
         """
         encoded = self.encode(way)
         picked = [encoded[n] for n in (range(len(encoded)) if rows is None else rows)]
-        batch = [tokens for one in picked if not isinstance(one, CreditError) for tokens in one]
+        batch = [tokens for row in picked if not isinstance(row, CreditError) for tokens in row]
         sides = [self._log_likelihoods(side, batch, way) for side in ("policy", "reference")]
         each = iter(zip(*sides, batch, strict=True))
         results: list[Answers | None] = []
-        for one in picked:
-            if isinstance(one, CreditError):
+        for row in picked:
+            if isinstance(row, CreditError):
                 results.append(None)
                 continue
             chosen, rejected = (Answer(p, r, len(tokens.answer_ids)) for p, r, tokens in (next(each), next(each)))
@@ -123,8 +123,8 @@ class Rewards:
         if way.numerics not in self._errors:
             exact: Numerics = "float32" if self.half else "ours"
             plain = replace(self.base, mean=False, reference="given")
-            rows = [n for n, one in enumerate(self.encode(plain)) if not isinstance(one, CreditError)][:SAMPLE_ROWS]
-            sides = [self.answers(replace(plain, numerics=one), rows) for one in (way.numerics, exact)]
+            rows = [n for n, row in enumerate(self.encode(plain)) if not isinstance(row, CreditError)][:SAMPLE_ROWS]
+            sides = [self.answers(replace(plain, numerics=row), rows) for row in (way.numerics, exact)]
             off = [
                 a.log_ratio(plain) - b.log_ratio(plain)
                 for ours, theirs in zip(*sides, strict=True)
@@ -138,8 +138,8 @@ class Rewards:
         state = (side, way.numerics, adapter)
         missing = list({_key(tokens): tokens for tokens in batch if (state, _key(tokens)) not in self._known}.values())
         if missing:
-            found = log_likelihoods(self.pair, side, missing, way.numerics, adapter, self.own)
-            self._known |= {(state, _key(tokens)): one for tokens, one in zip(missing, found, strict=True)}
+            values = log_likelihoods(self.pair, side, missing, way.numerics, adapter, self.own)
+            self._known |= {(state, _key(tokens)): value for tokens, value in zip(missing, values, strict=True)}
         return [self._known[state, _key(tokens)] for tokens in batch]
 
 

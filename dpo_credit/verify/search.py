@@ -75,12 +75,16 @@ class Finding:
 
     @property
     def name(self) -> str:
-        return ", ".join(one.name for one in self.conventions) or "the options given"
+        return ", ".join(convention.name for convention in self.conventions) or "the options given"
 
     @property
     def flags(self) -> str:
         """Our flags that lead there; "" if there are none for some of it."""
-        return " ".join(one.flags for one in self.conventions) if all(one.flags for one in self.conventions) else ""
+        return (
+            " ".join(convention.flags for convention in self.conventions)
+            if all(convention.flags for convention in self.conventions)
+            else ""
+        )
 
 
 class Search:
@@ -106,7 +110,7 @@ class Search:
         if self.target.means or len(self.given) <= SAMPLE_ROWS:
             return None
         compared = self.compared(self.rewards.base)
-        differ = [one.row for one in compared if not one.agrees]
+        differ = [comparison.row for comparison in compared if not comparison.agrees]
         some = differ[:: math.ceil(len(differ) / (SAMPLE_ROWS * 3 // 4))]
         rest = [n for n in self.given if n not in some]
         return sorted(some + rest[: SAMPLE_ROWS - len(some)])
@@ -114,17 +118,19 @@ class Search:
     def run(self) -> tuple[Finding, ...]:
         """All that was tried, best first; of two conventions together, what meets, or comes closer than any one."""
         base = self.rewards.base
-        singles = [one for one in self.known if not self.rewards.same(one.applied(base), base)]
+        singles = [convention for convention in self.known if not self.rewards.same(convention.applied(base), base)]
         for rows in (None, self.sample):
             self.seen[self._numbers((), rows)] = ()
         if self.ours.meets:
-            singles = [one for one in singles if is_arithmetic(one) and self.rewards.error(base) > 0]
+            singles = [
+                convention for convention in singles if is_arithmetic(convention) and self.rewards.error(base) > 0
+            ]
         else:
             self._try(())
         for single in singles:
             self._try((single,))
         if not self._met():
-            for first, second in combinations([one for one in singles if one not in PEERS], 2):
+            for first, second in combinations([convention for convention in singles if convention not in PEERS], 2):
                 # two means are few: an arithmetic's wide error and a second convention would explain any two
                 if not first.excludes(second) and not (self.target.means and (_wide(first) or _wide(second))):
                     self._try((first, second))
@@ -132,7 +138,7 @@ class Search:
             closest = min(self.found.values(), key=self._rank)
             self.found[_names(closest.conventions)] = self._finding(closest.conventions, None)
         also = {key: tuple(names) for key, names in self.also.items()}
-        findings = (replace(one, also=also.get(key, ())) for key, one in self.found.items())
+        findings = (replace(convention, also=also.get(key, ())) for key, convention in self.found.items())
         return tuple(sorted(findings, key=self._rank))
 
     def _met(self) -> bool:
@@ -162,19 +168,19 @@ class Search:
             return [self._means(self.rewards.answers(way), way, error)]
         picked = self.given if rows is None else list(rows)
         made = []
-        for n, one in zip(picked, self.rewards.answers(way, picked), strict=True):
+        for n, pair in zip(picked, self.rewards.answers(way, picked), strict=True):
             theirs = self.target.numbers[n]
             assert theirs is not None
-            ours = None if one is None else self.numbers(one, way)
-            made.append(Compared(n, ours, theirs, (0.0, 0.0) if one is None else self._tolerance(one, way, error)))
+            ours = None if pair is None else self.numbers(pair, way)
+            made.append(Compared(n, ours, theirs, (0.0, 0.0) if pair is None else self._tolerance(pair, way, error)))
         return made
 
     def numbers(self, answers: Answers, way: Way) -> tuple[float, float]:
         """What the target has for a row, as we compute it."""
         if self.target.quantity == "reference_logp":
-            sides = [one.policy if way.reference == "swapped" else one.reference for one in answers]
+            sides = [answer.policy if way.reference == "swapped" else answer.reference for answer in answers]
             chosen, rejected = (
-                side / (one.tokens if way.mean else 1) for side, one in zip(sides, answers, strict=True)
+                side / (answer.tokens if way.mean else 1) for side, answer in zip(sides, answers, strict=True)
             )
             return chosen, rejected
         return way.beta * answers[0].log_ratio(way), way.beta * answers[1].log_ratio(way)
@@ -183,29 +189,29 @@ class Search:
         """By how much two programs may differ that do the same: float32's rounding, and the arithmetic's own error."""
         beta = way.beta if self.target.quantity == "reward" else 1.0
         chosen, rejected = (
-            max(_FLOOR, beta * (one.rounding(way) + ERRORS * error / (one.tokens if way.mean else 1)))
-            for one in answers
+            max(_FLOOR, beta * (answer.rounding(way) + ERRORS * error / (answer.tokens if way.mean else 1)))
+            for answer in answers
         )
         return chosen, rejected
 
     def _means(self, answers: Sequence[Answers | None], way: Way, error: float) -> Compared:
         (theirs,) = (numbers for numbers in self.target.numbers if numbers is not None)
-        whole = [one for one in answers if one is not None]
+        whole = [pair for pair in answers if pair is not None]
         if len(whole) < len(answers):
             return Compared(0, None, theirs)
         error /= math.sqrt(len(whole))  # independent errors average out
         numbers, tolerances = (
-            [self.numbers(one, way) for one in whole],
-            [self._tolerance(one, way, error) for one in whole],
+            [self.numbers(pair, way) for pair in whole],
+            [self._tolerance(pair, way, error) for pair in whole],
         )
         sizes = self.target.batches or (len(whole),)
-        found = [Compared(0, mean_of_batches(numbers, n), theirs, mean_of_batches(tolerances, n)) for n in sizes]
-        return min(found, key=lambda one: one.difference)
+        means = [Compared(0, mean_of_batches(numbers, n), theirs, mean_of_batches(tolerances, n)) for n in sizes]
+        return min(means, key=lambda pair: pair.difference)
 
     def _finding(self, conventions: tuple[Convention, ...], rows: Sequence[int] | None) -> Finding:
         way = self.way(conventions)
         compared = self.compared(way, rows)
-        differences = [one.difference for one in compared if one.ours is not None]
+        differences = [row.difference for row in compared if row.ours is not None]
         beta = way.beta if self.target.quantity == "reward" else 1.0
         rms = math.sqrt(sum(x * x for x in differences) / len(differences)) / beta if differences else math.inf
         error = self.error(way)
@@ -213,7 +219,7 @@ class Search:
         if way.numerics != self.rewards.base.numerics and (rms > _OWN_ERROR * error or rms * _CLOSER > own):
             # what float32 made is within the error of half precision too: that alone tells nothing
             compared = self.compared(way, rows, error=0.0)
-        agreeing = sum(one.agrees for one in compared)
+        agreeing = sum(row.agrees for row in compared)
         return Finding(
             conventions=conventions,
             agreeing=agreeing,
@@ -250,7 +256,7 @@ class Search:
         """With their own beta, or another where that meets; None where no row can go that way."""
         way = self.way(conventions)
         compared = self.compared(way, rows)
-        if all(one.ours is None for one in compared):
+        if all(row.ours is None for row in compared):
             return None
         finding = self._finding(conventions, rows)
         beta = None if finding.meets or self.ours.meets else self._beta(compared, way)
@@ -264,13 +270,13 @@ class Search:
     def _numbers(
         self, conventions: tuple[Convention, ...], rows: Sequence[int] | None
     ) -> tuple[tuple[float, float] | None, ...]:
-        return tuple(one.ours for one in self.compared(self.way(conventions), rows))
+        return tuple(row.ours for row in self.compared(self.way(conventions), rows))
 
     def way(self, conventions: tuple[Convention, ...]) -> Way:
         """The options given, with these conventions."""
         way = self.rewards.base
-        for one in conventions:
-            way = one.applied(way)
+        for convention in conventions:
+            way = convention.applied(way)
         return way
 
     def _beta(self, compared: Sequence[Compared], way: Way) -> float | None:
@@ -279,9 +285,9 @@ class Search:
             return None
         pairs = [
             (a / way.beta, b)
-            for one in compared
-            if one.ours is not None
-            for a, b in zip(one.ours, one.theirs, strict=True)
+            for row in compared
+            if row.ours is not None
+            for a, b in zip(row.ours, row.theirs, strict=True)
         ]
         power = sum(a * a for a, _ in pairs)
         digits = 2 if self.target.means else 3
@@ -294,7 +300,7 @@ def _wide(convention: Convention) -> bool:
 
 
 def _names(conventions: tuple[Convention, ...]) -> tuple[str, ...]:
-    return tuple(one.name for one in conventions)
+    return tuple(convention.name for convention in conventions)
 
 
 def mean_of_batches(values: Sequence[tuple[float, float]], batch: int) -> tuple[float, float]:

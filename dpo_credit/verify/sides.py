@@ -54,7 +54,7 @@ def log_likelihoods(
             return [sum(answer.logps) for answer in model.logps(batch)]
         if numerics == "float32":
             with model.in_float32():
-                return [sum(one.logps) for one in score_tokens(model.logits, batch, model.device)]
+                return [sum(scored.logps) for scored in score_tokens(model.logits, batch, model.device)]
         with _arithmetic(model, numerics), model.active():
             return [_naive(model, tokens, softmax_in_body=numerics == "body softmax") for tokens in batch]
 

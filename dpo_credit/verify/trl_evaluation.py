@@ -43,9 +43,9 @@ def trl_rewards(pair: ModelPair, rows: Sequence[Row], max_length: int | None = N
         for _, group in groupby(order, key=lambda n: _shape(rows[n])):
             numbers |= _evaluated(pair, [(n, _trl_row(rows[n])) for n in group], max_length)
     except Exception as error:  # whatever TRL and datasets raise is about these rows or these models
-        said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise CreditError(
-            f"TRL {trl.__version__} cannot evaluate these rows: {said} (--no-trl leaves it out.)"
+            f"TRL {trl.__version__} cannot evaluate these rows: {reason} (--no-trl leaves it out.)"
         ) from error
     if not numbers:
         raise CreditError("TRL drops all rows: their prompts fill its max_length. Give shorter ones, or --max-length.")
@@ -66,7 +66,7 @@ def _trl_row(row: Row) -> dict[str, Any]:
     if not row.is_chat:
         return {"prompt": chosen.prompt, "chosen": chosen.answer, "rejected": rejected.answer}
     assert not isinstance(chosen.prompt, str)
-    answers = ({"role": "assistant", "content": one.answer} for one in (chosen, rejected))
+    answers = ({"role": "assistant", "content": answer.answer} for answer in (chosen, rejected))
     prompt = [message._asdict() for message in chosen.prompt]
     return {"prompt": prompt, "chosen": [next(answers)], "rejected": [next(answers)]}
 
@@ -154,7 +154,7 @@ def _as_it_was(pair: ModelPair) -> Iterator[None]:
     for side in torch_sides(pair):
         module: Any = side.module
         base = module.get_base_model() if hasattr(module, "get_base_model") else module
-        models += [one for one in (module, base) if not any(one is other for other in models)]
+        models += [candidate for candidate in (module, base) if not any(candidate is other for other in models)]
     kept = [(m, m.__dict__.get("forward"), m.config.get_text_config().pad_token_id, m.device) for m in models]
     pad = pair.tokenizer.pad_token
     try:

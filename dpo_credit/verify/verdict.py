@@ -18,13 +18,13 @@ SCHEMA = "dpo-credit/verify@1"
 def sentence(comparison: Comparison) -> str:
     """Whether the numbers are ours, or under which convention they are, or that none is known."""
     target, best = comparison.target, comparison.findings[0]
-    ours = next((one for one in comparison.findings if not one.conventions), None)
+    ours = next((finding for finding in comparison.findings if not finding.conventions), None)
     if ours is not None and ours.meets:
         within = f", within {comparison.half}'s own error," if comparison.half else ""
-        said = f"{_all(comparison, ours)} with {target.name} to {close(ours.largest)}{within} under the options given"
+        text = f"{_all(comparison, ours)} with {target.name} to {close(ours.largest)}{within} under the options given"
         if best is ours:
-            return f"{said}."
-        return f"{said}, and to {close(best.largest)} where we do as it did: it {_did(best)}."
+            return f"{text}."
+        return f"{text}, and to {close(best.largest)} where we do as it did: it {_did(best)}."
     if best.meets:
         how = f"with {best.flags} " if best.flags else "doing so, "
         known = "" if best.flags else " (no option of ours goes that way)"
@@ -62,7 +62,7 @@ def _all(comparison: Comparison, finding: Finding) -> str:
 
 
 def _did(finding: Finding) -> str:
-    return " and ".join(one.did for one in finding.conventions)
+    return " and ".join(convention.did for convention in finding.conventions)
 
 
 def record(report: Report, rewards: Rewards) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def record(report: Report, rewards: Rewards) -> dict[str, Any]:
         "beta": rewards.base.beta,
         "dtype": rewards.policy.dtype,
         "agrees": report.agrees,
-        "comparisons": [_comparison(one, rewards.rows) for one in report.comparisons],
+        "comparisons": [_comparison(comparison, rewards.rows) for comparison in report.comparisons],
         "peers": [{"name": peer.name, "did": peer.did, **_counts(finding)} for peer, finding in report.peers],
         "notes": list(report.notes),
     }
@@ -93,18 +93,18 @@ def _comparison(comparison: Comparison, rows: Sequence[Row]) -> dict[str, Any]:
         "agrees": comparison.agrees,
         "sentence": sentence(comparison),
         "conventions": [
-            {"name": one.name, "flags": one.flags, "agrees": one.meets, "same_as": list(one.also), **_counts(one)}
-            for one in comparison.findings
+            {"name": item.name, "flags": item.flags, "agrees": item.meets, "same_as": list(item.also), **_counts(item)}
+            for item in comparison.findings
         ],
         "rows": [
             {
-                "id": "mean" if target.means else rows[one.row].id,
-                "ours": one.ours,
-                "theirs": one.theirs,
-                "tolerance": one.tolerance,
-                "agrees": one.agrees,
+                "id": "mean" if target.means else rows[item.row].id,
+                "ours": item.ours,
+                "theirs": item.theirs,
+                "tolerance": item.tolerance,
+                "agrees": item.agrees,
             }
-            for one in comparison.rows
+            for item in comparison.rows
         ],
         "notes": list(comparison.notes),
     }

@@ -40,7 +40,7 @@ class Report:
     @property
     def agrees(self) -> bool:
         """Whether every target's numbers are ours, under the options given."""
-        return all(one.agrees for one in self.comparisons)
+        return all(comparison.agrees for comparison in self.comparisons)
 
 
 def verify(rewards: Rewards, targets: Sequence[Target], say: Callable[[str], None] = lambda _: None) -> Report:
@@ -54,7 +54,7 @@ def verify(rewards: Rewards, targets: Sequence[Target], say: Callable[[str], Non
     Raises:
         CreditError: no row can be scored under the options given.
     """
-    failed = [one for one in rewards.encode(rewards.base) if isinstance(one, CreditError)]
+    failed = [row for row in rewards.encode(rewards.base) if isinstance(row, CreditError)]
     if len(failed) == len(rewards.rows):
         raise failed[0]
     known = table(rewards.base, half=rewards.half, adapter=rewards.adapter, own_reference=rewards.own is not None)
@@ -81,7 +81,7 @@ def _loss_notes(search: Search, best: Finding) -> tuple[str, ...]:
     target, way = search.target, search.way(best.conventions)
     if target.loss is None or not best.meets:
         return ()
-    rewards = [search.numbers(one, way) for one in search.rewards.answers(way) if one is not None]
+    rewards = [search.numbers(pair, way) for pair in search.rewards.answers(way) if pair is not None]
     # unlike the rewards, a Trainer's loss is the mean over rows, whatever the batches
     loss = math.fsum(_softplus(rejected - chosen) for chosen, rejected in rewards) / len(rewards)
     if abs(loss - target.loss) <= _LOSS_DIGITS * max(1.0, loss):

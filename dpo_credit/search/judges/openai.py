@@ -69,8 +69,8 @@ class Endpoint:
     @property
     def cost(self) -> str:
         """What was asked so far."""
-        said = f"{self.requests} requests, {self.prompt_tokens:,} + {self.completion_tokens:,} tokens"
-        return said + (f"; {self.unclear} answers named no choice and count as ties" if self.unclear else "")
+        text = f"{self.requests} requests, {self.prompt_tokens:,} + {self.completion_tokens:,} tokens"
+        return text + (f"; {self.unclear} answers named no choice and count as ties" if self.unclear else "")
 
     def _ask(self, text: str) -> str:
         import openai
@@ -85,11 +85,11 @@ class Endpoint:
                 self.completion_tokens += answer.usage.completion_tokens
             return answer.choices[0].message.content or ""
         except openai.APIStatusError as error:
-            said = f"status {error.status_code}"
+            reason = f"status {error.status_code}"
         except openai.OpenAIError as error:
-            said = type(error).__name__
+            reason = type(error).__name__
         except (TypeError, AttributeError, IndexError, ValueError) as error:
             raise CreditError(f"the judge at {self.url} gives no chat completion. Is it OpenAI-compatible?") from error
         raise CreditError(
-            f"the judge at {self.url} does not answer ({said}). Check --judge-url, --judge-model and key."
+            f"the judge at {self.url} does not answer ({reason}). Check --judge-url, --judge-model and key."
         )
