@@ -106,8 +106,8 @@ def compare(rows: Rows, dataset: Any) -> None:
             at = next(k for k, (a, b) in enumerate(zip(ours, encoded, strict=True)) if a != b)
             raise CreditError(
                 f"row {n}: TRL encodes it otherwise than dpo-credit ({len(encoded[at][0])} + {len(encoded[at][1])} "
-                f"tokens, ours {len(ours[at][0])} + {len(ours[at][1])}), so rewards would not be those trained. End the prompt "
-                "where a token ends, as before a space."
+                f"tokens, ours {len(ours[at][0])} + {len(ours[at][1])}), so rewards would not be those trained. "
+                "End the prompt where a token ends, as before a space."
             )
 
 
