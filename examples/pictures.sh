@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Remake the README's pictures from real output. Needs Chromium. Usage: examples/pictures.sh [FOLDER of the program]
+# Remake the README's pictures and the guide's from real output. Needs Chromium. Usage: examples/pictures.sh [FOLDER of the program]
 set -euo pipefail
 examples=$(cd "$(dirname "$0")" && pwd)
 program=$(command -v "${1:+$(cd "$1" && pwd)/}dpo-credit")
@@ -11,3 +11,4 @@ COLUMNS=100 "$program" score vet.json --rows 3 --theme dark --svg pictures/score
 cp "$scratch/figure1.png" pictures/figure1.png
 chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1180,1010 \
     --screenshot=pictures/page.png "file://$scratch/figure1.html" 2>/dev/null
+guide/pictures.sh "${program%/*}"

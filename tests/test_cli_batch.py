@@ -149,7 +149,10 @@ def test_a_resumed_run_needs_the_same_settings(folder: Path, pair: tuple[str, ..
         ((), "give files to score, - for stdin, or --dataset NAME; not both."),
         (("posts.jsonl", "--dataset", "x"), "give files to score, - for stdin, or --dataset NAME; not both."),
         (("posts.jsonl", "--split", "x"), "--split goes with --dataset."),
-        (("no*.jsonl",), "no*.jsonl does not exist. Give a JSONL or Parquet file, a pattern, or - for stdin."),
+        (
+            ("no*.jsonl",),
+            "no*.jsonl does not exist. Give a JSON, JSONL, text or Parquet file, a pattern, or - for stdin.",
+        ),
         (("posts.jsonl", "--resume", "--overwrite"), "--resume and --overwrite exclude each other."),
         (("posts.jsonl", "--resume"), "--resume needs a file: -o scored.jsonl. What went to stdout is gone."),
         (

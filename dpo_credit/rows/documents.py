@@ -66,9 +66,9 @@ def decoded(data: bytes, name: str, line: int | None = None) -> str:
         return data.decode("utf-8" if line is not None and line > 1 else "utf-8-sig")
     except UnicodeDecodeError as error:
         place = name if line is None else f"{name}, line {line}"
+        how = "" if name == "stdin" else f", for example with iconv -f latin1 -t utf-8 {name}"
         raise CreditError(
-            f"{place} is not UTF-8: byte {data[error.start]:#04x} at offset {error.start}. "
-            f"Convert it, for example with iconv -f latin1 -t utf-8 {name}"
+            f"{place} is not UTF-8: byte {data[error.start]:#04x} at offset {error.start}. Convert it{how}."
         ) from error
 
 

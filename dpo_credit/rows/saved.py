@@ -29,8 +29,9 @@ def read_scored(records: Iterable[Record], beta: float | None = None) -> Iterato
         try:
             fields = record.fields()
         except CreditError as error:
+            message = str(error).removeprefix(f"{record.place} ")
             raise CreditError(
-                f"{record.place} is no scored row: {error} Score it again, or leave the line out."
+                f"{record.place} is no scored row: {message} Score it again, or leave the line out."
             ) from error
         scored = parse_scored(fields, record.place, default_id=record.default_id, beta=beta)
         row = replace(scored.row, source=record.source, line=record.line, numbered=record.numbered)

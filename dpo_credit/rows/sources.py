@@ -55,7 +55,9 @@ def expand(patterns: Sequence[str]) -> list[Input]:
     for pattern in patterns:
         files = [pattern] if pattern == "-" or Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))
         if not files:
-            raise CreditError(f"{pattern} does not exist. Give a JSONL or Parquet file, a pattern, or - for stdin.")
+            raise CreditError(
+                f"{pattern} does not exist. Give a JSON, JSONL, text or Parquet file, a pattern, or - for stdin."
+            )
         names += files
     return [Input(name) for name in names]
 

@@ -5,7 +5,7 @@
     $B --shape pythia-70m --prompts 8 --answers 2 --json two.json
     $B --shape pythia-70m --prompts 3 --answers 8 --json eight.json
     $B --shape qwen2 --prompts 6 --answers 2 --only plain trl-cuda --json qwen2.json
-    python tests/bench/report.py two.json eight.json qwen2.json             # the README's table
+    python tests/bench/report.py two.json eight.json qwen2.json             # the guide's table
 
 PAIRS.jsonl holds rows with a prompt and answers, DIR a clone of the original DPO code. The other peers come with
 `pip install --no-deps --target PEERS -r tests/bench/requirements.txt`, then `PYTHONPATH=PEERS`; one that is missing is

@@ -1,6 +1,6 @@
 """What was measured, as JSON and as a table.
 
-python tests/bench/report.py two.json eight.json qwen2.json      # one Markdown table of several runs, for the README
+python tests/bench/report.py two.json eight.json qwen2.json      # one Markdown table of several runs, for examples/guide/speed.md
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def table(report: dict[str, Any]) -> str:
 
 
 def joined(reports: Sequence[dict[str, Any]]) -> str:
-    """Several runs side by side: what the README shows."""
+    """Several runs side by side: what the guide shows."""
     names = list(dict.fromkeys(peer["name"] for report in reports for peer in report["contenders"]))
     names.sort(key=lambda name: name == OURS)
     header = ["contender"]
