@@ -10,12 +10,12 @@ from markupsafe import Markup
 
 from dpo_credit.credit import Credit
 from dpo_credit.localise.localised import LabelledAnswer, LocaliseReport
+from dpo_credit.views.look import Look
 from dpo_credit.views.page.cells import Span, cell_groups
 from dpo_credit.views.page.frame import block_hash, direction, environment, shades, source, verbatim
 from dpo_credit.views.page.text import visible
 from dpo_credit.views.scale import Scale, Shading
 from dpo_credit.views.terminal.localise import label, sentence
-from dpo_credit.views.terminal.score import Look
 
 if TYPE_CHECKING:
     from dpo_credit.localise.localise import Localised

@@ -12,8 +12,9 @@ from rich.text import Text
 
 from dpo_credit.align import Diff, Edit
 from dpo_credit.rows.scored import ScoredRow
+from dpo_credit.views.look import Look, visible
 from dpo_credit.views.scale import Shading
-from dpo_credit.views.terminal.score import Look, answer, comparison, legend, signed, sums, tables, visible
+from dpo_credit.views.terminal.score import answer, comparison, legend, signed, sums, tables
 
 _SIDE_BY_SIDE = 100  # columns from which the two answers stand beside each other
 _EDITS = 12  # rows of the table of edits; the largest are kept

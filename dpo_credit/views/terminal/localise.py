@@ -12,7 +12,7 @@ from rich.text import Text
 from dpo_credit.estimates.statistics import Estimate
 from dpo_credit.localise.localised import Group as Part
 from dpo_credit.localise.localised import LocaliseReport, PreferenceMeasures
-from dpo_credit.views.terminal.score import Look, visible
+from dpo_credit.views.look import Look, visible
 
 _KINDS = 12  # rows of kinds of errors; the most frequent are kept
 _NAMES = {"-log pi": "−log π", "-log pi_ref": "−log π_ref", "-log pi - entropy": "−log π − H", "entropy": "H(π)"}

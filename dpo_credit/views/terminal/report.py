@@ -12,8 +12,9 @@ from rich.text import Text
 from dpo_credit.estimates.intervals import Mean
 from dpo_credit.report.figures import PairFigures, Report, RowFigures, SourceFigures
 from dpo_credit.report.words import Place, Word, WordFigures
+from dpo_credit.views.look import Look, visible
 from dpo_credit.views.scale import Scale
-from dpo_credit.views.terminal.score import Look, signed, style, visible
+from dpo_credit.views.terminal.score import signed, style
 
 _SIDE_BY_SIDE = 140  # columns from which two tables stand beside each other
 _BARS = "▁▂▃▄▅▆▇█"
