@@ -15,7 +15,7 @@ from test_conventions import TEXT
 
 from dpo_credit.cli.verify import EXAMPLE
 from dpo_credit.verify.verdict import close
-from dpo_credit.views.terminal.score import Look
+from dpo_credit.views.look import Look
 from dpo_credit.views.terminal.verify import render
 
 pytest.importorskip("trl", reason="the train extra is not installed")

@@ -20,9 +20,9 @@ from dpo_credit import Example, Loading, load_pair, score
 from dpo_credit.models.pair import ModelPair
 from dpo_credit.scoring import Scorer
 from dpo_credit.views.figure import heatmap
+from dpo_credit.views.look import Look
 from dpo_credit.views.page import score as html
 from dpo_credit.views.terminal import score as terminal
-from dpo_credit.views.terminal.score import Look
 
 ROW = {"id": "x", "prompt": "My landlord", "chosen": " raised the rent.", "rejected": " never argued about the rent."}
 BOTH = tuple(replace(one, length_normalised=True) for one in (good(), bad()))

@@ -19,8 +19,8 @@ from dpo_credit.models.torch_side import answer_logits
 from dpo_credit.optimal import OptimalValues, allowed, optimal_values
 from dpo_credit.rows.records import Row
 from dpo_credit.rows.scored import ScoredRow
+from dpo_credit.views.look import Look
 from dpo_credit.views.terminal import values as terminal_values
-from dpo_credit.views.terminal.score import Look
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 # Three tokens with logits 2, 1, 0 where all logits of a state are known: V* = beta * logsumexp.

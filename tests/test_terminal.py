@@ -17,8 +17,9 @@ from rich.segment import Segment as Piece
 from scored import scored_row
 
 from dpo_credit.credit import Alternative, Credit
+from dpo_credit.views.look import Look
 from dpo_credit.views.scale import PALETTES, Palette, Shading, Theme, contrast
-from dpo_credit.views.terminal.score import Look, answer, legend, render
+from dpo_credit.views.terminal.score import answer, legend, render
 
 ASTRONAUT = "👩‍🚀"
 MARKS = re.compile("[▲▼]")

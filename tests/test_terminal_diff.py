@@ -9,9 +9,9 @@ from credits import credit
 from rich.console import Console
 from scored import scored_row
 
+from dpo_credit.views.look import Look
 from dpo_credit.views.scale import Shading
 from dpo_credit.views.terminal.diff import render
-from dpo_credit.views.terminal.score import Look
 
 CHOSEN = credit([" They", " pay", " 50", " [bold]now[/x]"], [0.01, -0.02, 0.05, 0.0])
 REJECTED = credit([" They", " pay", " 90", " [bold]now[/x]"], [0.01, -0.02, -2.0, 0.05])

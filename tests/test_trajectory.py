@@ -28,8 +28,8 @@ from dpo_credit.scoring import score
 from dpo_credit.trajectory.runs import checkpoints
 from dpo_credit.trajectory.trajectory import Moment, Trajectory, learnt, points
 from dpo_credit.trajectory.trajectory_file import parse
+from dpo_credit.views.look import Look
 from dpo_credit.views.terminal import trajectory as terminal_trajectory
-from dpo_credit.views.terminal.score import Look
 
 CPU = Loading(device="cpu")
 ROWS = [

@@ -20,7 +20,7 @@ from dpo_credit.views.scale import Palette, Shading
 if TYPE_CHECKING:
     from dpo_credit.rows.output import Record
     from dpo_credit.rows.scored import ScoredRow
-    from dpo_credit.views.terminal.score import Look
+    from dpo_credit.views.look import Look
     from dpo_credit.views.terminal.values import Shown
 
 VIEW = "Views"
@@ -164,7 +164,7 @@ class ViewOptions:
 
 def look_of(console: Console, theme: Literal["auto", "dark", "light"]) -> Look:
     """What this terminal can show. COLORFGBG ends in the background's colour, where a terminal sets it."""
-    from dpo_credit.views.terminal.score import Look
+    from dpo_credit.views.look import Look
 
     if theme == "auto":
         theme = "light" if os.environ.get("COLORFGBG", "").rpartition(";")[2] in ("7", "15") else "dark"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from dpo_credit.rows.output import Record
     from dpo_credit.rows.scored import ScoredRow
-    from dpo_credit.views.terminal.score import Look
+    from dpo_credit.views.look import Look
 
 
 def show(

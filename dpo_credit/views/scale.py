@@ -8,10 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from dpo_credit.credit import Credit
 from dpo_credit.segments import Unit
+
+if TYPE_CHECKING:
+    from dpo_credit.estimates.intervals import Mean
 
 Theme = Literal["dark", "light"]
 Palette = Literal["orange-blue", "purple-green", "paper"]
@@ -61,7 +64,7 @@ class Scale:
     @property
     def decimals(self) -> int:
         """Decimals that give the scale's limit three significant digits; from 2 to 9."""
-        return max(2, min(9, 2 - math.floor(math.log10(self.limit)))) if self.limit else 2
+        return decimals_for(self.limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,16 @@ def _robust_limit(rewards: Iterable[float]) -> float:
     """
     largest = sorted(map(abs, rewards), reverse=True)
     return max(largest[min(1, len(largest) - 1)], largest[0] / 4)
+
+
+def decimals_for(largest: float) -> int:
+    """Decimals that give the largest of some numbers three significant digits; from 2 to 9."""
+    return max(2, min(9, 2 - math.floor(math.log10(largest)))) if largest else 2
+
+
+def decimals_of(means: Iterable[Mean | None]) -> int:
+    """Decimals that give the largest of some means three significant digits; 2 where there are none."""
+    return decimals_for(max((abs(mean.mean) for mean in means if mean is not None), default=0.0))
 
 
 def shade(position: float, theme: Theme, palette: Palette = "orange-blue") -> tuple[RGB, RGB]:

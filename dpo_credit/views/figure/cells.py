@@ -12,8 +12,8 @@ from dpo_credit.views.figure.chart import colours
 from dpo_credit.views.figure.fonts import BOX_PAD_PT, MIN_SIZE_PT
 from dpo_credit.views.figure.layout import Column, Placed, wrap
 from dpo_credit.views.figure.sheet import INK, MARGIN_PT, MUTED, Sheet, write
+from dpo_credit.views.look import Look
 from dpo_credit.views.scale import Scale
-from dpo_credit.views.terminal.score import Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

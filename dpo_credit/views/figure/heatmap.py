@@ -22,8 +22,8 @@ from dpo_credit.views.figure.cells import LOOK, AnswerCells, draw_cells, gutter
 from dpo_credit.views.figure.chart import colour_bar, cumulative_chart, signed
 from dpo_credit.views.figure.fonts import MIN_SIZE_PT, SANS, fonts_for
 from dpo_credit.views.figure.sheet import INK, MUTED, Sheet, listed
+from dpo_credit.views.look import visible
 from dpo_credit.views.scale import Shading
-from dpo_credit.views.terminal.score import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

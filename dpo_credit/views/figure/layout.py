@@ -17,7 +17,7 @@ from typing import NamedTuple
 from dpo_credit.align import Diff
 from dpo_credit.segments import Segment, Unit
 from dpo_credit.views.figure.fonts import MIN_SIZE_PT, Fonts, Run
-from dpo_credit.views.terminal.score import Look, visible
+from dpo_credit.views.look import Look, visible
 
 _PARTS = re.compile(r"\n+|[^\S\n]+|\S+")
 _SIGNS = {"\n": "↵", "\t": "⇥"}  # other white space: ␣

@@ -10,12 +10,11 @@ from markupsafe import Markup
 
 from dpo_credit.credit import Credit
 from dpo_credit.localise.localised import LabelledAnswer, LocaliseReport
+from dpo_credit.localise.wording import label, sentence
 from dpo_credit.views.page.cells import Span, cell_groups
 from dpo_credit.views.page.frame import block_hash, direction, environment, shades, source, verbatim
 from dpo_credit.views.page.text import visible
 from dpo_credit.views.scale import Scale, Shading
-from dpo_credit.views.terminal.localise import label, sentence
-from dpo_credit.views.terminal.score import Look
 
 if TYPE_CHECKING:
     from dpo_credit.localise.localise import Localised
@@ -29,7 +28,7 @@ def render(localised: Localised) -> str:
     from dpo_credit.localise.curves import curves
 
     report, templates = localised.report, environment()
-    templates.filters["score"] = lambda name: label(name, Look())
+    templates.filters["score"] = label
     style = Markup(verbatim(templates, "style.css") + verbatim(templates, "localise.css") + shades("orange-blue"))
     ordered = _ordered(report)
     count = min(DRAWN, (len(ordered) + 1) // 2)
@@ -39,7 +38,7 @@ def render(localised: Localised) -> str:
     return templates.get_template("localise.html").render(
         title=f"Does the reward find the wrong {report.unit}s?",
         report=report,
-        sentence=sentence(report, Look()),
+        sentence=sentence(report),
         ours=report.finding(REWARD),
         rival=report.finding(report.best),
         against=next(comparison for comparison in report.comparisons if comparison.baseline == report.best),

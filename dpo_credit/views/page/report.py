@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 from dpo_credit.credit import margin
 from dpo_credit.estimates.intervals import Mean
 from dpo_credit.report.figures import Report, SideFigures
+from dpo_credit.report.wording import beta_of, count_of_words, place_name
 from dpo_credit.report.words import Place, Word, word_at
 from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.views.page.chart import ticks
 from dpo_credit.views.page.score import page
 from dpo_credit.views.page.text import visible
-from dpo_credit.views.terminal.report import beta_of, decimals_of, place_name, words_said
+from dpo_credit.views.scale import decimals_of
 
 _CONTEXT = 42  # characters shown before and after a word
 _ROOM = 0.06  # of a chart's height, above and below what it shows
@@ -63,7 +64,7 @@ def render(report: Report, rows: Mapping[tuple[str, int], ScoredRow]) -> str:
         "classes": _classes(report),
         "scatter": _scatter(report),
         "words": [[_word(word, rows, anchors, report) for word in side] for side in words],
-        "words_said": words_said(report.words),
+        "count_of_words": count_of_words(report.words),
         "word_decimals": decimals_of(word.reward for side in words for word in side),
         "ends": [
             [

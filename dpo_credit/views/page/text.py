@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from dpo_credit.views.terminal.score import Look
-from dpo_credit.views.terminal.score import visible as written_out
+from dpo_credit.views.look import Look
+from dpo_credit.views.look import visible as written_out
 
 
 def visible(text: str) -> str:

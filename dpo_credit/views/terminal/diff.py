@@ -12,8 +12,9 @@ from rich.text import Text
 
 from dpo_credit.align import Diff, Edit
 from dpo_credit.rows.scored import ScoredRow
-from dpo_credit.views.scale import Shading
-from dpo_credit.views.terminal.score import Look, answer, comparison, legend, signed, sums, tables, visible
+from dpo_credit.views.look import Look, visible
+from dpo_credit.views.scale import Shading, decimals_for
+from dpo_credit.views.terminal.score import answer, comparison, legend, signed, sums, tables
 
 _SIDE_BY_SIDE = 100  # columns from which the two answers stand beside each other
 _EDITS = 12  # rows of the table of edits; the largest are kept
@@ -124,4 +125,4 @@ def _beside(columns: Sequence[RenderableType], look: Look) -> list[RenderableTyp
 
 def _decimals(diff: Diff) -> int:
     largest = max(max(abs(edit.chosen_reward), abs(edit.rejected_reward), abs(edit.delta)) for edit in diff.edits)
-    return max(2, min(9, 2 - math.floor(math.log10(largest)))) if largest else 2
+    return decimals_for(largest)

@@ -16,7 +16,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dpo_credit.views.terminal.score import Look, visible
+from dpo_credit.views.look import Look, visible
 
 if TYPE_CHECKING:
     from dpo_credit.inspect.audit import Audit, ModelSummary

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
@@ -12,18 +11,17 @@ from rich.text import Text
 from dpo_credit.estimates.statistics import Estimate
 from dpo_credit.localise.localised import Group as Part
 from dpo_credit.localise.localised import LocaliseReport, PreferenceMeasures
-from dpo_credit.views.terminal.score import Look, visible
+from dpo_credit.localise.wording import label, sentence
+from dpo_credit.views.look import Look, visible
 
 _KINDS = 12  # rows of kinds of errors; the most frequent are kept
-_NAMES = {"-log pi": "−log π", "-log pi_ref": "−log π_ref", "-log pi - entropy": "−log π − H", "entropy": "H(π)"}
-_NAMES |= {"-entropy": "−H(π)", "right - wrong": "right − wrong", "-reward": "−reward", "-gradient": "−gradient"}
 
 
 def render(report: LocaliseReport, look: Look) -> RenderableType:
     """The whole report, but for the answers themselves."""
     parts: list[RenderableType] = [
         Text(look.plain(_title(report)), style="bold"),
-        Text(sentence(report, look)),
+        Text(look.plain(sentence(report))),
         Text(),
         _findings(report, look),
         Text(look.plain(_legend(report)), style="dim"),
@@ -69,7 +67,9 @@ def _findings(report: LocaliseReport, look: Look) -> Table:
             finding.top_k,
             finding.all_errors,
         )
-        table.add_row(Text(label(finding.name, look), style=style), *(_cell(value, look, style) for value in columns))
+        table.add_row(
+            Text(look.plain(label(finding.name)), style=style), *(_cell(value, look, style) for value in columns)
+        )
     return table
 
 
@@ -95,7 +95,7 @@ def _comparisons(report: LocaliseReport, look: Look) -> Table:
     for comparison in report.comparisons:
         style = "bold" if comparison.baseline == report.best else ""
         cells = [
-            label(comparison.baseline, look),
+            label(comparison.baseline),
             *_gain(comparison.difference),
             _p(comparison.p),
             *_gain(comparison.top_1_difference),
@@ -123,7 +123,7 @@ def _preference(preference: PreferenceMeasures, look: Look) -> Table:
 
 
 def _groups(report: LocaliseReport, look: Look) -> Table:
-    rival = label(report.best, look)
+    rival = look.plain(label(report.best))
     table = _table(
         "part", f"{report.unit}s", "wrong", look.plain("−reward AUROC"), f"{rival} AUROC", f"in top {report.top_k}"
     )
@@ -150,17 +150,6 @@ def _group(part: Part, look: Look) -> Sequence[RenderableType]:
         ),
         share,
     )
-
-
-def sentence(report: LocaliseReport, look: Look) -> str:
-    """The report's sentence, with scores named as they are shown."""
-    names = sorted(_NAMES, key=len, reverse=True)
-    return re.sub("|".join(map(re.escape, names)), lambda match: label(match[0], look), report.sentence)
-
-
-def label(name: str, look: Look) -> str:
-    """A score's name as it is shown."""
-    return look.plain(_NAMES.get(name, name))
 
 
 def _table(first: str, *others: str) -> Table:

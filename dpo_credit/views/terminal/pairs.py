@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dpo_credit.models.published import Published
-from dpo_credit.views.terminal.score import Look
+from dpo_credit.views.look import Look
 
 _WIDE = 170  # columns from which the names of the two models have room
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.style import Style
@@ -10,10 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from dpo_credit.estimates.intervals import Mean
-from dpo_credit.report.figures import PairFigures, Report, RowFigures, SourceFigures
-from dpo_credit.report.words import Place, Word, WordFigures
-from dpo_credit.views.scale import Scale
-from dpo_credit.views.terminal.score import Look, signed, style, visible
+from dpo_credit.report.figures import PairFigures, Report, RowFigures
+from dpo_credit.report.wording import beta_of, count_of_words, place_name
+from dpo_credit.report.words import Word
+from dpo_credit.views.look import Look, visible
+from dpo_credit.views.scale import Scale, decimals_for, decimals_of
+from dpo_credit.views.terminal.score import signed, style
 
 _SIDE_BY_SIDE = 140  # columns from which two tables stand beside each other
 _BARS = "▁▂▃▄▅▆▇█"
@@ -32,22 +34,6 @@ def render(report: Report, look: Look) -> RenderableType:
         *_rows(report, look),
     ]
     return Group(*parts[:-1])
-
-
-def beta_of(source: SourceFigures) -> str:
-    """What a nat is multiplied with."""
-    return f"beta {source.beta:g}" + " / T (length-normalised)" * source.length_normalised
-
-
-def decimals_of(means: Iterable[Mean | None]) -> int:
-    """Decimals that give the largest of some means three significant digits."""
-    return Scale(max((abs(mean.mean) for mean in means if mean is not None), default=0.0)).decimals
-
-
-def place_name(place: Place, report: Report) -> str:
-    """A row's id and its line, with the file where there are several."""
-    source = f"{place.source} " if len(report.files) > 1 else ""
-    return f"{place.id} ({source}line {place.line})"
 
 
 def _titled(title: str, body: RenderableType) -> list[RenderableType]:
@@ -137,23 +123,13 @@ def _words(report: Report, look: Look) -> list[RenderableType]:
     words = report.words
     decimals = decimals_of(word.reward for word in (*words.rewarded, *words.punished))
     return [
-        *_titled("words", Text(words_said(words))),
+        *_titled("words", Text(count_of_words(words))),
         *_both(
             look,
             ("most rewarded words", _word_table(words.rewarded, report, decimals, look)),
             ("most punished words", _word_table(words.punished, report, decimals, look)),
         ),
     ]
-
-
-def words_said(words: WordFigures) -> str:
-    """How many words there are, and how many of them would be listed by chance."""
-    chance = 0.025 * words.frequent
-    return (
-        f"{words.frequent:,} of {words.distinct:,} words occur in {words.min_rows} rows or more: "
-        f"{words.clearly_rewarded:,} clearly rewarded, {words.clearly_punished:,} clearly punished (by chance alone, "
-        f"about {chance:.{0 if chance >= 1 else 1}f} of each)"
-    )
 
 
 def _word_table(words: Sequence[Word], report: Report, decimals: int, look: Look) -> RenderableType:
@@ -185,7 +161,7 @@ def _row_table(rows: Sequence[RowFigures], value: str, report: Report, look: Loo
     table = _table(value, "row")
     table.columns[0].justify, table.columns[1].justify = "right", "left"
     table.columns[1].overflow = "fold"
-    decimals = Scale(max(abs(row.value) for row in (*report.lowest, *report.highest))).decimals
+    decimals = decimals_for(max(abs(row.value) for row in (*report.lowest, *report.highest)))
     for row in rows:
         table.add_row(signed(row.value, look, decimals), Text(visible(place_name(row.place, report), look)))
     return table

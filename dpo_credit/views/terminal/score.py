@@ -5,10 +5,7 @@ Model and post text is data: it becomes `Text`, never markup, and control charac
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from rich.cells import cell_len
 from rich.console import Group, RenderableType
@@ -19,10 +16,9 @@ from rich.text import Text
 from dpo_credit.credit import Alternative, Credit, margin, preference_probability
 from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.segments import Segment, Unit, is_boundary
-from dpo_credit.views.scale import Palette, Scale, Shading, Theme, shade
+from dpo_credit.views.look import Look, visible
+from dpo_credit.views.scale import Palette, Scale, Shading, shade
 
-# C0 (but tab and newline), C1, and what reorders or hides text: bidi controls, line separators, the byte-order mark
-_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]")
 _BASIC = {
     -3: "bold black on bright_red",
     -2: "black on bright_red",
@@ -31,32 +27,9 @@ _BASIC = {
     2: "black on bright_cyan",
     3: "bold black on bright_cyan",
 }
-_STAND_INS = {
-    **{"▼": "-", "▲": "+", "π": "pi", "−": "-", "×": "x", "…": "...", "→": "->", "Δ": "delta "},
-    **{"±": "+/-", "–": "-", "↵": "\\n", "␣": "_", "‹": "<", "›": ">", "⟦": "[[", "⟧": "]]"},
-    **dict(zip("▁▂▃▄▅▆▇█", "01234567", strict=True)),
-}
 _SIDE_BY_SIDE = 140  # columns from which the two tables stand beside each other
 _INLINE = 120  # columns from which what the models would say stands in the table itself
 _CONTEXT, _BEFORE = 32, 14  # columns of a token with its neighbours, and of those before it
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What the terminal can show: its theme, how many colours, how wide, and whether more than ASCII."""
-
-    theme: Theme = "dark"
-    colours: Literal["full", "basic", "none"] = "full"
-    width: int = 80
-    ascii_only: bool = False
-
-    def plain(self, text: str) -> str:
-        """The text with ASCII stand-ins for our own signs, where the terminal shows no more."""
-        if not self.ascii_only:
-            return text
-        for sign, stand_in in _STAND_INS.items():
-            text = text.replace(sign, stand_in)
-        return text
 
 
 def render(
@@ -214,12 +187,6 @@ def mark(reward: float, scale: Scale, look: Look) -> str:
         return ""
     signs = look.plain("▼" if reward < 0 else "▲") * scale.strength(reward)
     return f"[{signs}]" if signs and look.ascii_only else signs
-
-
-def visible(text: str, look: Look) -> str:
-    """Text with its control and reordering characters written out, so that none acts on the terminal."""
-    text = _HIDDEN.sub(lambda match: f"<U+{ord(match[0]):04X}>", text)
-    return text.encode("ascii", "backslashreplace").decode() if look.ascii_only else text
 
 
 def signed(value: float, look: Look, decimals: int | None = None) -> str:

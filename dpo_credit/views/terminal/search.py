@@ -9,7 +9,8 @@ from rich.text import Text
 
 from dpo_credit.credit import Credit
 from dpo_credit.search.judges import Verdict
-from dpo_credit.views.terminal.score import Look, signed, visible
+from dpo_credit.views.look import Look, visible
+from dpo_credit.views.terminal.score import signed
 
 
 def render(

@@ -9,8 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from dpo_credit.credit import Credit
+from dpo_credit.views.look import Look, visible
 from dpo_credit.views.scale import Shading
-from dpo_credit.views.terminal.score import Look, answer, signed, style, visible
+from dpo_credit.views.terminal.score import answer, signed, style
 
 _ROWS = 12
 

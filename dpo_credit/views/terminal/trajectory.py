@@ -10,8 +10,9 @@ from rich.text import Text
 
 from dpo_credit.estimates.intervals import Mean
 from dpo_credit.trajectory.trajectory import Learnt, Trajectory, learnt, points
+from dpo_credit.views.look import Look, visible
 from dpo_credit.views.scale import Scale
-from dpo_credit.views.terminal.score import Look, context, in_context, signed, style, visible
+from dpo_credit.views.terminal.score import context, in_context, signed, style
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SHOWN = 12  # tokens

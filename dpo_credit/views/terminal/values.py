@@ -12,7 +12,8 @@ from rich.text import Text
 from dpo_credit.credit import Credit, CreditError
 from dpo_credit.optimal import OptimalValues, allowed
 from dpo_credit.rows.scored import ScoredRow
-from dpo_credit.views.terminal.score import Look, signed, visible
+from dpo_credit.views.look import Look, visible
+from dpo_credit.views.terminal.score import signed
 
 Shown = Literal["q", "v", "advantage"]
 _HEADS = {"q": "Q*", "v": "V*", "advantage": "Q* − V*"}

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dpo_credit.verify.verdict import close
-from dpo_credit.views.terminal.score import Look, visible
+from dpo_credit.views.look import Look, visible
 
 _SHOWN = 4  # conventions a comparison
 
