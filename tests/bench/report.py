@@ -1,6 +1,6 @@
 """What was measured, as JSON and as a table.
 
-python tests/bench/report.py two.json eight.json qwen2.json      # one Markdown table of several runs, for examples/guide/speed.md
+python tests/bench/report.py two.json eight.json qwen2.json      # one table, for examples/guide/speed.md
 """
 
 from __future__ import annotations
