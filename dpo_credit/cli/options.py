@@ -14,11 +14,32 @@ from dpo_credit.models.published import published
 
 if TYPE_CHECKING:
     from dpo_credit.models.pair import Loading, ModelPair
+    from dpo_credit.rows.records import Row
     from dpo_credit.scoring import Scorer
     from dpo_credit.text.encode import Conventions
 
 TEXT, SAFETY = "From text to tokens", "Safety"
 _option, _flag = partial(option, panel="Models"), partial(flag, panel="Models")
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """Which fields of a row hold its prompt and its answer, where their names are none of the usual ones."""
+
+    prompt_key: Annotated[str | None, option("--prompt-key", help="The field that holds the prompt.")] = None
+    answer_key: Annotated[str | None, option("--answer-key", help="The field that holds the answer.")] = None
+
+    def row(self, file: str) -> Row:
+        """The one row of a file, or of stdin for `-`.
+
+        Raises:
+            CreditError: it cannot be read, holds none, or several.
+        """
+        from dpo_credit.cli.files import record
+        from dpo_credit.rows.records import stem
+
+        given = record(file)
+        return given.row(prompt_key=self.prompt_key, answer_key=self.answer_key, default_id=stem(given.source))
 
 
 @dataclass(frozen=True)

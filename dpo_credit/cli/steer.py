@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dpo_credit.cli.files import check_writable
 from dpo_credit.cli.flags import with_shared_options
 from dpo_credit.cli.options import PairOptions
+from dpo_credit.cli.outputs import Outputs
+from dpo_credit.cli.talk import Talk
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 EXAMPLE = "Example: dpo-credit steer examples/travel.json --strength 2 --max-new-tokens 60"
 
@@ -25,22 +31,47 @@ def steer(
     top_p: Annotated[float, typer.Option("--top-p", min=0.0, max=1.0, help="Of --sample.")] = 1.0,
     seed: Annotated[int, typer.Option("--seed", help="Of --sample.")] = 0,
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many answers to draw.")] = 1,
-    json: Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write JSON lines; - is stdout.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes on stderr.")] = False,
     *,
+    outputs: Annotated[Outputs, "json", "svg", "theme", "quiet"],
     options: PairOptions,
 ) -> None:
     """Generate from base * (policy / reference)^strength (Rafailov et al. 2024, Eq. 14).
 
     Each token is coloured by log pi_steered - log pi_base; below stand those that the base would not have said.
     """
-    from dpo_credit.cli.prompt import prompt_in
-    from dpo_credit.cli.steer_run import show, steered
-    from dpo_credit.steer.steer import Sampling
+    from dpo_credit.cli.prompt import prompt_ids, prompt_in
+    from dpo_credit.cli.run import load
+    from dpo_credit.rows.output import json_line
+    from dpo_credit.steer.models import base_of, check
+    from dpo_credit.steer.steer import Sampling, record
+    from dpo_credit.steer.steer import steer as steered
+    from dpo_credit.views.terminal import steer as terminal
 
-    if json is not None:
-        check_writable(json)
+    outputs.check()
     prompt = prompt_in(file)
     sampling = Sampling(max_new_tokens, num_beams, sample, temperature, top_p, seed, count)
-    answers = steered(prompt, base, options, strength=strength, sampling=sampling, quiet=quiet)
-    show(answers, prompt, json)
+    loading, talk = options.loading(), Talk(outputs.quiet)
+    check(sampling, loading)
+    pair = load(options, talk)
+    side, notes = base_of(pair, base, loading)
+    talk.notes(notes)
+    ids = prompt_ids(pair, prompt, options, talk, max_new_tokens=max_new_tokens)
+    grows = talk.stderr.is_terminal and not outputs.quiet and num_beams == count == 1
+    streamer = _growing(pair.tokenizer) if grows else None
+    answers = steered(side, pair, ids, strength=strength, sampling=sampling, streamer=streamer)
+    outputs.write(
+        partial(terminal.render, answers),
+        json=lambda: "".join(json_line(record(answer, prompt)) + "\n" for answer in answers),
+    )
+
+
+def _growing(tokenizer: PreTrainedTokenizerBase) -> Any:
+    """Writes the text to stderr while it grows."""
+    from transformers import TextStreamer
+
+    class Growing(TextStreamer):
+        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+            sys.stderr.write(text + ("\n" if stream_end else ""))
+            sys.stderr.flush()
+
+    return Growing(tokenizer, skip_prompt=True)

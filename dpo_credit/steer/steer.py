@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessorList, set_seed
 
-from dpo_credit.credit import Alternative, Credit, CreditError, Source, Tokens
+from dpo_credit.credit import Alternative, Credit, CreditError, Message, Source, Tokens
 from dpo_credit.models.generate import without_defaults
 from dpo_credit.models.pair import ModelPair
 from dpo_credit.models.side import Distributions, Module, require
@@ -101,3 +101,19 @@ def _log_probabilities(side: Distributions, tokens: Tokens) -> Tensor:
     """(T, V) at each position of an answer."""
     ((_, (logps,)),) = side.per_token([tokens], lambda logits, labels: (logits.log_softmax(-1),))
     return logps
+
+
+def record(answer: Credit, prompt: str | tuple[Message, ...]) -> dict[str, Any]:
+    """A row that `batch` takes: prompt and completion, with what steering did."""
+    tokens = answer.tokens
+    return {
+        "schema": "dpo-credit/steer@1",
+        "id": answer.id,
+        "prompt": prompt if isinstance(prompt, str) else [message._asdict() for message in prompt],
+        "completion": tokens.answer,
+        "base": answer.source.reference,
+        "steer_tokens": list(tokens.pieces),
+        "steered_logps": list(answer.policy_logps),
+        "base_logps": list(answer.reference_logps),
+        "base_would_say": [position[0].piece for position in answer.reference_top],
+    }
