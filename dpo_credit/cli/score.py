@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dpo_credit.cli.flags import with_shared_options
-from dpo_credit.cli.options import PairOptions
+from dpo_credit.cli.options import PairOptions, ReadingOptions
 from dpo_credit.cli.outputs import Colours, Outputs
 
 EXAMPLE = "Example: dpo-credit score examples/vet.json --top-k 3"
@@ -22,9 +22,8 @@ def score(
         str | None,
         typer.Option("--show", metavar="q,v,advantage", help="Any of Q*, V* and Q* - V*, for every token (Eqs. 5-7)."),
     ] = None,
-    prompt_key: Annotated[str | None, typer.Option("--prompt-key", help="The field that holds the prompt.")] = None,
-    answer_key: Annotated[str | None, typer.Option("--answer-key", help="The field that holds the answer.")] = None,
     *,
+    reading: ReadingOptions,
     outputs: Outputs,
     colours: Colours,
     options: PairOptions,
@@ -35,17 +34,14 @@ def score(
     a TL;DR post with its summaries; or text in which the prompt ends with "TL;DR:".
     """
     from dpo_credit.cli import showing
-    from dpo_credit.cli.files import record
     from dpo_credit.cli.run import score_row
     from dpo_credit.rows.output import row_record
-    from dpo_credit.rows.records import stem
     from dpo_credit.views.terminal import values
 
     outputs.check()
     _ = colours.shading
     columns = values.shown(show) if show is not None else ()
-    given = record(file)
-    row = given.row(prompt_key=prompt_key, answer_key=answer_key, default_id=stem(given.source))
+    row = reading.row(file)
     scored = score_row(row, options, quiet=outputs.quiet, top_k=top_k, values=bool(columns))
     below = partial(values.render, scored, columns=columns) if columns else None
     showing.show(scored, row_record(scored), outputs, colours, columns=row.columns, below=below)
