@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from dpo_credit.cli.flags import option, with_shared_options
-from dpo_credit.cli.options import PairOptions
+from dpo_credit.cli.flags import with_shared_options
+from dpo_credit.cli.options import PairOptions, ReadingOptions
+from dpo_credit.cli.outputs import Outputs
 
 EXAMPLE = "Example: dpo-credit inspect examples/vet.json"
 
@@ -19,13 +20,9 @@ def inspect(
         typer.Argument(metavar="[FILE]", help="As for score; - is stdin. Without one, only the models are compared."),
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Show long prompts and answers whole.")] = False,
-    prompt_key: Annotated[str | None, typer.Option("--prompt-key", help="The field that holds the prompt.")] = None,
-    answer_key: Annotated[str | None, typer.Option("--answer-key", help="The field that holds the answer.")] = None,
-    json: Annotated[
-        str | None, option("--json", metavar="FILE", help="Write JSON; - is stdout, without the view.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes on stderr.")] = False,
     *,
+    reading: ReadingOptions,
+    outputs: Annotated[Outputs, "json", "svg", "theme", "quiet"],
     options: PairOptions,
 ) -> None:
     """Show what exactly is scored, and compare the two models: nothing is credited.
@@ -33,34 +30,22 @@ def inspect(
     The prompt's end and the tokens that count, template and tokenizer, sizes and memory, which weights moved by layer;
     and what may be wrong: the base model in the SFT model's place, an unrelated policy, a doubled BOS, a missing EOS.
     """
-    from rich.console import Console
-
-    from dpo_credit.cli.files import check_writable, record, write
-    from dpo_credit.cli.present import look_of
     from dpo_credit.cli.run import notes_on_choice
     from dpo_credit.cli.talk import Talk
-    from dpo_credit.rows.records import stem
-    from dpo_credit.views.terminal import inspect as terminal_inspect
+    from dpo_credit.views.terminal import inspect as terminal
 
-    check_writable(json or "-")
-    row = None
-    if file is not None:
-        given = record(file)
-        row = given.row(prompt_key=prompt_key, answer_key=answer_key, default_id=stem(given.source))
-    talk = Talk(quiet)
+    outputs.check()
+    row = None if file is None else reading.row(file)
+    talk = Talk(outputs.quiet)
     talk.notes(notes_on_choice(options) if options.policy else ())
     with talk.working("Comparing the models"):
         from dpo_credit.inspect.audit import audit, to_json
 
-        found = audit(
+        audited = audit(
             options.policy,
             options.reference,
             examples=row.examples if row else (),
             conventions=options.conventions(),
             loading=options.loading(),
         )
-    if json is not None:
-        write(json, to_json(found) + "\n")
-    if json != "-":
-        console = Console(highlight=False, markup=False, emoji=False)
-        console.print(terminal_inspect.render(found, look_of(console, "auto"), full=full))
+    outputs.write(lambda look: terminal.render(audited, look, full=full), json=lambda: to_json(audited) + "\n")

@@ -6,16 +6,17 @@ from typing import Annotated
 
 import typer
 
-from dpo_credit.cli.flags import option
+from dpo_credit.cli.flags import with_shared_options
+from dpo_credit.cli.outputs import Outputs
 
 EXAMPLE = "Example: dpo-credit pairs tulu-3-8b"
 
 
+@with_shared_options
 def pairs(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One pair.", show_default=False)] = None,
-    json: Annotated[
-        str | None, option("--json", metavar="FILE", help="Write JSON; - is stdout, without the view.")
-    ] = None,
+    *,
+    outputs: Annotated[Outputs, "json", "svg", "theme", "quiet"],
 ) -> None:
     """List public policy/reference pairs with the beta each was trained with, for --pair NAME.
 
@@ -23,18 +24,14 @@ def pairs(
     """
     from dataclasses import asdict
 
-    from rich.console import Console
-
-    from dpo_credit.cli.files import write
-    from dpo_credit.cli.present import look_of
     from dpo_credit.models.published import named, published
     from dpo_credit.rows.output import json_line
-    from dpo_credit.views.terminal import pairs as terminal_pairs
+    from dpo_credit.views.terminal import pairs as terminal
 
+    outputs.check()
     shown = published() if name is None else (named(name),)
-    if json is not None:
-        write(json, json_line({"schema": "dpo-credit/pairs@1", "pairs": [asdict(pair) for pair in shown]}) + "\n")
-    if json != "-":
-        console = Console(highlight=False, markup=False, emoji=False)
-        view = terminal_pairs.one(*shown) if name else terminal_pairs.table(shown, look_of(console, "auto"))
-        console.print(view, soft_wrap=name is not None)  # a link that is folded is no link
+    outputs.write(
+        lambda look: terminal.table(shown, look) if name is None else terminal.details(*shown),
+        json=lambda: json_line({"schema": "dpo-credit/pairs@1", "pairs": [asdict(pair) for pair in shown]}) + "\n",
+        fold=name is None,
+    )
