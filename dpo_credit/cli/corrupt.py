@@ -8,7 +8,6 @@ import typer
 
 from dpo_credit.cli.flags import with_shared_options
 from dpo_credit.cli.options import ReadingOptions
-from dpo_credit.cli.outputs import Outputs
 
 EXAMPLE = "Example: dpo-credit corrupt examples/summaries.jsonl --errors 1-2 --seed 0"
 
@@ -22,24 +21,23 @@ def corrupt(
         str, typer.Option("--kinds", help="Which kinds of error, with commas between them.")
     ] = "number,entity,negation,relation,role",
     seed: Annotated[int, typer.Option("--seed", help="Another seed makes other errors; the same one, the same.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes on stderr.", show_default=False)] = False,
     *,
     reading: ReadingOptions,
-    outputs: Annotated[Outputs, "quiet"],
 ) -> None:
     """Make right answers minimally wrong: rows with prompt, chosen, rejected, and labels that say which characters are.
 
     A row's chosen answer is the right one, or its only answer. An answer that offers too little to change is left out
-    and counted. English only; how often the errors are wrong and fluent has been read and counted: see the guide.
+    and counted. English only; how often the errors are wrong and fluent has been read and counted: see the README.
     """
-    from dpo_credit.cli.files import check_writable, records, writing
+    from dpo_credit.cli.files import check_writable, writing
     from dpo_credit.cli.talk import Talk
     from dpo_credit.corrupt.corrupt import Tally, corrupted_rows, plan, summary
     from dpo_credit.rows.output import json_line
-    from dpo_credit.rows.reader import read_rows
 
-    talk, tally, wanted = Talk(outputs.quiet), Tally(), plan(errors, kinds, seed)
+    talk, tally, wanted = Talk(quiet), Tally(), plan(errors, kinds, seed)
     check_writable(output)
-    rows = read_rows(records([file]), prompt_key=reading.prompt_key, answer_key=reading.answer_key)
+    rows = reading.rows([file])
     with talk.working("making errors"), writing(output) as out:
         for fields in corrupted_rows(rows, wanted, tally):
             out.write(json_line(fields).encode() + b"\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated
 
 import typer
@@ -36,7 +35,7 @@ def inspect(
     from dpo_credit.views.terminal import inspect as terminal
 
     outputs.check()
-    examples = () if file is None else reading.row(file).examples
+    row = None if file is None else reading.row(file)
     talk = Talk(outputs.quiet)
     talk.notes(notes_on_choice(options) if options.policy else ())
     with talk.working("Comparing the models"):
@@ -45,8 +44,8 @@ def inspect(
         audited = audit(
             options.policy,
             options.reference,
-            examples=examples,
+            examples=row.examples if row else (),
             conventions=options.conventions(),
             loading=options.loading(),
         )
-    outputs.write(partial(terminal.render, audited, full=full), json=lambda: to_json(audited) + "\n")
+    outputs.write(lambda look: terminal.render(audited, look, full=full), json=lambda: to_json(audited) + "\n")

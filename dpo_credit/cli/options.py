@@ -1,8 +1,8 @@
-"""Which models score and how text becomes tokens: the options of every scoring command."""
+"""Which models score, how text becomes tokens, and which fields of a row are read: options that commands share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,22 +24,37 @@ _option, _flag = partial(option, panel="Models"), partial(flag, panel="Models")
 
 @dataclass(frozen=True)
 class ReadingOptions:
-    """Which fields of a row hold its prompt and its answer, where their names are none of the usual ones."""
+    """Which fields of a row hold its prompt and its answer, where they have names of their own."""
 
-    prompt_key: Annotated[str | None, option("--prompt-key", help="The field that holds the prompt.")] = None
-    answer_key: Annotated[str | None, option("--answer-key", help="The field that holds the answer.")] = None
+    prompt_key: Annotated[
+        str | None, option("--prompt-key", help="The field that holds the prompt.", show_default=False)
+    ] = None
+    answer_key: Annotated[
+        str | None, option("--answer-key", help="The field that holds the answer.", show_default=False)
+    ] = None
 
     def row(self, file: str) -> Row:
-        """The one row of a file, or of stdin for `-`.
+        """The row of a file that holds one, or of stdin for `-`.
 
         Raises:
-            CreditError: it cannot be read, holds none, or several.
+            CreditError: the file cannot be read, or holds none or several.
         """
         from dpo_credit.cli.files import record
         from dpo_credit.rows.records import stem
 
         given = record(file)
         return given.row(prompt_key=self.prompt_key, answer_key=self.answer_key, default_id=stem(given.source))
+
+    def rows(self, files: Sequence[str]) -> Iterator[Row]:
+        """The rows of files and patterns, or of stdin for `-`, one after the other.
+
+        Raises:
+            CreditError: a file cannot be read, or a record is no row.
+        """
+        from dpo_credit.cli.files import records
+        from dpo_credit.rows.reader import read_rows
+
+        return read_rows(records(files), prompt_key=self.prompt_key, answer_key=self.answer_key)
 
 
 @dataclass(frozen=True)
@@ -176,6 +191,15 @@ class PairOptions:
             length_normalised=self.length_normalised,
             loading=self.loading(),
         )
+
+    def refuse_sequential(self, why: str) -> None:
+        """Refuse --sequential where both models work side by side, and say `why` they do.
+
+        Raises:
+            CreditError: it was asked for.
+        """
+        if self.sequential:
+            raise CreditError(f"--sequential holds one model at a time{why}. Leave it out.")
 
     def scorer(self) -> Callable[[ModelPair, Path | None], Scorer]:
         """What scores with a pair, and a cache if there is one."""

@@ -73,7 +73,7 @@ class Outputs:
         json: Callable[[], str],
         page: Callable[[], str] | None = None,
         figure: Callable[[], Figure] | None = None,
-        soft_wrap: bool = False,
+        fold: bool = True,
     ) -> None:
         """Write the files that were asked for, and the view to stdout unless one of them goes there.
 
@@ -82,7 +82,7 @@ class Outputs:
             json: makes the JSON, whole lines.
             page: makes the page; None where the command has none.
             figure: draws the figure; likewise.
-            soft_wrap: lines of the view are not folded, so that links stay links.
+            fold: whether long lines of the view are folded on stdout; a link that is folded is no link.
 
         Raises:
             CreditError: a file cannot be written.
@@ -100,7 +100,7 @@ class Outputs:
         console = Console(highlight=False, markup=False, emoji=False)
         look = look_of(console, self.theme)
         if "-" not in self.targets:
-            console.print(terminal(look), soft_wrap=soft_wrap)
+            console.print(terminal(look), soft_wrap=not fold)
         if self.svg is not None:
             write(self.svg, _picture(terminal(replace(look, colours="full", ascii_only=False)), console.width, look))
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from dpo_credit.cli.flags import with_shared_options
 from dpo_credit.cli.outputs import Outputs
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from dpo_credit.views.look import Look
 
 EXAMPLE = "Example: dpo-credit pairs tulu-3-8b"
 
@@ -21,19 +16,22 @@ EXAMPLE = "Example: dpo-credit pairs tulu-3-8b"
 def pairs(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One pair.", show_default=False)] = None,
     *,
-    outputs: Annotated[Outputs, "json", "svg", "theme"],
+    outputs: Annotated[Outputs, "json", "svg", "theme", "quiet"],
 ) -> None:
     """List public policy/reference pairs with the beta each was trained with, for --pair NAME.
 
     Every scoring command takes --pair; other flags win over it. The listing says which pairs we have run ourselves.
     """
-    from dpo_credit.models.published import as_json, named, published
+    from dataclasses import asdict
+
+    from dpo_credit.models.published import named, published
+    from dpo_credit.rows.output import json_line
     from dpo_credit.views.terminal import pairs as terminal
 
     outputs.check()
     shown = published() if name is None else (named(name),)
-
-    def view(look: Look) -> RenderableType:
-        return terminal.table(shown, look) if name is None else terminal.one(*shown)
-
-    outputs.write(view, json=lambda: as_json(shown) + "\n", soft_wrap=name is not None)
+    outputs.write(
+        lambda look: terminal.table(shown, look) if name is None else terminal.details(*shown),
+        json=lambda: json_line({"schema": "dpo-credit/pairs@1", "pairs": [asdict(pair) for pair in shown]}) + "\n",
+        fold=name is None,
+    )

@@ -5,10 +5,8 @@ The data is `published.toml`. Nothing here asks the network, so a name may have 
 
 from __future__ import annotations
 
-import json
 import tomllib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -57,8 +55,3 @@ def named(name: str) -> Published:
     close = get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(close)}? " if close else ""
     raise CreditError(f"{name} is none of the {len(known)} pairs known here. {hint}dpo-credit pairs lists them.")
-
-
-def as_json(pairs: Sequence[Published]) -> str:
-    """One line of JSON with every field of these pairs."""
-    return json.dumps({"schema": "dpo-credit/pairs@1", "pairs": [asdict(pair) for pair in pairs]}, ensure_ascii=False)

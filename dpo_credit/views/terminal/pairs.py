@@ -33,7 +33,7 @@ def table(pairs: Sequence[Published], look: Look) -> RenderableType:
     return Group(shown, Text(), honestly)
 
 
-def one(pair: Published) -> Text:
+def details(pair: Published) -> Text:
     """Everything known of a pair, a line each."""
     how = "length-normalised DPO" if pair.length_normalised else "DPO with the sigmoid loss"
     text = Text(pair.name, style="bold")
