@@ -15,8 +15,10 @@ from tiny import language_model
 from torch import nn
 
 from dpo_credit import CreditError, ModelPair, Scorer
+from dpo_credit.batch.job import CHUNK_BYTES, Chunk, Counts, Job, Progress, chunks
+from dpo_credit.batch.local import Local
 from dpo_credit.batch.provenance import settings
-from dpo_credit.batch.run import CHUNK_BYTES, Chunk, Counts, Job, Local, Progress, Stream, chunks, run
+from dpo_credit.batch.run import Stream, run
 from dpo_credit.batch.sequential import OneAtATime
 from dpo_credit.forward.budget import Budget
 from dpo_credit.models.in_turn import Memory, OnDemand

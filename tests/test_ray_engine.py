@@ -19,7 +19,8 @@ import os, sys
 from functools import partial
 from pathlib import Path
 from dpo_credit import Scorer, load_pair
-from dpo_credit.batch.run import Job, run
+from dpo_credit.batch.job import Job
+from dpo_credit.batch.run import run
 from dpo_credit.rows.journal import Journal
 from dpo_credit.batch.ray import Ray
 from dpo_credit.rows.sources import Input

@@ -13,7 +13,7 @@ from dpo_credit.models.side import OnDevice
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from dpo_credit.batch.run import Job
+    from dpo_credit.batch.job import Job
     from dpo_credit.scoring import Scorer
 
 _NUMBERS_COME_FROM = ("dpo-credit", "torch", "transformers")
@@ -24,8 +24,8 @@ def settings(job: Job, scorer: Scorer) -> dict[str, Any]:
     pair = scorer.pair
     sides = {"policy": pair.policy, "reference": pair.reference}
     return {
-        "inputs": [one.name for one in job.inputs],
-        "split": next((one.split for one in job.inputs), None),
+        "inputs": [given.name for given in job.inputs],
+        "split": next((given.split for given in job.inputs), None),
         **{name: getattr(job, name) for name in ("prompt_key", "answer_key", "limit", "chunk_rows")},
         **{name: side.name for name, side in sides.items()},
         **{f"{name}'s weights": side.fingerprint() for name, side in sides.items()},
@@ -42,5 +42,5 @@ def settings(job: Job, scorer: Scorer) -> dict[str, Any]:
 def _tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     ids = backend.to_str() if backend is not None else json.dumps(sorted(tokenizer.get_vocab().items()))
-    said = json.dumps([ids, tokenizer.chat_template, tokenizer.special_tokens_map], default=str, sort_keys=True)
-    return hashlib.blake2b(said.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
+    content = json.dumps([ids, tokenizer.chat_template, tokenizer.special_tokens_map], default=str, sort_keys=True)
+    return hashlib.blake2b(content.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()

@@ -1,7 +1,7 @@
 """The batch engine for many workers: Ray Data reads chunks, an actor pool scores them, and they come back in order.
 
 One task reads the input, a chunk a block; each actor loads the pair once. A chunk whose worker dies is scored again
-elsewhere, and since only this process writes, no row is written twice. Everything else is `batch.run`'s.
+elsewhere, and since only this process writes, no row is written twice. Everything else is `batch.local`'s.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dpo_credit.batch.job import Job, ScoredChunk, chunks
+from dpo_credit.batch.local import restore, score_chunk
 from dpo_credit.batch.provenance import settings
-from dpo_credit.batch.run import Job, ScoredChunk, chunks, restore, score_chunk
 from dpo_credit.credit import CreditError
 from dpo_credit.extras import optional
 from dpo_credit.models.torch_side import HALF
@@ -118,8 +119,8 @@ def _source(data: Any, job: Job, last: Commit) -> Any:
 def _blocks(job: Job, last: Commit) -> Iterator[Any]:
     import pyarrow
 
-    found = chunks(job, last)
-    while (chunk := _or_error(lambda: next(found, None))) is not None:
+    rest = chunks(job, last)
+    while (chunk := _or_error(lambda: next(rest, None))) is not None:
         yield pyarrow.table({"pickled": [pickle.dumps(chunk)]})
         if isinstance(chunk, CreditError):
             return

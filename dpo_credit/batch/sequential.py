@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from dpo_credit.batch.job import Job, ScoredChunk, chunks, examples_of
+from dpo_credit.batch.local import restore, score_chunk
 from dpo_credit.batch.provenance import settings
-from dpo_credit.batch.run import Job, ScoredChunk, chunks, examples_of, restore, score_chunk
 from dpo_credit.credit import CreditError
 from dpo_credit.models.side import Exact
 from dpo_credit.rows.journal import Commit

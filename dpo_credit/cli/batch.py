@@ -14,7 +14,7 @@ from dpo_credit.cli.options import PairOptions
 from dpo_credit.credit import CreditError
 
 if TYPE_CHECKING:
-    from dpo_credit.batch.run import Job
+    from dpo_credit.batch.job import Job
     from dpo_credit.rows.journal import Mode
 
 EXAMPLE = "Example: dpo-credit batch examples/posts.jsonl -o scored.jsonl"
@@ -70,7 +70,7 @@ class BatchOptions:
         Raises:
             CreditError: there is nothing to read, or no place for it.
         """
-        from dpo_credit.batch.run import Job
+        from dpo_credit.batch.job import Job
         from dpo_credit.rows.sources import Input, expand, output_name
 
         if (self.dataset is None) == (not files):

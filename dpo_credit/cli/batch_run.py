@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from dpo_credit.batch.run import Counts, Engine, Job, Local, Sink, Stream, run
+from dpo_credit.batch.job import Counts, Engine, Job, Sink
+from dpo_credit.batch.local import Local
+from dpo_credit.batch.run import Stream, run
 from dpo_credit.cli.files import stdin
 from dpo_credit.cli.run import notes_on_choice
 from dpo_credit.cli.stopping import INTERRUPTED, stopping

@@ -1,0 +1,159 @@
+"""A job's rows in chunks, and what scores and takes them.
+
+Where chunks end depends on the input alone: a run that was interrupted and goes on computes what it would have anyway.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+from dpo_credit.credit import Credit, CreditError
+from dpo_credit.rows.journal import Commit
+from dpo_credit.rows.reader import Record, read_records
+from dpo_credit.rows.records import Row
+from dpo_credit.rows.sources import Input
+
+if TYPE_CHECKING:
+    from dpo_credit.credit import Example
+
+CHUNK_ROWS = 256
+CHUNK_BYTES = 1 << 19  # of input: long rows make shorter chunks, so that a commit is never far away
+Result = tuple[Credit, ...] | CreditError
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Which rows to read, what from them and how many; `strict` stops at the first bad one."""
+
+    inputs: tuple[Input, ...]
+    prompt_key: str | None = None
+    answer_key: str | None = None
+    limit: int | None = None
+    chunk_rows: int = CHUNK_ROWS
+    strict: bool = False
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a run adds up.
+
+    Tokens are those of prompts and answers. A pair is won where chosen has the higher reward. Of the reference's
+    log-probabilities that rows brought (see `run.REFERENCE_COLUMNS`), `checked` were compared with ours, and
+    `furthest` is the largest difference in nats.
+    """
+
+    rows: int = 0
+    failed: int = 0
+    tokens: int = 0
+    pairs: int = 0
+    won: int = 0
+    margins: float = 0.0
+    checked: int = 0
+    furthest: float = 0.0
+
+    def add(self, other: Counts) -> None:
+        """Count another run's rows, too."""
+        for name, value in asdict(other).items():
+            both = max if name == "furthest" else sum
+            setattr(self, name, both((getattr(self, name), value)))  # type: ignore[operator]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands: `part` of the input lies behind, if known; `notes` are what there was to say so far."""
+
+    counts: Counts
+    part: float | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive records, the row or the error that each of them is, and the hash of the input up to their end."""
+
+    records: list[Record]
+    rows: list[Row | CreditError]
+    input: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredChunk:
+    """A chunk with each row's credits or error, and what its engine found out that later chunks depend on.
+
+    `notes` are the engine's up to there, see `Scorer.notes`.
+    """
+
+    chunk: Chunk
+    results: list[Result]
+    state: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class Engine(Protocol):
+    """What scores the rest of a job, in order, from where an earlier run of it got to."""
+
+    def settings(self, job: Job) -> dict[str, Any]:
+        """What decides the job's numbers, as JSON: a run goes on under the same alone."""
+
+    def score(self, job: Job, last: Commit) -> Iterator[ScoredChunk]:
+        """The scored chunks behind `last`, in order."""
+
+
+class Sink(Protocol):
+    """Where lines go; `last` is how far an earlier run came. See `Journal`."""
+
+    last: Commit
+
+    def append(self, lines: list[str], errors: list[str], commit: Commit) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+def chunks(job: Job, last: Commit = Commit(), stdin: BinaryIO | None = None) -> Iterator[Chunk]:
+    """The rows of a job behind an earlier run's last commit.
+
+    Raises:
+        CreditError: the rows before it are not the ones that were scored, or an input cannot be read.
+    """
+    records = islice(read_records(job.inputs, stdin), job.limit)
+    seen, rows = "", 0
+    for record in islice(records, last.rows):
+        seen = _after(seen, record)
+        rows += 1
+    if seen != last.input:
+        fewer = f"it has {rows} rows now" if rows < last.rows else f"its first {rows} rows are others now"
+        raise CreditError(
+            f"the input was changed since the run began: {fewer}, and {last.rows} were scored. Begin again with "
+            "--overwrite."
+        )
+    waiting: list[Record] = []
+    size = 0
+    for record in records:
+        seen = _after(seen, record)
+        waiting.append(record)
+        size += len(record.data)
+        if len(waiting) >= job.chunk_rows or size >= CHUNK_BYTES:
+            yield Chunk(waiting, [_row(record, job) for record in waiting], seen)
+            waiting, size = [], 0
+    if waiting:
+        yield Chunk(waiting, [_row(record, job) for record in waiting], seen)
+
+
+def examples_of(chunk: Chunk) -> list[tuple[Example, ...]]:
+    """The answers of a chunk's good rows."""
+    return [row.examples for row in chunk.rows if isinstance(row, Row)]
+
+
+def _after(seen: str, record: Record) -> str:
+    return hashlib.blake2b(seen.encode() + record.data, digest_size=16).hexdigest()
+
+
+def _row(record: Record, job: Job) -> Row | CreditError:
+    try:
+        return record.row(prompt_key=job.prompt_key, answer_key=job.answer_key)
+    except CreditError as error:
+        return error
