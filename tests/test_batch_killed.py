@@ -20,8 +20,8 @@ ROWS = 320
 PROGRAM = """
 import dataclasses, signal, sys, time
 from credits import credit
-from dpo_credit.batch.run import ScoredChunk, chunks
-from dpo_credit.cli import app, batch_run
+from dpo_credit.batch.job import ScoredChunk, chunks
+from dpo_credit.cli import app, batch
 from dpo_credit.credit import CreditError
 
 def scored(example):
@@ -29,13 +29,16 @@ def scored(example):
     return dataclasses.replace(credit(example.answer, [n / 3] * n), id=example.id)
 
 class Slow:
+    def settings(self, job):
+        return {{"inputs": [given.name for given in job.inputs]}}
+
     def score(self, job, last):
         for chunk in chunks(dataclasses.replace(job, chunk_rows=4), last, sys.stdin.buffer):
             time.sleep({pause})
             bad = lambda row: isinstance(row, CreditError)
             yield ScoredChunk(chunk, [row if bad(row) else tuple(map(scored, row.examples)) for row in chunk.rows])
 
-batch_run._engine = lambda *_: (Slow(), lambda job: {{"inputs": [one.name for one in job.inputs]}})
+batch._engine = lambda *_: Slow()
 signal.signal(signal.SIGINT, signal.default_int_handler)
 app.main()
 """

@@ -1,50 +1,35 @@
-"""Progress bars on stderr, where that is a terminal."""
+"""How far a long command is: one bar on stderr, where that is a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
 
-from dpo_credit.cli.talk import Talk
+TEXT, LEFT = "{task.fields[text]}", "{task.fields[left]}"  # columns that show what `Bar.show` was told
 
-_LOGGED = {
-    "loss": "loss",
-    "rewards/accuracies": "accuracy",
-    "rewards/margins": "margin",
-    "mean_token_accuracy": "tokens right",
-}
+
+class Bar:
+    """A bar that stands on the screen."""
+
+    def __init__(self, progress: Progress, task: str) -> None:
+        self._progress = progress
+        self._task = progress.add_task(task, total=None, text="", left="")
+
+    def show(
+        self, done: float, total: float | None = None, *, text: str | None = None, left: str | None = None
+    ) -> None:
+        """So much is done, of so much if that is known; a `text` and the time `left` stay until the next ones."""
+        texts: dict[str, Any] = {name: value for name, value in (("text", text), ("left", left)) if value is not None}
+        self._progress.update(self._task, completed=done, total=total, **texts)
 
 
 @contextmanager
-def counting(task: str, talk: Talk, done: int, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar for a known number of steps; what it gives is told how many are done."""
-    columns = (TextColumn(task), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=talk.stderr, transient=True, disable=not talk.stderr.is_terminal) as bar:
-        shown = bar.add_task("", total=total, completed=done)
-        yield lambda count: bar.update(shown, completed=count)
-
-
-@contextmanager
-def training(talk: Talk) -> Iterator[Callable[[int, int, Mapping[str, float]], None]]:
-    """A bar of a training's steps, or, where there is no terminal, a line for each line of TRL's log.
-
-    What it gives is told the step, of how many, and what TRL logs.
-    """
-    columns = (
-        *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[figures]}")),
-        *(TimeElapsedColumn(), TimeRemainingColumn()),
-    )
-    with Progress(*columns, console=talk.stderr, disable=not talk.stderr.is_terminal) as bar:
-        task = bar.add_task("Training", total=None, figures="")
-
-        def show(step: int, steps: int, logs: Mapping[str, float]) -> None:
-            figures = ", ".join(f"{name} {logs[key]:.3f}" for key, name in _LOGGED.items() if key in logs)
-            bar.update(task, completed=step, total=steps)
-            if figures:
-                bar.update(task, figures=figures)
-            if figures and not talk.stderr.is_terminal:
-                talk.say(f"step {step} of {steps}: {figures}")
-
-        yield show
+def bar(stderr: Console, task: str, *columns: str | ProgressColumn, stays: bool = False) -> Iterator[Bar]:
+    """A bar for a task, followed by columns such as `TEXT`; it goes when the block ends, unless it `stays`."""
+    columns = (TextColumn("{task.description}"), BarColumn(), *columns)
+    with Progress(*columns, console=stderr, transient=not stays, disable=not stderr.is_terminal) as progress:
+        yield Bar(progress, task)

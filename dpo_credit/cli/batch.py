@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from dpo_credit.cli.flags import flag, option, with_shared_options
-from dpo_credit.cli.keeping import mode_of
+from dpo_credit.cli.keeping import KeepOptions
 from dpo_credit.cli.options import PairOptions
+from dpo_credit.cli.outputs import Outputs
+from dpo_credit.cli.stopping import INTERRUPTED, stopping
+from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import CreditError
 
 if TYPE_CHECKING:
-    from dpo_credit.batch.job import Job
-    from dpo_credit.rows.journal import Mode
+    from dpo_credit.batch.job import Counts, Engine, Job, Progress
+    from dpo_credit.batch.run import Stream
+    from dpo_credit.rows.journal import Journal
 
 EXAMPLE = "Example: dpo-credit batch examples/posts.jsonl -o scored.jsonl"
 SOME_FAILED = 3
 RUN, CLUSTER = "Running", "Cluster"
+AGREES_NATS = 1e-2  # of an answer's log-probability: float32 sums of hundreds of tokens stay well below
 
 
 @dataclass(frozen=True)
-class BatchOptions:
-    """Which rows, where they go, and how a run begins and goes on."""
+class JobOptions:
+    """Which rows, and what of them."""
 
-    output: Annotated[
-        str,
-        option(
-            *("--output", "-o"),
-            metavar="FILE",
-            help=".jsonl, .jsonl.gz, .jsonl.zst or .parquet; a folder: one for each file; - is stdout.",
-        ),
-    ] = "-"
     dataset: Annotated[
         str | None,
         option("--dataset", help="A Hugging Face dataset: a name, or what save_to_disk wrote.", show_default=False),
@@ -42,29 +44,9 @@ class BatchOptions:
     prompt_key: Annotated[str | None, option("--prompt-key", help="The field that holds the prompt.")] = None
     answer_key: Annotated[str | None, option("--answer-key", help="The field that holds the answer.")] = None
     limit: Annotated[int | None, option("--limit", min=1, help="Read this many rows.", show_default="all")] = None
-    resume: Annotated[bool, flag("--resume", panel=RUN, help="Go on where an interrupted run stopped.")] = False
-    overwrite: Annotated[bool, flag("--overwrite", panel=RUN, help="Replace an output that is there.")] = False
     strict: Annotated[bool, flag("--strict", panel=RUN, help="Stop at the first bad row.")] = False
-    cache: Annotated[
-        Path | None,
-        option("--cache", panel=RUN, metavar="DIR", help="Keep log-probabilities for another policy or beta.",
-               show_default=False),
-    ] = None  # fmt: skip
-    engine: Annotated[
-        Literal["local", "ray"], option("--engine", panel=CLUSTER, help="ray spreads rows over workers (extra ray).")
-    ] = "local"
-    workers: Annotated[int, option("--workers", panel=CLUSTER, min=1, help="Pairs loaded at once.")] = 1
-    gpus_per_worker: Annotated[
-        float, option("--gpus-per-worker", panel=CLUSTER, min=0, help="GPUs that each takes.")
-    ] = 0
-    quiet: Annotated[bool, flag("--quiet", "-q", panel=RUN, help="No notes, progress or summary on stderr.")] = False
 
-    @property
-    def mode(self) -> Mode:
-        """How to treat what is there."""
-        return mode_of(self.output, resume=self.resume, overwrite=self.overwrite)
-
-    def jobs(self, files: list[str]) -> list[tuple[Job, str]]:
+    def jobs(self, files: Sequence[str], output: str) -> list[tuple[Job, str]]:
         """What to score, and where to: one job, or one a file where the output is a folder.
 
         Raises:
@@ -82,13 +64,31 @@ class BatchOptions:
         def job(*some: Input) -> Job:
             return Job(some, self.prompt_key, self.answer_key, self.limit, strict=self.strict)
 
-        if self.output == "-" or not (self.output.endswith("/") or Path(self.output).is_dir()):
-            return [(job(*inputs), self.output)]
-        names = [output_name(one) for one in inputs]
+        if output == "-" or not (output.endswith("/") or Path(output).is_dir()):
+            return [(job(*inputs), output)]
+        names = [output_name(given) for given in inputs]
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            raise CreditError(f"two inputs would both be {twice} in {self.output}. Name an output of its own for each.")
-        return [(job(one), str(Path(self.output) / name)) for one, name in zip(inputs, names, strict=True)]
+            raise CreditError(f"two inputs would both be {twice} in {output}. Name an output of its own for each.")
+        return [(job(given), str(Path(output) / name)) for given, name in zip(inputs, names, strict=True)]
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What scores, and where log-probabilities are kept."""
+
+    cache: Annotated[
+        Path | None,
+        option("--cache", panel=RUN, metavar="DIR", help="Keep log-probabilities for another policy or beta.",
+               show_default=False),
+    ] = None  # fmt: skip
+    engine: Annotated[
+        Literal["local", "ray"], option("--engine", panel=CLUSTER, help="ray spreads rows over workers (extra ray).")
+    ] = "local"
+    workers: Annotated[int, option("--workers", panel=CLUSTER, min=1, help="Pairs loaded at once.")] = 1
+    gpus_per_worker: Annotated[
+        float, option("--gpus-per-worker", panel=CLUSTER, min=0, help="GPUs that each takes.")
+    ] = 0
 
 
 @with_shared_options
@@ -97,8 +97,19 @@ def batch(
         list[str] | None,
         typer.Argument(metavar="[FILE]...", help="JSONL, .gz, .zst or Parquet; a pattern in quotes; - is stdin."),
     ] = None,
+    output: Annotated[
+        str,
+        option(
+            *("--output", "-o"),
+            metavar="FILE",
+            help=".jsonl, .jsonl.gz, .jsonl.zst or .parquet; a folder: one for each file; - is stdout.",
+        ),
+    ] = "-",
     *,
-    asked: BatchOptions,
+    asked: JobOptions,
+    keep: Annotated[KeepOptions, "resume", "overwrite"],
+    running: EngineOptions,
+    outputs: Annotated[Outputs, "quiet"],
     options: PairOptions,
 ) -> None:
     """Score a data set: one row a row, in the input's order, with its other columns; an interrupted run goes on.
@@ -106,7 +117,149 @@ def batch(
     Rows are what `score` takes. One that cannot be scored goes to OUTPUT.errors.jsonl with its line, the rest goes on,
     and the exit code is 3. OUTPUT.journal says what scored it; --resume goes on from there, to the very same file.
     """
-    from dpo_credit.cli.batch_run import run_jobs
+    from dpo_credit.batch.job import Counts
+    from dpo_credit.rows.journal import Journal
 
-    if run_jobs(asked.jobs(files or []), asked, options).failed:
+    keep = replace(keep, output=output)
+    jobs = asked.jobs(files or [], output)
+    talk = Talk(outputs.quiet)
+    sinks = [_sink(target, keep, talk) for _, target in jobs]
+    engine = _engine([job for job, _ in jobs], running, options, talk)
+    total = Counts()
+    for (job, target), sink in zip(jobs, sinks, strict=True):
+        with stopping(talk, "after this chunk of rows") as stopped:
+            counts = _run(job, engine, sink, talk, stopped)
+        total.add(counts)
+        _tell(talk, target, counts, sink)
+        if stopped():
+            if isinstance(sink, Journal):
+                talk.notes([f"interrupted: {counts.rows} rows of {target} are kept; go on with --resume"])
+            raise typer.Exit(INTERRUPTED)
+    if total.failed:
         raise typer.Exit(SOME_FAILED)
+
+
+def _sink(target: str, keep: KeepOptions, talk: Talk) -> Journal | Stream:
+    """Where a job's rows go."""
+    from dpo_credit.batch.run import Stream
+    from dpo_credit.rows.formats import format_of
+    from dpo_credit.rows.journal import Journal
+
+    mode = keep.mode
+    if target == "-":
+        if mode != "new":
+            raise CreditError(f"--{mode} needs a file: -o scored.jsonl. What went to stdout is gone.")
+
+        def write(data: bytes) -> None:
+            sys.stdout.buffer.write(data)
+            sys.stdout.flush()
+
+        return Stream(write, talk.complain)
+    path = Path(target)
+    if target != keep.output:  # a file in the folder that is the output
+        path.parent.mkdir(parents=True, exist_ok=True)
+    journal = Journal(path, mode, format_of(path))
+    journal.check()
+    return journal
+
+
+def _engine(jobs: Sequence[Job], running: EngineOptions, options: PairOptions, talk: Talk) -> Engine:
+    """What scores."""
+    from dpo_credit.batch.local import Local
+    from dpo_credit.cli.files import stdin
+    from dpo_credit.cli.run import notes_on_choice
+
+    piped = stdin() if any(given.is_stdin for job in jobs for given in job.inputs) else None
+    load, scorer = options.loader(), options.scorer()
+    talk.notes(notes_on_choice(options))
+    if running.engine == "ray":
+        from dpo_credit.batch.ray import Ray
+
+        if piped is not None or options.sequential:
+            what = "--sequential keeps one machine's memory small" if options.sequential else "stdin is here alone"
+            raise CreditError(
+                f"--engine ray loads pairs and reads files on its workers: {what}. Leave one of them out."
+            )
+        return Ray(lambda: scorer(load(), running.cache), running.workers, running.gpus_per_worker)
+    with talk.working("Loading the models"):
+        pair = load()
+    talk.notes(pair.notes)
+    if pair.in_turn:
+        from dpo_credit.batch.sequential import OneAtATime
+
+        if piped is not None:
+            raise CreditError("--sequential reads its input twice, which stdin does not allow. Name a file.")
+        return OneAtATime(partial(scorer, pair), running.cache, lambda line: talk.notes([line]))
+    return Local(scorer(pair, running.cache), piped)
+
+
+def _run(job: Job, engine: Engine, sink: Journal | Stream, talk: Talk, stopped: Callable[[], bool]) -> Counts:
+    """Score a job into its output, with a bar on stderr; what it added up."""
+    from dpo_credit.batch.job import Counts
+    from dpo_credit.batch.run import run
+
+    counts = Counts()
+    with _begun(sink, engine, job), _bar(talk) as show:
+        for progress in run(job, engine, sink, stop=stopped):
+            counts = progress.counts
+            show(progress)
+            talk.notes(progress.notes)
+    return counts
+
+
+@contextmanager
+def _begun(sink: Journal | Stream, engine: Engine, job: Job) -> Iterator[None]:
+    from dpo_credit.rows.journal import Journal
+
+    if not isinstance(sink, Journal):
+        yield
+        return
+    with sink:
+        sink.begin(engine.settings(job))
+        yield
+
+
+@contextmanager
+def _bar(talk: Talk) -> Iterator[Callable[[Progress], None]]:
+    """Rows, tokens a second and the time left."""
+    from rich.progress import TimeElapsedColumn
+
+    from dpo_credit.batch.job import Counts
+    from dpo_credit.cli.bars import LEFT, TEXT, bar
+
+    start, first = time.monotonic(), Counts()
+    with bar(talk.stderr, "Scoring", TEXT, TimeElapsedColumn(), LEFT) as scoring:
+
+        def show(progress: Progress) -> None:
+            nonlocal first
+            counts, part = progress.counts, progress.part
+            seconds = time.monotonic() - start
+            if not first.rows:
+                first = Counts(counts.rows, tokens=counts.tokens)
+            rate = (counts.tokens - first.tokens) / seconds if seconds else 0
+            left = f"{seconds * (1 - part) / part / 60:.0f} min left" if part else ""
+            text = f"{counts.rows:,} rows, {rate:,.0f} tokens/s"
+            scoring.show(part or 0, None if part is None else 1, text=text, left=left)
+
+        yield show
+
+
+def _tell(talk: Talk, target: str, counts: Counts, sink: Journal | Stream) -> None:
+    """The summary."""
+    from dpo_credit.rows.journal import Journal
+
+    pairs = ""
+    if counts.pairs:
+        won, mean = counts.won / counts.pairs, counts.margins / counts.pairs
+        pairs = f"; chosen preferred in {won:.1%} of {counts.pairs:,} pairs, mean margin {mean:+.4f}"
+    where = f" to {target}" if target != "-" else ""
+    talk.say(f"{counts.rows - counts.failed:,} rows scored{where}{pairs}")
+    if counts.checked:
+        verdict = "agree with" if counts.furthest <= AGREES_NATS else "DIFFER from"
+        talk.say(
+            f"the reference's log-probabilities {verdict} the rows' ref_chosen_logps and ref_rejected_logps: "
+            f"{counts.checked:,} compared, the furthest {counts.furthest:.2g} nats apart"
+        )
+    if counts.failed:
+        errors = f"; see {sink.errors}" if isinstance(sink, Journal) else ""
+        talk.say(f"{counts.failed:,} rows could not be scored{errors}")

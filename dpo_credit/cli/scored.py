@@ -9,9 +9,10 @@ from contextlib import ExitStack
 from typing import BinaryIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import TimeRemainingColumn
 
 from dpo_credit.cli import files
+from dpo_credit.cli.bars import TEXT, bar
 from dpo_credit.credit import CreditError
 from dpo_credit.rows.reader import read_records
 from dpo_credit.rows.saved import read_scored
@@ -45,13 +46,11 @@ class ScoredFiles:
         Raises:
             CreditError: a file cannot be read, or a line is no scored row.
         """
-        columns = (TextColumn("Reading"), BarColumn(), TextColumn("{task.completed:,} rows"), TimeRemainingColumn())
-        stderr = Console(stderr=True)
-        with Progress(*columns, console=stderr, transient=True, disable=self._quiet or not stderr.is_terminal) as bar:
-            task = bar.add_task("", total=None)
+        stderr = Console(stderr=True, quiet=self._quiet)
+        with bar(stderr, "Reading", TEXT, TimeRemainingColumn()) as reading:
             for count, record in enumerate(read_records(self._inputs, self._stdin), 1):
                 if count % 100 == 0:
-                    bar.update(task, completed=count, total=count / record.part if record.part else None)
+                    reading.show(count, count / record.part if record.part else None, text=f"{count:,} rows")
                 yield from read_scored([record])
 
     def find(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], ScoredRow]:
@@ -66,7 +65,7 @@ class ScoredFiles:
         records = (
             record for record in read_records(self._inputs, self._stdin) if (record.source, record.line) in places
         )
-        found = {(scored.row.source, scored.row.line): scored for scored in read_scored(records)}
-        for source, line in sorted(places - found.keys()):
+        rows = {(scored.row.source, scored.row.line): scored for scored in read_scored(records)}
+        for source, line in sorted(places - rows.keys()):
             raise CreditError(f"{source}, line {line} is gone: the file changed while it was read. Report on it again.")
-        return found
+        return rows

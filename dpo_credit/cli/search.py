@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Group
+from rich.progress import MofNCompleteColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from dpo_credit.cli.bars import counting
+from dpo_credit.cli.bars import bar
 from dpo_credit.cli.files import read, record, records
 from dpo_credit.cli.flags import flag, option, with_shared_options
 from dpo_credit.cli.keeping import KeepOptions
@@ -155,10 +156,11 @@ def _search_rows(
         steps = searching.steps(options.conventions())
         with (
             stopping(talk, "after this chunk of rows") as stopped,
-            counting("Searching", talk, len(searching.judged), len(rows)) as count,
+            bar(talk.stderr, "Searching", MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()) as shown,
         ):
+            shown.show(len(searching.judged), len(rows))
             for _ in steps:
-                count(len(searching.judged))
+                shown.show(len(searching.judged), len(rows))
                 if stopped():
                     talk.notes([keeping.interrupted(f"{len(searching.judged)} rows")])
                     raise typer.Exit(INTERRUPTED)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.progress import MofNCompleteColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from dpo_credit.cli.bars import training
+from dpo_credit.cli.bars import TEXT, bar
 from dpo_credit.cli.files import read
 from dpo_credit.cli.keeping import mode_of
 from dpo_credit.cli.stopping import INTERRUPTED, stopping
@@ -19,6 +21,12 @@ from dpo_credit.extras import INSTALL, trl_installed
 if TYPE_CHECKING:
     from dpo_credit.train.recipe import Recipe
 
+_LOGGED = {
+    "loss": "loss",
+    "rewards/accuracies": "accuracy",
+    "rewards/margins": "margin",
+    "mean_token_accuracy": "tokens right",
+}
 EXAMPLE = "Example: dpo-credit train dpo --config examples/tldr/dpo.yaml --set beta=0.05 --dry-run"
 
 
@@ -61,7 +69,7 @@ def train(
     checkpoint = run.claim(prepared, mode, first=first)
     if resume:
         talk.notes([f"going on from {checkpoint}" if checkpoint else "no checkpoint yet: training from the start"])
-    with stopping(talk, "with a checkpoint after this step") as stopped, training(talk) as show:
+    with stopping(talk, "with a checkpoint after this step") as stopped, _bar(talk) as show:
         done = run.train(prepared, checkpoint, show=show, stop=stopped)
     if not done:
         talk.notes([f"interrupted: {recipe.output} holds a checkpoint; go on with --resume"])
@@ -84,3 +92,18 @@ def _text(name: str, what: str) -> str:
         return read(name, what, "a YAML or TOML file" if what.startswith("--") else "a Jinja file").decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise CreditError(f"{what}{name} is not UTF-8.") from error
+
+
+@contextmanager
+def _bar(talk: Talk) -> Iterator[Callable[[int, int, Mapping[str, float]], None]]:
+    """A bar on stderr where that is a terminal, else a line for each line of TRL's log."""
+    columns = (MofNCompleteColumn(), TEXT, TimeElapsedColumn(), TimeRemainingColumn())
+    with bar(talk.stderr, "Training", *columns, stays=True) as training:
+
+        def show(step: int, steps: int, logs: Mapping[str, float]) -> None:
+            figures = ", ".join(f"{name} {logs[key]:.3f}" for key, name in _LOGGED.items() if key in logs)
+            training.show(step, steps, text=figures or None)
+            if figures and not talk.stderr.is_terminal:
+                talk.say(f"step {step} of {steps}: {figures}")
+
+        yield show
