@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 
 from rich.console import Console
+from rich.status import Status
 
 
 class Talk:
@@ -19,8 +20,8 @@ class Talk:
         self._said: set[str] = set()
         _silence_libraries()
 
-    def working(self, task: str) -> AbstractContextManager[object]:
-        """A spinner on stderr, where that is a terminal."""
+    def working(self, task: str) -> AbstractContextManager[Status]:
+        """A spinner on stderr, where that is a terminal; what it says may be updated."""
         return self.stderr.status(task)
 
     def notes(self, notes: Iterable[str]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from dpo_credit.cli.flags import with_shared_options
 from dpo_credit.cli.options import PairOptions
+from dpo_credit.cli.outputs import Outputs
 
 EXAMPLE = "Example: dpo-credit verify examples/vet.json --eos never"
 DIFFER = 4
@@ -24,12 +26,8 @@ def verify(
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many rows to compare; TRL takes its time.")] = 200,
     no_trl: Annotated[bool, typer.Option("--no-trl", help="Do not run TRL.", show_default=False)] = False,
-    json: Annotated[
-        str | None,
-        typer.Option("--json", metavar="FILE", help="Write JSON; - is stdout, without the view.", show_default=False),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes on stderr.", show_default=False)] = False,
     *,
+    outputs: Annotated[Outputs, "json", "svg", "theme", "quiet"],
     options: PairOptions,
 ) -> None:
     """Compare rewards with those of TRL's own evaluation, of a training's log, and of other people's code.
@@ -39,8 +37,30 @@ def verify(
     train. Columns ref_chosen_logps and ref_rejected_logps are compared too. Ends with 0 if all agree under the options
     given, with 4 if not.
     """
-    from dpo_credit.cli import verify_run
+    from dpo_credit.cli.files import read, records
+    from dpo_credit.cli.talk import Talk
 
-    report = verify_run.verify(file, trainer_log, limit, not no_trl, json, quiet, options)
-    if not report:
+    talk = Talk(outputs.quiet)  # before the libraries are imported, which it keeps quiet
+    from dpo_credit.rows.output import json_line
+    from dpo_credit.rows.pairs import preferences
+    from dpo_credit.rows.reader import read_rows
+    from dpo_credit.verify.verification import rewards_of, verify_rows
+    from dpo_credit.views.terminal.verify import render
+
+    options.refuse_sequential(", but TRL's evaluation needs both")
+    outputs.check()
+    log = None if trainer_log is None else (read(trainer_log, "--trainer-log ", "a trainer_state.json"), trainer_log)
+    rest = records([file])
+    rows = preferences(read_rows(rest, limit=limit))
+    talk.notes([f"the first {limit} rows only (--limit)"] if next(rest, None) is not None else ())
+    with talk.working("Loading the models"):
+        pair = options.load_pair()
+    talk.notes(pair.notes)
+    own = None if options.reference is None else replace(options, reference=None).load_pair
+    with talk.working("Verifying") as status:
+        rewards = rewards_of(pair, rows, options.conventions(), own)
+        verified = verify_rows(rewards, log, trl=not no_trl, say=status.update)
+    talk.notes(verified.notes)
+    outputs.write(lambda look: render(verified.record, look), json=lambda: json_line(verified.record) + "\n")
+    if not verified.agrees:
         raise typer.Exit(DIFFER)
