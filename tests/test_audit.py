@@ -217,6 +217,11 @@ def test_the_command_shows_it_in_the_terminal_and_as_json(pair: tuple[Path, Path
     assert written["schema"] == "dpo-credit/inspect@1"
     assert written["findings"] == [] and written["footprint"]["tensors"]
     assert json.loads(to_json(audit(*pair, loading=CPU)))["texts"] == []
+    picture = tmp_path / "view.svg"
+    assert (
+        run("inspect", row, *flags, "--theme", "light", "--svg", picture).stdout == run("inspect", row, *flags).stdout
+    )
+    assert picture.read_text().startswith("<svg") and "#ffffff" in picture.read_text()
     alone = run("inspect", *flags)
     assert alone.code == 0 and "nothing wrong found" in alone.stdout
     missing = run("inspect", "no.json")

@@ -57,6 +57,17 @@ def test_disagreement_is_four_and_the_view_names_the_flag(rows_file: Path, pair:
     assert max(map(len, ended.stdout.splitlines())) <= 80
 
 
+def test_a_picture_of_the_verdict_is_saved_in_the_theme_asked_for(
+    rows_file: Path, pair: tuple[str, ...], tmp_path: Path
+) -> None:
+    asked = ("verify", rows_file, *pair, "--svg", tmp_path / "v.svg")
+    ended = run(*asked, "--theme", "light")
+    light = (tmp_path / "v.svg").read_text()
+    assert ended.code == 0 and "agree" in ended.stdout
+    assert run(*asked, "--theme", "dark", "--json", "-").stdout.startswith("{")
+    assert light.startswith("<svg") and "#ffffff" in light and "#ffffff" not in (tmp_path / "v.svg").read_text()
+
+
 def test_a_trainer_log_is_compared_without_trl_too(rows_file: Path, pair: tuple[str, ...], tmp_path: Path) -> None:
     state = tmp_path / "trainer_state.json"
     state.write_text(

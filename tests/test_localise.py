@@ -94,12 +94,14 @@ def test_labels_that_do_not_fit_are_refused_with_their_line(tmp_path: Path, labe
 
 def test_the_help_s_example_writes_a_page_and_json(tmp_path: Path):
     rows = Path(__file__).parents[1] / "examples" / "free_prose.jsonl"
-    page = tmp_path / "report.html"
-    ended = run("localise", rows, "--by", "word", "--html", page, "--json", "-", "--device", "cpu")
+    page, picture = tmp_path / "report.html", tmp_path / "view.svg"
+    files = ("--html", page, "--svg", picture)
+    ended = run("localise", rows, "--by", "word", *files, "--json", "-", "--device", "cpu")
     assert ended.code in (0, None), ended.stderr
     found = json.loads(ended.stdout)
     assert (found["schema"], found["answers"], found["errors"]) == ("dpo-credit/localise@1", 30, 45)
     assert "<script" not in page.read_text() and page.read_text().count("<article") == 20
+    assert picture.read_text().startswith("<svg") and "−reward" in picture.read_text()
 
 
 WRONG = " The rent fell by 120 dollars in Lisbon."

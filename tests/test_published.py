@@ -152,6 +152,14 @@ def test_the_example_of_the_help_shows_one_pair_with_its_source_unbroken() -> No
     assert re.search(r"^run by us +no$", ended.stdout, re.M)
 
 
+def test_a_long_line_is_folded_in_the_picture_alone(tmp_path: Path) -> None:
+    ended = run("pairs", "tulu-3-8b", "--svg", tmp_path / "pair.svg", COLUMNS="60")
+    source = named("tulu-3-8b").source
+    picture = (tmp_path / "pair.svg").read_text()
+    assert source in ended.stdout and len(source) > 60
+    assert source not in picture and source[-10:] in picture  # folded, and nothing cut off
+
+
 def test_json_holds_all_there_is() -> None:
     record = json.loads(run("pairs", "--json", "-").stdout)
     assert record["schema"] == "dpo-credit/pairs@1"

@@ -53,6 +53,19 @@ def test_the_terminal_view_keeps_to_its_width(file: Path, columns: int) -> None:
     assert max(map(len, run("report", file, COLUMNS=str(columns)).stdout.splitlines())) <= columns
 
 
+def test_a_picture_of_the_view_has_what_the_terminal_shows(file: Path, tmp_path: Path) -> None:
+    shown = run("report", file)
+    beside = run("report", file, "--svg", tmp_path / "view.svg")
+    picture = (tmp_path / "view.svg").read_text()
+    assert (beside.code, beside.stdout, beside.stderr) == (0, shown.stdout, "")
+    assert picture.startswith("<svg") and "accuracy" in picture and "87.5&#160;%" in picture
+
+
+def test_a_page_on_stdout_leaves_the_view_out(file: Path) -> None:
+    ended = run("report", file, "--html", "-")
+    assert ended.code == 0 and ended.stdout.startswith("<!doctype html>") and ended.stdout.endswith("</html>\n")
+
+
 def test_a_terminal_of_ascii_gets_ascii(file: Path) -> None:
     ended = run("report", file, encoding="ascii")
     assert ended.code == 0 and ended.stdout.isascii()

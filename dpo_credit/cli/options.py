@@ -192,15 +192,6 @@ class PairOptions:
             loading=self.loading(),
         )
 
-    def refuse_sequential(self, why: str) -> None:
-        """Refuse --sequential where both models work side by side, and say `why` they do.
-
-        Raises:
-            CreditError: it was asked for.
-        """
-        if self.sequential:
-            raise CreditError(f"--sequential holds one model at a time{why}. Leave it out.")
-
     def scorer(self) -> Callable[[ModelPair, Path | None], Scorer]:
         """What scores with a pair, and a cache if there is one."""
         from dpo_credit.scoring import Scorer

@@ -10,6 +10,7 @@ import typer
 from dpo_credit.cli.flags import with_shared_options
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.outputs import Outputs
+from dpo_credit.credit import CreditError
 
 EXAMPLE = "Example: dpo-credit verify examples/vet.json --eos never"
 DIFFER = 4
@@ -47,7 +48,8 @@ def verify(
     from dpo_credit.verify.verification import rewards_of, verify_rows
     from dpo_credit.views.terminal.verify import render
 
-    options.refuse_sequential(", but TRL's evaluation needs both")
+    if options.sequential:
+        raise CreditError("--sequential holds one model at a time, but TRL's evaluation needs both. Leave it out.")
     outputs.check()
     log = None if trainer_log is None else (read(trainer_log, "--trainer-log ", "a trainer_state.json"), trainer_log)
     rest = records([file])
