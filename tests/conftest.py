@@ -24,7 +24,7 @@ left_out: list[str] = []  # names of slow tests that this run was not asked for
 
 
 def pytest_collection_finish() -> None:
-    """Keep what the imports made out of later collections: each takes half a second otherwise, and many tests collect."""
+    """Keep what the imports made out of later collections: each takes half a second otherwise."""
     gc.collect()
     gc.freeze()
 
