@@ -143,6 +143,7 @@ def test_rows_of_any_shape_are_read(tmp_path: Path) -> None:
     assert read(path) == [Group("P:", (" a", " b")), Group("user: Rent?\n\nassistant:", (" Up.",))]
 
 
+@pytest.mark.slow
 def test_the_script_prints_a_table_and_writes_what_it_measured(
     tiny_pair_dirs: tuple[Path, Path], tmp_path: Path
 ) -> None:

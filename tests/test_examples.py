@@ -30,6 +30,7 @@ def test_the_guide_names_every_example():
     assert files - set(re.findall(r"\]\(\.\./([\w.]+)\)", GUIDE)) == set()
 
 
+@pytest.mark.slow  # a program of its own imports torch and scores with as many threads as there are
 @pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq")
 def test_the_shell_script_scores_a_file_and_filters_it(tmp_path: Path):
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,9 @@ from dpo_credit.demo.corpus import draw_pairs
 from dpo_credit.demo.judge import judge as facts_judge
 from dpo_credit.demo.reading import claims_of, facts_of, wrong_and_right
 from dpo_credit.demo.rows import labelled_row
+from dpo_credit.demo.world import topics
 from dpo_credit.rows.kept import Kept
+from dpo_credit.search import rows as search_rows
 from dpo_credit.search.beams import Judged, JudgedAnswer, Search, figures, parse, sentence
 from dpo_credit.search.judges import Contest
 from dpo_credit.search.judges.openai import PROMPT, Endpoint
@@ -39,9 +43,18 @@ def credit(answer: str, reward: float = 0.0) -> Credit:
     return credits.credit([answer], [reward])
 
 
+TOPICS = [*topics()]
+FEW = TOPICS[:2]  # the patterns of a topic take half a second to compile
+
+
+@pytest.mark.parametrize(
+    "chosen", [FEW, pytest.param(TOPICS, marks=pytest.mark.slow)], ids=["few topics", "all topics"]
+)
 @pytest.mark.parametrize("split", ["train", "validation", "held_out"])
-def test_the_facts_of_posts_and_every_edit_of_a_summary_are_read(split: Any) -> None:
-    for pair in draw_pairs(5, 60, split):
+def test_the_facts_of_posts_and_every_edit_of_a_summary_are_read(split: Any, chosen: list[str]) -> None:
+    pairs = [pair for pair in draw_pairs(5, 60, split) if pair.post.topic in chosen]
+    assert {pair.post.topic for pair in pairs} == {*chosen}
+    for pair in pairs:
         facts = facts_of(pair.post.prompt)
         assert facts == {
             "topic": pair.post.topic,
@@ -60,7 +73,8 @@ def test_what_no_template_says_is_no_claim() -> None:
 
 
 def test_fewer_wrong_facts_win_then_more_right_ones() -> None:
-    pair = next(pair for pair in draw_pairs(5, 20, "validation") if len(pair.edits) == 2)
+    pairs = draw_pairs(5, 60, "validation")
+    pair = next(pair for pair in pairs if len(pair.edits) == 2 and pair.post.topic in FEW)
     right, wrong = credit(pair.chosen.text), credit(pair.rejected.text)
 
     def win(answer: Credit, chosen: Credit) -> float | None:
@@ -171,9 +185,9 @@ def test_an_answer_without_a_choice_is_a_tie_and_is_counted(server: Server, answ
     assert "1 answers named no choice" in found.cost
 
 
-def rows(folder: Path, count: int = 18) -> Path:
+def rows(folder: Path, count: int = 6) -> Path:
     path = folder / "rows.jsonl"
-    pairs = draw_pairs(5, count, "validation")
+    pairs = islice((pair for pair in draw_pairs(5, 20 * count, "validation") if pair.post.topic in FEW), count)
     lines = [json.dumps(labelled_row(pair, f"post {n}")) + "\n" for n, pair in enumerate(pairs)]
     path.write_text("".join(lines))
     return path
@@ -184,15 +198,18 @@ def search(*arguments: str | Path) -> Any:
 
 
 @pytest.mark.parametrize("drawn", [(), ("--sample", "--seed", "3")], ids=["likeliest", "drawn"])
-def test_a_search_that_was_cut_off_goes_on_to_the_same_rows(tmp_path: Path, drawn: tuple[str, ...]) -> None:
+def test_a_search_that_was_cut_off_goes_on_to_the_same_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(search_rows, "CHUNK", 4)  # it is cut off in the second chunk
     given, whole, parts = rows(tmp_path), tmp_path / "whole.jsonl", tmp_path / "parts.jsonl"
     ended = search(given, "-o", whole, "--json", "-", *drawn)
     assert ended.code in (0, None), ended.stderr
     found = json.loads(ended.stdout)
-    assert [width["beams"] for width in found["widths"]] == [1, 3] and found["rows"] == 18
+    assert [width["beams"] for width in found["widths"]] == [1, 3] and found["rows"] == 6
     assert found["settings"]["judge"] == "facts"
     lines = whole.read_bytes().splitlines(keepends=True)
-    parts.write_bytes(b"".join(lines[:18]) + lines[18][:50])
+    parts.write_bytes(b"".join(lines[:6]) + lines[6][:50])
     ended = search(given, "-o", parts, "--resume", *drawn)
     assert ended.code in (0, None), ended.stderr
     assert parts.read_bytes() == whole.read_bytes()
@@ -216,7 +233,7 @@ def test_wider_beams_find_likelier_answers_on_the_whole_and_what_is_kept_is_draw
     assert (
         "win rate" in picture.read_text() and "&lt;b&gt;mean" in page.read_text() and "<b>mean" not in page.read_text()
     )
-    assert ended.stdout.count("18 rows") == 2
+    assert ended.stdout.count("6 rows") == 2
 
 
 def fake(lengths: list[float], wins: Sequence[Sequence[float | None]]) -> Search:
@@ -269,7 +286,12 @@ def test_the_page_draws_what_is_more_higher_and_leaves_out_what_no_judge_said() 
         (("{empty}",), "no rows"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_what_is_wrong_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.setattr(
+        time, "sleep", lambda _: None
+    )  # the client of an endpoint waits ever longer before it asks again
     (tmp_path / "empty.jsonl").write_text("\n")
     (tmp_path / "other.jsonl").write_text('{"prompt": "x", "chosen": " y", "rejected": " z"}\n')
     places = {"rows": rows(tmp_path, 2), "empty": tmp_path / "empty.jsonl", "other": tmp_path / "other.jsonl"}

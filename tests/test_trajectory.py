@@ -87,9 +87,16 @@ def asked(folder: Path, output: str, *more: str) -> tuple[str | Path, ...]:
     )
 
 
-def test_a_run_that_was_cut_off_goes_on(folder: Path) -> None:
-    assert run(*asked(folder, "whole.jsonl")).code in (0, None)
-    whole = (folder / "whole.jsonl").read_bytes()
+@pytest.fixture(scope="module")
+def kept(folder: Path) -> Path:
+    """What a run over all of `folder` kept. Read only."""
+    ended = run(*asked(folder, "whole.jsonl"))
+    assert ended.code in (0, None), ended.stderr
+    return folder / "whole.jsonl"
+
+
+def test_a_run_that_was_cut_off_goes_on(folder: Path, kept: Path) -> None:
+    whole = kept.read_bytes()
     lines = whole.splitlines(keepends=True)
     (folder / "parts.jsonl").write_bytes(b"".join(lines[:2]) + lines[2][:40])
     ended = run(*asked(folder, "parts.jsonl", "--resume"))
@@ -105,12 +112,10 @@ def test_a_run_that_was_cut_off_goes_on(folder: Path) -> None:
         assert said in run(*options).stderr
     ended = run(*asked(folder, "whole.jsonl", "--resume", "--reference", str(folder / "dpo/checkpoint-5")))
     assert "another model" in ended.stderr
-    assert (folder / "whole.jsonl").read_bytes() == whole
+    assert kept.read_bytes() == whole
 
 
-def test_kept_files_are_drawn_without_a_model(folder: Path) -> None:
-    run(*asked(folder, "drawn.jsonl"))
-    kept = folder / "drawn.jsonl"
+def test_kept_files_are_drawn_without_a_model(folder: Path, kept: Path) -> None:
     ended = run(
         "trajectory", kept, kept, "--labels", "with <b>SFT</b>,without", "--png", folder / "figure3.png",
         "--html", folder / "page.html",
@@ -229,11 +234,10 @@ def test_line_separators_in_an_answer_do_not_tear_a_kept_file(folder: Path, tmp_
 
 @pytest.mark.parametrize("other", [("--seed", "1"), ("--max-new-tokens", "7")])
 def test_resuming_with_other_answers_of_the_reference_is_refused(
-    folder: Path, tmp_path: Path, other: tuple[str, ...]
+    folder: Path, kept: Path, tmp_path: Path, other: tuple[str, ...]
 ) -> None:
-    arguments = asked(folder, str(tmp_path / "kept.jsonl"))
-    assert run(*arguments).code in (0, None)
-    ended = run(*arguments, *other, "--resume")
+    shutil.copy(kept, tmp_path / "kept.jsonl")
+    ended = run(*asked(folder, str(tmp_path / "kept.jsonl")), *other, "--resume")
     assert ended.code == 2 and "answers drawn from the reference" in ended.stderr
 
 
