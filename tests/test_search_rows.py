@@ -309,6 +309,17 @@ def test_figure_and_view_are_written_for_one_post_and_for_many(tmp_path: Path) -
         assert "<svg" in view.read_text() and "judge" in view.read_text()
 
 
+def test_rows_are_a_data_set_wherever_they_come_from(tmp_path: Path) -> None:
+    """Many are one from stdin and in a JSON array, too; a single one there is a post."""
+    lines, picture = rows(tmp_path, 2).read_bytes(), tmp_path / "figure.svg"
+    array = tmp_path / "rows.json"
+    array.write_bytes(b"[" + b",\n".join(lines.splitlines()) + b"]")
+    for given, stdin, many in (("-", lines, True), (array, b"", True), ("-", lines.splitlines()[0], False)):
+        ended = run("search", given, "--beams", "1", "--max-new-tokens", "4", "--png", picture, "-q", stdin=stdin)
+        assert ended.code == 0, ended.stderr
+        assert ("win rate" in picture.read_text()) == ("2 rows" in ended.stdout) == many
+
+
 def test_a_second_search_on_the_same_file_is_refused(tmp_path: Path) -> None:
     kept, given = tmp_path / "kept.jsonl", rows(tmp_path, 1)
     asked = ("search", given, "--beams", "1", "--max-new-tokens", "4", "-o", kept, "-q")

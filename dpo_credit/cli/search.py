@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,7 +15,7 @@ from rich.console import Group
 from rich.progress import MofNCompleteColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from dpo_credit.cli.bars import bar
-from dpo_credit.cli.files import read, record, records
+from dpo_credit.cli.files import read, records
 from dpo_credit.cli.flags import flag, option, with_shared_options
 from dpo_credit.cli.keeping import KeepOptions
 from dpo_credit.cli.options import PairOptions
@@ -24,6 +25,7 @@ from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import CreditError
 
 if TYPE_CHECKING:
+    from dpo_credit.rows.reader import Record
     from dpo_credit.rows.records import Row
     from dpo_credit.search.beams import Search
     from dpo_credit.search.judges import Judge
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from dpo_credit.search.search import Beams
 
 EXAMPLE = "Example: dpo-credit search examples/travel.json --beams 1,2,5 --max-new-tokens 60"
+DATA_SETS = (".jsonl", ".gz", ".zst", ".parquet")  # a file of such a name is one even if it holds a single row
 JUDGING = "Judging"
 
 
@@ -130,15 +133,16 @@ def search(
         return
     if options.sequential:
         raise CreditError("--sequential holds one model at a time; search asks both after each width. Leave it out.")
-    many = Path(files[0]).suffix in (".jsonl", ".gz", ".zst", ".parquet")
-    if keeping.output or len(files) > 1 or many:
-        _write([_search_rows(files, asked, keeping, options, Talk(outputs.quiet))], ("",), outputs)
+    given = records(files)
+    first = list(islice(given, 2))
+    if len(files) == len(first) == 1 and keeping.output is None and Path(files[0]).suffix not in DATA_SETS:
+        _search_post(first[0], asked, outputs, colours, options)
     else:
-        _search_post(files[0], asked, outputs, colours, options)
+        _write([_search_rows(chain(first, given), asked, keeping, options, Talk(outputs.quiet))], ("",), outputs)
 
 
 def _search_rows(
-    files: Sequence[str], asked: SearchOptions, keeping: KeepOptions, options: PairOptions, talk: Talk
+    given: Iterable[Record], asked: SearchOptions, keeping: KeepOptions, options: PairOptions, talk: Talk
 ) -> Search:
     """The answers to all rows, judged; Ctrl-C ends it after a chunk of them."""
     from dpo_credit.cli.run import load
@@ -147,7 +151,7 @@ def _search_rows(
     from dpo_credit.search.dataset import Searching
 
     beams = asked.search()
-    rows = list(read_rows(records(files), limit=asked.limit))
+    rows = list(read_rows(given, limit=asked.limit))
     if not rows:
         raise CreditError("there are no rows. Give JSONL with prompt, chosen and rejected.")
     name, judge, endpoint = asked.judge_of(prompt_text(rows[0].prompt))
@@ -169,7 +173,7 @@ def _search_rows(
     return searching.search()
 
 
-def _search_post(file: str, asked: SearchOptions, outputs: Outputs, colours: Colours, options: PairOptions) -> None:
+def _search_post(given: Record, asked: SearchOptions, outputs: Outputs, colours: Colours, options: PairOptions) -> None:
     """The answers to one post, each width's, with what the judge says of them."""
     from dpo_credit.cli.prompt import prompt_ids
     from dpo_credit.cli.run import load
@@ -181,7 +185,6 @@ def _search_post(file: str, asked: SearchOptions, outputs: Outputs, colours: Col
     from dpo_credit.views.terminal import search as terminal
 
     beams = asked.search()
-    given = record(file)
     row: Row = given.row(answers="optional", default_id=stem(given.source))
     name, judge, endpoint = asked.judge_of(prompt_text(row.prompt))
     talk = Talk(outputs.quiet)
