@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from program import Ended, run
@@ -108,6 +109,30 @@ def test_a_cache_serves_another_beta(folder: Path, pair: tuple[str, ...], monkey
     assert run("batch", "posts.jsonl", "-o", "two.jsonl", "--cache", "kept", "--beta", "0.2", "-q", *pair).code == 0
     one, two = (json.loads(Path(f"{name}.jsonl").read_text().splitlines()[0]) for name in ("one", "two"))
     assert two["margin"] == pytest.approx(2 * one["margin"])
+
+
+def test_short_memory_is_said_once_each_time(
+    folder: Path, pair: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dpo_credit.batch import job
+    from dpo_credit.models.torch_side import TorchSide
+
+    packed = TorchSide._packed
+
+    def crowded(self: TorchSide, shared: Any, batch: Any, tokens: int) -> Any:
+        if tokens > 128:
+            raise MemoryError
+        return packed(self, shared, batch, tokens)
+
+    monkeypatch.setattr(TorchSide, "_packed", crowded)
+    monkeypatch.setattr(job, "CHUNK_BYTES", 1)  # a chunk a row: what was said stays in what later chunks tell
+    ended = run("batch", "posts.jsonl", "-o", "scored.jsonl", "--tokens-per-batch", "512", *pair)
+    assert ended.code == 0
+    assert ended.stderr.splitlines()[:-1] == [
+        "note: out of memory: now 256 tokens at a time",
+        "note: out of memory: now 128 tokens at a time",
+    ]
+    assert ended.stderr.splitlines()[-1].startswith("5 rows scored")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
