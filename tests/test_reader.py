@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,15 @@ def test_every_shape_is_read_from_a_pipe(shape: str) -> None:
 def test_what_is_packed_is_unpacked_whatever_its_name(tmp_path: Path, end: str) -> None:
     (tmp_path / "rows.jsonl").write_bytes(COMPRESSIONS[f".{end}"](SHAPES["lines"](ROWS).encode()))
     assert [record.fields() for record in read_records([Input(str(tmp_path / "rows.jsonl"))])] == ROWS
+
+
+def test_a_named_pipe_is_read_once(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(pipe.write_bytes, SHAPES["lines"](ROWS).encode())
+        assert [record.fields() for record in read_records([Input(str(pipe))])] == ROWS
+        assert writing.result()
 
 
 def test_a_row_keeps_its_fields_and_names_those_it_was_read_from() -> None:

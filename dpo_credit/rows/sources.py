@@ -93,10 +93,12 @@ def is_parquet(name: str) -> bool:
     """Whether a file is a table of that kind, by its name or its first bytes."""
     if name.endswith(".parquet"):
         return True
+    if not Path(name).is_file():  # a named pipe is opened once
+        return False
     try:
         with open(name, "rb") as file:
-            return file.seekable() and file.read(len(_PARQUET)) == _PARQUET
-    except OSError:  # what it is, reading it will say
+            return file.read(len(_PARQUET)) == _PARQUET
+    except OSError:  # what is wrong, reading it will say
         return False
 
 
