@@ -10,7 +10,7 @@ demo: $(VENV)/installed
 	$(BIN)/dpo-credit score examples/vet.json
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m "slow and not gpu and not hub"

@@ -33,6 +33,16 @@ def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     left_out.extend(item.nodeid for item in items if item.get_closest_marker("slow"))
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):  # one of several processes: the first hears what was left out
+        session.config.workeroutput["left_out"] = left_out
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    left_out[:] = node.workeroutput.get("left_out", left_out)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if left_out:
         terminalreporter.write_line(f"{len(left_out)} slow tests left out: make test-slow runs them")

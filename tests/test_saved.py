@@ -140,7 +140,7 @@ def test_indented_json_is_one_row():
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("[1]", "row 1 is no scored row: scored.jsonl, row 1 holds a JSON number"),
+        ("[1]", "row 1 is no scored row: holds a JSON number"),
         ('{"a": 1}\n{"b"', "is no scored answer"),
         ('{"prompt": "q"}', "is no scored answer"),
         ('{"schema": "dpo-credit/credit@1"}', "is no whole record: KeyError 'spans'"),
