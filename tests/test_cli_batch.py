@@ -133,6 +133,9 @@ def test_short_memory_is_said_once_each_time(
         "note: out of memory: now 128 tokens at a time",
     ]
     assert ended.stderr.splitlines()[-1].startswith("5 rows scored")
+    Path("row.json").write_text(Path("posts.jsonl").read_text().splitlines()[0])
+    ended = run("score", "row.json", "--tokens-per-batch", "256", *pair)
+    assert ended.code == 0 and "note: out of memory: now 128 tokens at a time" in ended.stderr.splitlines()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -41,11 +41,14 @@ def score_row(
     talk = Talk(quiet)
     pair = load(options, talk)
     with talk.working("Scoring"):
+        from dpo_credit.models.side import OnDevice
         from dpo_credit.scoring import score
 
         credits = tuple(score(pair, row.examples, conventions=options.conventions(), top_k=top_k))
         scored = ScoredRow(row, credits, _values(pair, credits) if values else ())
     talk.notes(note for credit in credits for note in credit.tokens.notes)
+    if isinstance(pair.policy, OnDevice):
+        talk.notes(pair.policy.budget.notes)
     return scored
 
 
