@@ -63,7 +63,7 @@ def test_a_picture_of_the_view_has_what_the_terminal_shows(file: Path, tmp_path:
 
 def test_a_page_on_stdout_leaves_the_view_out(file: Path) -> None:
     ended = run("report", file, "--html", "-")
-    assert ended.code == 0 and ended.stdout.startswith("<!doctype html>") and ended.stdout.endswith("</html>\n")
+    assert ended.code == 0 and ended.stdout.startswith("<!doctype html>") and ended.stdout.endswith("</html>")
 
 
 def test_a_terminal_of_ascii_gets_ascii(file: Path) -> None:
