@@ -23,7 +23,7 @@ record = json.loads(Path("scored.json").read_text())
 assert record["policy"] == "embedded policy", record["policy"]
 (credit,) = score(load_pair(), [Example("TL;DR:", " They offer $90K.")])
 assert "<span" in credit._repr_html_()
-assert (Path(dpo_credit.__file__).parent / "schema.json").is_file()
+assert (Path(dpo_credit.__file__).parent / "rows" / "schema.json").is_file()
 assert "<style" in Path("page.html").read_text()
 print("the wheel scores, renders and ships its schema")
 PY
