@@ -28,7 +28,7 @@ def score(pair, examples, **_):
     return [replace(credit(["ab", "c"], [1.0, -0.5]), id=example.id) for example in examples]
 
 sys.modules["dpo_credit.scoring"] = types.SimpleNamespace(score=score)
-options.PairOptions.load_pair = lambda self: types.SimpleNamespace(notes=("a note",))
+options.PairOptions.load_pair = lambda self: types.SimpleNamespace(policy=None, notes=("a note",))
 app.main()
 """
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # `credits` lies beside this file
