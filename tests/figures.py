@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from functools import cache
+from weakref import WeakSet
 
 import credits
 import matplotlib
@@ -55,9 +57,19 @@ def pair(**options: float) -> tuple[list[Credit], list[str]]:
     return [credit(CHOSEN, **options), credit(REJECTED, **options)], ["chosen", "rejected"]  # type: ignore[arg-type]
 
 
+_laid_out: WeakSet[Figure] = WeakSet()
+
+
+def lay_out(figure: Figure) -> None:
+    """Draw a figure, the first time only: that is what places its texts."""
+    if figure not in _laid_out:
+        FigureCanvasAgg(figure).draw()
+        _laid_out.add(figure)
+
+
 def cells(figure: Figure) -> dict[tuple[int, int], list[Bbox]]:
     """Extents of the cells by (answer, unit), both from 1, in points from the left and the bottom."""
-    FigureCanvasAgg(figure).draw()
+    lay_out(figure)
     found: dict[tuple[int, int], list[Bbox]] = {}
     for patch in figure.findobj(Rectangle):
         if name := re.fullmatch(r"a(\d+)t(\d+)", patch.get_gid() or ""):
@@ -81,7 +93,7 @@ def unhinted() -> Iterator[None]:
 
 def drawn(figure: Figure) -> list[Text]:
     """All texts but the labels of ticks that lie outside an axis's range: matplotlib keeps those and draws none."""
-    FigureCanvasAgg(figure).draw()
+    lay_out(figure)
     hidden = set()
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
@@ -120,3 +132,9 @@ SAMPLES = {
         scored_row([credit(CHOSEN), credit([" Quite", " another", " one"])], ["a", "b"]), width_in=width
     ),
 }
+
+
+@cache
+def sample(name: str, width: float) -> Figure:
+    """One of the samples, rendered once for all tests that look at it. Do not change it."""
+    return SAMPLES[name](width)

@@ -17,6 +17,7 @@ from figures import (  # noqa: F401  (unhinted is a fixture)
     drawn,
     marks,
     pair,
+    sample,
     unhinted,
     words,
     written,
@@ -33,9 +34,9 @@ from dpo_credit.views.scale import Shading
 
 
 @pytest.mark.parametrize("width", [COLUMN_IN, PAGE_IN])
-@pytest.mark.parametrize("sample", SAMPLES)
-def test_cells_stay_inside_the_figure_and_never_overlap(sample: str, width: float) -> None:
-    figure = SAMPLES[sample](width)
+@pytest.mark.parametrize("name", SAMPLES)
+def test_cells_stay_inside_the_figure_and_never_overlap(name: str, width: float) -> None:
+    figure = sample(name, width)
     boxes = [box for extents in cells(figure).values() for box in extents]
     assert boxes
     page = figure.bbox
@@ -53,9 +54,9 @@ def test_cells_stay_inside_the_figure_and_never_overlap(sample: str, width: floa
 
 
 @pytest.mark.parametrize("width", [COLUMN_IN, PAGE_IN])
-@pytest.mark.parametrize("sample", SAMPLES)
-def test_all_text_is_at_least_6_pt_and_none_is_clipped_or_overlaps(sample: str, width: float) -> None:
-    figure = SAMPLES[sample](width)
+@pytest.mark.parametrize("name", SAMPLES)
+def test_all_text_is_at_least_6_pt_and_none_is_clipped_or_overlaps(name: str, width: float) -> None:
+    figure = sample(name, width)
     texts = drawn(figure)
     assert min(text.get_fontsize() for text in texts) >= 6
     slack = 1.0  # pixels at 150 dpi, half a point: Agg rounds the extents of a text to whole pixels
@@ -69,9 +70,9 @@ def test_all_text_is_at_least_6_pt_and_none_is_clipped_or_overlaps(sample: str, 
         assert across <= 2 * slack or down <= 2 * slack, (first, second)
 
 
-@pytest.mark.parametrize("sample", ["one", "diff", "long"])
-def test_a_cell_holds_its_text(sample: str) -> None:
-    figure = SAMPLES[sample](COLUMN_IN)
+@pytest.mark.parametrize("name", ["one", "diff", "long"])
+def test_a_cell_holds_its_text(name: str) -> None:
+    figure = sample(name, COLUMN_IN)
     boxes = [box for extents in cells(figure).values() for box in extents]
     shown = {piece.strip() for piece in (*CHOSEN, *REJECTED)}
     lowest = min(box.y0 for box in boxes)  # the table of edits, below, quotes some of the tokens
