@@ -6,6 +6,7 @@ import gc
 import os
 import socket
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import torch
 from tiny import CHATML, language_model, save, tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from dpo_credit.estimates.statistics import resamples
+from dpo_credit.localise import localise
 from dpo_credit.models.loading import load_pair
 from dpo_credit.models.pair import Loading, ModelPair
 
@@ -104,3 +107,9 @@ def tiny_pair_dirs(
 def tiny_pair(tiny_pair_dirs: tuple[Path, Path]) -> ModelPair:
     """`tiny_pair_dirs`, loaded on the CPU."""
     return load_pair(*tiny_pair_dirs, loading=Loading(device="cpu"))
+
+
+@pytest.fixture
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals of `localise` from 100 resamples: its 1,000 take most of a test's time, and no claim needs them."""
+    monkeypatch.setattr(localise, "resamples", partial(resamples, times=100))

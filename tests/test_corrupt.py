@@ -228,7 +228,7 @@ def test_time_grows_with_the_text_and_not_with_its_square(unit: str) -> None:
         return time.perf_counter() - start
 
     seconds(1_000)
-    small, large = seconds(10_000), seconds(80_000)
+    small, large = seconds(5_000), seconds(40_000)
     assert large < 8 * 4 * small + 0.5  # 8 times the text; four times that for noise, and the machine's pauses
 
 

@@ -42,6 +42,7 @@ def test_areas_are_scikit_learns_with_ties_and_resamples():
         assert Ranking(scores, wrong, owner).areas(counts) == pytest.approx(expected, abs=1e-12)  # float64 sums
 
 
+@pytest.mark.usefixtures("few_resamples")
 def test_numbers_are_those_counted_by_hand():
     # suspicion a 4, b 3, c 2, d 1: of the pairs (wrong, right) a>b, a>d, c>d hold and c>b does not: 3 of 4
     found = report([-4, -3, -2, -1], [0, 0, 0, 0]).finding("-reward")
@@ -56,12 +57,14 @@ def test_numbers_are_those_counted_by_hand():
     )
 
 
+@pytest.mark.usefixtures("few_resamples")
 def test_a_perfect_reward_reaches_one_and_the_sentence_says_so():
     made = report([-4, 1, -3, 2], [0, 0, 0, 0])
     assert made.finding("-reward").auroc.value == made.finding("-reward").all_errors.value == 1
     assert made.sentence.startswith("The reward finds the wrong tokens better than the best baseline")
 
 
+@pytest.mark.usefixtures("few_resamples")
 def test_a_better_baseline_wins_and_the_sentence_says_so():
     made = report([4, -1, 3, -2], [5, 1, 5, 1])  # the reward likes what is wrong; the policy is unsure there
     assert "does not find" in made.sentence and made.sentence.count("finds them better") == 1
@@ -92,6 +95,7 @@ def test_labels_that_do_not_fit_are_refused_with_their_line(tmp_path: Path, labe
     assert re.search(message, ended.stderr), ended.stderr
 
 
+@pytest.mark.usefixtures("few_resamples")
 def test_the_help_s_example_writes_a_page_and_json(tmp_path: Path):
     rows = Path(__file__).parents[1] / "examples" / "free_prose.jsonl"
     page, picture = tmp_path / "report.html", tmp_path / "view.svg"
@@ -123,6 +127,7 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, ...]
     return {"whole": whole, "in turn": (*whole, "--sequential"), "adapter": ("--policy", str(folder / "adapter"))}
 
 
+@pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize("chat", [False, True])
 @pytest.mark.parametrize("kind", ["whole", "in turn", "adapter"])
 def test_the_area_is_that_of_the_scored_tokens(

@@ -235,9 +235,14 @@ ONE = ["vet.json", "vet.json.gz", "vet.jsonl", "vet_array.json"]
     ],
     ids=lambda command: command[0],
 )
-def test_each_command_reads_a_row_from_every_kind_of_file(folder: Path, command: tuple[str, ...]) -> None:
+def test_each_command_reads_a_row_from_every_kind_of_file(
+    folder: Path, tiny_pair_dirs: tuple[Path, Path], command: tuple[str, ...]
+) -> None:
     (folder / "log.json").write_text(json.dumps([{"eval_rewards/chosen": 0.1, "eval_rewards/rejected": 0.2}]))
     name, *flags = command
+    if name == "verify":  # which scores a row under every convention that it knows
+        policy, reference = map(str, tiny_pair_dirs)
+        flags += ["--policy", policy, "--reference", reference]
     outputs = {file: run(name, file, *flags, "-q") for file in ONE}
     outputs["-"] = run(name, "-", *flags, "-q", stdin=(folder / "vet.json").read_bytes())
     first = outputs["vet.json"]
@@ -302,6 +307,7 @@ def test_batch_scores_text(folder: Path) -> None:
     assert json.loads(ended.stdout) == {**alone, "id": "good:1"}
 
 
+@pytest.mark.usefixtures("few_resamples")
 def test_localise_reads_an_array(folder: Path) -> None:
     rows = [json.loads(line) for line in (EXAMPLES / "free_prose.jsonl").read_text("utf-8").split("\n")[:3]]
     Path("rows.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
