@@ -31,14 +31,15 @@ def facts_of(post: str) -> dict[str, str] | None:
     """The values of a post's slots, with its topic as "topic"; None for a post of another world."""
     body = post.partition("POST:")[2] or post
     for name, topic in topics().items():
-        facts: dict[str, str] = {}
-        told = [_first(_phrasings(name, n), body) for n in range(len(topic["beat"]))]
-        if all(fact is not None for fact in told):
-            for fact in told:
-                facts |= {claim.slot: claim.value for claim in fact or ()}
-            for pattern in _openers():
-                facts |= {claim.slot: claim.value for claim in _matches(pattern, body)}
-            return {"topic": name, **facts}
+        told: list[list[Claim]] = []
+        for n in range(len(topic["beat"])):  # most topics end here at their first beat, before the rest is compiled
+            claims = _first(_phrasings(name, n), body)
+            if claims is None:
+                break
+            told.append(claims)
+        else:
+            told += [list(_matches(pattern, body)) for pattern in _openers()]
+            return {"topic": name, **{claim.slot: claim.value for claims in told for claim in claims}}
     return None
 
 
