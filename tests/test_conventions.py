@@ -18,7 +18,7 @@ from dpo_credit.models.torch_side import TorchSide
 from dpo_credit.rows.records import parse_row
 from dpo_credit.verify.conventions import PEERS, Way, table
 from dpo_credit.verify.rewards import Rewards
-from dpo_credit.verify.search import Finding, Target
+from dpo_credit.verify.targets import Target, Trial
 from dpo_credit.verify.verify import verify
 
 BETA = 0.25
@@ -193,8 +193,8 @@ def script(rows: list, ids: Naive, beta: float = BETA, average: bool = False) ->
     return Target("a script", "the script", numbers)  # type: ignore[arg-type]
 
 
-def best(rewards: Rewards, target: Target) -> Finding:
-    return verify(rewards, [target]).comparisons[0].findings[0]
+def best(rewards: Rewards, target: Target) -> Trial:
+    return verify(rewards, [target]).comparisons[0].trials[0]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -275,7 +275,7 @@ def test_what_gives_the_same_numbers_on_these_rows_is_named_too() -> None:
 
 def test_the_same_way_needs_no_convention() -> None:
     report = verify(rewards_of(PLAIN, TEXT, Way()), [script(TEXT, ended)])
-    assert report.agrees and [one.name for one in report.comparisons[0].findings] == ["the options given"]
+    assert report.agrees and [one.name for one in report.comparisons[0].trials] == ["the options given"]
 
 
 def test_one_row_of_many_that_differs_is_no_agreement() -> None:
@@ -284,7 +284,7 @@ def test_one_row_of_many_that_differs_is_no_agreement() -> None:
     assert last is not None
     numbers = (*target.numbers[:-1], (last[0], last[1] + 1e-3))  # float32 sums of 100 nats err by 1e-5
     report = verify(rewards_of(PLAIN, TEXT, Way()), [replace(target, numbers=numbers)])
-    ours = next(one for one in report.comparisons[0].findings if not one.conventions)
+    ours = next(one for one in report.comparisons[0].trials if not one.conventions)
     assert (report.agrees, ours.agreeing, ours.of) == (False, len(TEXT) - 1, len(TEXT))
     assert ours.largest == pytest.approx(1e-3, abs=1e-4)
 

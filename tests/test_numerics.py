@@ -22,7 +22,7 @@ from dpo_credit.models.pair import ModelPair
 from dpo_credit.rows.records import parse_row
 from dpo_credit.verify.conventions import Way, table
 from dpo_credit.verify.rewards import Rewards
-from dpo_credit.verify.search import Finding, Target
+from dpo_credit.verify.targets import Target, Trial
 from dpo_credit.verify.verdict import sentence
 from dpo_credit.verify.verify import verify
 
@@ -40,8 +40,8 @@ def script(policy: nn.Module | Forward, reference: nn.Module | Forward) -> Targe
     return Target("a script", "the script", numbers)  # type: ignore[arg-type]
 
 
-def best(pair: ModelPair, target: Target, own: Callable[[], ModelPair] | None = None) -> Finding:
-    return verify(Rewards(pair, ROWS, Way(beta=BETA), own), [target]).comparisons[0].findings[0]
+def best(pair: ModelPair, target: Target, own: Callable[[], ModelPair] | None = None) -> Trial:
+    return verify(Rewards(pair, ROWS, Way(beta=BETA), own), [target]).comparisons[0].trials[0]
 
 
 def loaded(policy: Path, reference: Path | None = None, dtype: Any = "float32") -> ModelPair:
@@ -171,7 +171,7 @@ def test_half_precision_explains_no_other_convention(pair_dirs: tuple[Path, Path
     target = script(*map(_read, pair_dirs))
     nudged = tuple((a + 3e-3, b - 3e-3) for a, b in target.numbers)  # type: ignore[misc]
     (comparison,) = verify(Rewards(pair, ROWS, Way(beta=BETA)), [replace(target, numbers=nudged)]).comparisons
-    assert not any(one.meets for one in comparison.findings)
+    assert not any(one.meets for one in comparison.trials)
     # what can be said: 3e-3 / beta = 0.01 nats are less than what bfloat16 does to these models' sums
     assert comparison.within_bfloat16 and "bf16=True, TRL's default" in sentence(comparison)
     far = tuple((a + 30, b - 30) for a, b in target.numbers)  # type: ignore[misc]

@@ -15,9 +15,9 @@ from dpo_credit.credit import CreditError
 from dpo_credit.rows.records import parse_row
 from dpo_credit.verify.conventions import Way
 from dpo_credit.verify.references import column_logps, logged_rewards
-from dpo_credit.verify.search import Target, mean_of_batches
+from dpo_credit.verify.targets import Target, mean_of_batches
 from dpo_credit.verify.verdict import sentence
-from dpo_credit.verify.verify import Report, verify
+from dpo_credit.verify.verify import VerifyReport, verify
 
 EVALUATED = {
     "step": 20,
@@ -98,7 +98,7 @@ def means(target: Target, loss: float | None = None) -> Target:
     return replace(target, numbers=(mean_of_batches(numbers, len(numbers)),), means=True, loss=loss)
 
 
-def compared(target: Target, way: Way = Way()) -> Report:
+def compared(target: Target, way: Way = Way()) -> VerifyReport:
     return verify(rewards_of(PLAIN, TEXT, way), [target])
 
 
@@ -107,7 +107,7 @@ def test_the_convention_behind_logged_means_is_found() -> None:
     agreed = compared(target)
     assert agreed.agrees and sentence(agreed.comparisons[0]).startswith("Both means agree with a script to ")
     (comparison,) = compared(target, Way(eos="never")).comparisons
-    assert comparison.findings[0].name == "EOS always"
+    assert comparison.trials[0].name == "EOS always"
     assert sentence(comparison).startswith("the script appended EOS; with --eos always both means agree to ")
 
 
@@ -144,12 +144,12 @@ def test_precomputed_sums_of_another_convention_are_recognised_and_those_of_anot
     rewards = rewards_of(PLAIN, with_columns(ended), Way(eos="never"))
     target = column_logps(rewards.rows)
     assert target is not None
-    assert verify(rewards, [target]).comparisons[0].findings[0].flags == "--eos always"
+    assert verify(rewards, [target]).comparisons[0].trials[0].flags == "--eos always"
     rewards = rewards_of(PLAIN, with_columns(ended, shift=1.0), Way())
     target = column_logps(rewards.rows)
     assert target is not None
     (comparison,) = verify(rewards, [target]).comparisons
-    assert not comparison.agrees and not comparison.findings[0].meets
+    assert not comparison.agrees and not comparison.trials[0].meets
     said = sentence(comparison)
     assert said.startswith("No known convention, nor two together, makes our numbers those of ref_chosen_logps")
     assert "Closest comes " in said and "Other weights" in said

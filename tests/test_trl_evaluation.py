@@ -26,9 +26,9 @@ from dpo_credit.verify import references
 from dpo_credit.verify.conventions import Way
 from dpo_credit.verify.references import gather, logged_rewards
 from dpo_credit.verify.rewards import Rewards
-from dpo_credit.verify.search import Finding
+from dpo_credit.verify.targets import Trial
 from dpo_credit.verify.trl_evaluation import trl_rewards
-from dpo_credit.verify.verify import Report, verify
+from dpo_credit.verify.verify import VerifyReport, verify
 
 trl = pytest.importorskip("trl", reason="the train extra is not installed")
 datasets = pytest.importorskip("datasets", reason="the train extra is not installed")
@@ -59,14 +59,14 @@ def read(rows: list[dict[str, Any]]) -> list[Row]:
     return [parse_row(row, str(n)) for n, row in enumerate(rows)]
 
 
-def compared(pair: ModelPair, rows: list[dict[str, Any]], way: Way = Way()) -> Report:
+def compared(pair: ModelPair, rows: list[dict[str, Any]], way: Way = Way()) -> VerifyReport:
     rewards = Rewards(pair, read(rows), replace(way, beta=pair.beta))
     targets, _ = gather(rewards)
     return verify(rewards, targets)
 
 
-def best(report: Report) -> Finding:
-    return report.comparisons[0].findings[0]
+def best(report: VerifyReport) -> Trial:
+    return report.comparisons[0].trials[0]
 
 
 def test_text_agrees_with_trl_by_the_defaults(text_pair: ModelPair) -> None:
@@ -119,7 +119,7 @@ def test_trls_own_limit_is_recognised(tmp_path: Path, tiny_tokenizer: PreTrained
     rewards = Rewards(pair, read(rows), Way(beta=BETA))
     target, notes = trl_rewards(pair, rewards.rows)
     assert target.numbers[-1] is None and "drops 1 of 5 rows" in notes[0]
-    found = verify(rewards, [target]).comparisons[0].findings[0]
+    found = verify(rewards, [target]).comparisons[0].trials[0]
     assert (found.meets, found.name, found.of) == (True, "first 1024 tokens", 4)
 
 
@@ -198,5 +198,5 @@ def test_the_means_that_trl_logs_are_recognised_with_batches_of_unequal_size(
     assert report.agrees and report.comparisons[0].notes == ()  # its loss is DPO's too
     plain = verify(rewards, [replace(target, batches=())])
     assert not plain.agrees  # the plain mean of five rows is another number
-    found = verify(Rewards(text_pair, read(HARD_TEXT[:5]), Way(beta=0.1)), [target]).comparisons[0].findings[0]
+    found = verify(Rewards(text_pair, read(HARD_TEXT[:5]), Way(beta=0.1)), [target]).comparisons[0].trials[0]
     assert (found.meets, found.flags) == (True, "--beta 0.37")

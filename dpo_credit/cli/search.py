@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Group
-from rich.progress import MofNCompleteColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from dpo_credit.cli.bars import bar
 from dpo_credit.cli.files import read, records
 from dpo_credit.cli.flags import flag, option, with_shared_options
 from dpo_credit.cli.keeping import KeepOptions
@@ -145,6 +143,9 @@ def _search_rows(
     given: Iterable[Record], asked: SearchOptions, keeping: KeepOptions, options: PairOptions, talk: Talk
 ) -> Search:
     """The answers to all rows, judged; Ctrl-C ends it after a chunk of them."""
+    from rich.progress import MofNCompleteColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from dpo_credit.cli.bars import bar
     from dpo_credit.cli.run import load
     from dpo_credit.rows.reader import read_rows
     from dpo_credit.rows.records import prompt_text

@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.progress import MofNCompleteColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from dpo_credit.cli.bars import TEXT, bar
 from dpo_credit.cli.files import read
 from dpo_credit.cli.keeping import mode_of
 from dpo_credit.cli.stopping import INTERRUPTED, stopping
@@ -97,6 +95,10 @@ def _text(name: str, what: str) -> str:
 @contextmanager
 def _bar(talk: Talk) -> Iterator[Callable[[int, int, Mapping[str, float]], None]]:
     """A bar on stderr where that is a terminal, else a line for each line of TRL's log."""
+    from rich.progress import MofNCompleteColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from dpo_credit.cli.bars import TEXT, bar
+
     columns = (MofNCompleteColumn(), TEXT, TimeElapsedColumn(), TimeRemainingColumn())
     with bar(talk.stderr, "Training", *columns, stays=True) as training:
 

@@ -12,7 +12,7 @@ from dpo_credit.credit import CreditError
 from dpo_credit.extras import INSTALL, trl_installed
 from dpo_credit.rows.records import Row
 from dpo_credit.verify.rewards import Rewards
-from dpo_credit.verify.search import Target
+from dpo_credit.verify.targets import Target
 
 COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")  # what TRL's precompute_ref_log_probs adds
 _EVALUATION = re.compile(r"(eval_(?:.+_)?)rewards/chosen")

@@ -12,8 +12,8 @@ from dpo_credit.credit import CreditError
 from dpo_credit.extras import INSTALL, trl_installed
 from dpo_credit.models.pair import ModelPair
 from dpo_credit.rows.records import Row
-from dpo_credit.verify.search import Target
 from dpo_credit.verify.sides import is_adapter, torch_sides
+from dpo_credit.verify.targets import Target
 
 _INDEX = "dpo_credit_row"  # a column by which a row is known after TRL has dropped some
 

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dpo_credit.rows.records import Row
     from dpo_credit.verify.rewards import Rewards
-    from dpo_credit.verify.search import Finding
-    from dpo_credit.verify.verify import Comparison, Report
+    from dpo_credit.verify.targets import Trial
+    from dpo_credit.verify.verify import Comparison, VerifyReport
 
 SCHEMA = "dpo-credit/verify@1"
 
 
 def sentence(comparison: Comparison) -> str:
     """Whether the numbers are ours, or under which convention they are, or that none is known."""
-    target, best = comparison.target, comparison.findings[0]
-    ours = next((finding for finding in comparison.findings if not finding.conventions), None)
+    target, best = comparison.target, comparison.trials[0]
+    ours = next((trial for trial in comparison.trials if not trial.conventions), None)
     if ours is not None and ours.meets:
         within = f", within {comparison.half}'s own error," if comparison.half else ""
         text = f"{_all(comparison, ours)} with {target.name} to {close(ours.largest)}{within} under the options given"
@@ -55,17 +55,17 @@ def close(difference: float | None) -> str:
     return f"{number:.{digits + 1}g}".replace("e-0", "e-")
 
 
-def _all(comparison: Comparison, finding: Finding) -> str:
+def _all(comparison: Comparison, trial: Trial) -> str:
     if comparison.target.means:
         return "Both means agree"
-    return f"All {finding.of} rows agree" if finding.of > 1 else "The row agrees"
+    return f"All {trial.of} rows agree" if trial.of > 1 else "The row agrees"
 
 
-def _did(finding: Finding) -> str:
-    return " and ".join(convention.did for convention in finding.conventions)
+def _did(trial: Trial) -> str:
+    return " and ".join(convention.did for convention in trial.conventions)
 
 
-def record(report: Report, rewards: Rewards) -> dict[str, Any]:
+def record(report: VerifyReport, rewards: Rewards) -> dict[str, Any]:
     """The report as JSON, numbers unrounded.
 
     `rows` are ours and theirs, (chosen, rejected) each, under the options given; `conventions` are best first.
@@ -79,7 +79,7 @@ def record(report: Report, rewards: Rewards) -> dict[str, Any]:
         "dtype": rewards.policy.dtype,
         "agrees": report.agrees,
         "comparisons": [_comparison(comparison, rewards.rows) for comparison in report.comparisons],
-        "peers": [{"name": peer.name, "did": peer.did, **_counts(finding)} for peer, finding in report.peers],
+        "peers": [{"name": peer.name, "did": peer.did, **_counts(trial)} for peer, trial in report.peers],
         "notes": list(report.notes),
     }
 
@@ -94,7 +94,7 @@ def _comparison(comparison: Comparison, rows: Sequence[Row]) -> dict[str, Any]:
         "sentence": sentence(comparison),
         "conventions": [
             {"name": item.name, "flags": item.flags, "agrees": item.meets, "same_as": list(item.also), **_counts(item)}
-            for item in comparison.findings
+            for item in comparison.trials
         ],
         "rows": [
             {
@@ -110,5 +110,5 @@ def _comparison(comparison: Comparison, rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _counts(finding: Finding) -> dict[str, Any]:
-    return {"rows_agree": finding.agreeing, "rows": finding.of, "largest_difference": finding.largest}
+def _counts(trial: Trial) -> dict[str, Any]:
+    return {"rows_agree": trial.agreeing, "rows": trial.of, "largest_difference": trial.largest}

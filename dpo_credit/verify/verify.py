@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from dpo_credit.credit import CreditError
 from dpo_credit.verify.conventions import PEERS, Convention, Way, table
 from dpo_credit.verify.rewards import Answers, Rewards
-from dpo_credit.verify.search import Compared, Finding, Search, Target
+from dpo_credit.verify.targets import Compared, Target, Trial
+from dpo_credit.verify.trials import Trials
 
 _AUTOCAST = Way(numerics="bfloat16 autocast")
 _ERRORS = 2  # standard errors within which bfloat16 may be why
@@ -22,7 +23,7 @@ class Comparison:
 
     target: Target
     rows: tuple[Compared, ...]
-    findings: tuple[Finding, ...]
+    trials: tuple[Trial, ...]
     agrees: bool
     notes: tuple[str, ...] = ()
     half: str = ""  # the half-precision dtype within whose own error the numbers were compared
@@ -30,11 +31,11 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class VerifyReport:
     """All targets, and how far the options given are from each peer's conventions."""
 
     comparisons: tuple[Comparison, ...]
-    peers: tuple[tuple[Convention, Finding], ...]
+    peers: tuple[tuple[Convention, Trial], ...]
     notes: tuple[str, ...]
 
     @property
@@ -43,7 +44,7 @@ class Report:
         return all(comparison.agrees for comparison in self.comparisons)
 
 
-def verify(rewards: Rewards, targets: Sequence[Target], say: Callable[[str], None] = lambda _: None) -> Report:
+def verify(rewards: Rewards, targets: Sequence[Target], say: Callable[[str], None] = lambda _: None) -> VerifyReport:
     """Compare with each target; where the options given do not agree, try the known conventions, then two at a time.
 
     Args:
@@ -61,27 +62,27 @@ def verify(rewards: Rewards, targets: Sequence[Target], say: Callable[[str], Non
     half = rewards.policy.dtype if rewards.half else ""
     comparisons = []
     for target in targets:
-        search = Search(rewards, target, known, say)
-        findings = search.run()
-        rows = tuple(search.compared(rewards.base))
-        within = not half and not findings[0].meets and search.ours.rms <= _ERRORS * search.error(_AUTOCAST)
+        trying = Trials(rewards, target, known, say)
+        trials = trying.run()
+        rows = tuple(trying.compared(rewards.base))
+        within = not half and not trials[0].meets and trying.ours.rms <= _ERRORS * trying.error(_AUTOCAST)
         comparisons.append(
-            Comparison(target, rows, findings, search.ours.meets, _loss_notes(search, findings[0]), half, within)
+            Comparison(target, rows, trials, trying.ours.meets, _loss_notes(trying, trials[0]), half, within)
         )
     say("the peers' conventions")
     notes = tuple(
         f"{len(failed)} of {len(rewards.rows)} rows cannot be scored under the options given: {error}"
         for error in failed[:1]
     )
-    return Report(tuple(comparisons), tuple(_peers(rewards)), notes)
+    return VerifyReport(tuple(comparisons), tuple(_peers(rewards)), notes)
 
 
-def _loss_notes(search: Search, best: Finding) -> tuple[str, ...]:
+def _loss_notes(trying: Trials, best: Trial) -> tuple[str, ...]:
     """A word on a loss that is not DPO's, where the rewards are the same."""
-    target, way = search.target, search.way(best.conventions)
+    target, way = trying.target, trying.way(best.conventions)
     if target.loss is None or not best.meets:
         return ()
-    rewards = [search.numbers(pair, way) for pair in search.rewards.answers(way) if pair is not None]
+    rewards = [trying.numbers(pair, way) for pair in trying.rewards.answers(way) if pair is not None]
     # unlike the rewards, a Trainer's loss is the mean over rows, whatever the batches
     loss = math.fsum(_softplus(rejected - chosen) for chosen, rejected in rewards) / len(rewards)
     if abs(loss - target.loss) <= _LOSS_DIGITS * max(1.0, loss):
@@ -97,13 +98,13 @@ def _softplus(x: float) -> float:
     return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
 
 
-def _peers(rewards: Rewards) -> Iterator[tuple[Convention, Finding]]:
+def _peers(rewards: Rewards) -> Iterator[tuple[Convention, Trial]]:
     plain = Way(template=rewards.base.template, beta=rewards.base.beta)
     for peer in PEERS:
         way = peer.applied(plain)
         numbers = tuple(_rewards(answers, way) for answers in rewards.answers(way))
         if any(numbers):
-            yield peer, Search(rewards, Target(peer.name, peer.name, numbers), (), lambda _: None).ours
+            yield peer, Trials(rewards, Target(peer.name, peer.name, numbers), (), lambda _: None).ours
 
 
 def _rewards(answers: Answers | None, way: Way) -> tuple[float, float] | None:

@@ -1,93 +1,22 @@
-"""The search: known conventions tried on one target, one at a time, then two, until its numbers and ours meet."""
+"""Known conventions tried on one target, one at a time, then two, until its numbers and ours meet."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
-from typing import Literal
 
 from dpo_credit.verify.conventions import PEERS, Convention, Way, beta_convention, is_arithmetic
 from dpo_credit.verify.rewards import ERRORS, SAMPLE_ROWS, Answers, Rewards
+from dpo_credit.verify.targets import Compared, Target, Trial, mean_of_batches
 
 _FLOOR = 1e-6  # below which no logged number says anything
 _OWN_ERROR = 0.7  # the share of its own error within which half-precision arithmetic must explain the numbers
 _CLOSER = 3  # times closer: then an arithmetic explains what agrees already
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Somebody's numbers for chosen and rejected, a row each (None where it gave none), or their means over all rows.
-
-    `who` stands before what they did in a sentence. `batches`: the means are those of batches, averaged, of
-    one of these sizes (the one that fits best); without any, of all rows.
-    `loss`: theirs, where they logged it.
-    """
-
-    name: str
-    who: str
-    numbers: tuple[tuple[float, float] | None, ...]
-    quantity: Literal["reward", "reference_logp"] = "reward"
-    means: bool = False
-    batches: tuple[int, ...] = ()
-    loss: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """Ours and theirs for one row (or the means): (chosen, rejected) each, and by how much they may differ."""
-
-    row: int
-    ours: tuple[float, float] | None
-    theirs: tuple[float, float]
-    tolerance: tuple[float, float] = (0.0, 0.0)
-
-    @property
-    def difference(self) -> float:
-        """The larger of the two; infinite where we have no number."""
-        if self.ours is None:
-            return math.inf
-        return max(abs(a - b) for a, b in zip(self.ours, self.theirs, strict=True))
-
-    @property
-    def agrees(self) -> bool:
-        return self.ours is not None and all(
-            abs(a - b) <= most for a, b, most in zip(self.ours, self.theirs, self.tolerance, strict=True)
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What some conventions (none: the options given) make of a target: how many of its `of` rows agree.
-
-    `largest` is the largest difference of those that can be compared; `rms` is in nats. `also` names what gives the
-    same numbers on these rows.
-    """
-
-    conventions: tuple[Convention, ...]
-    agreeing: int
-    of: int
-    largest: float | None
-    rms: float
-    meets: bool
-    also: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        return ", ".join(convention.name for convention in self.conventions) or "the options given"
-
-    @property
-    def flags(self) -> str:
-        """Our flags that lead there; "" if there are none for some of it."""
-        return (
-            " ".join(convention.flags for convention in self.conventions)
-            if all(convention.flags for convention in self.conventions)
-            else ""
-        )
-
-
-class Search:
+class Trials:
     """The conventions that bring one target's numbers and ours together.
 
     All are tried on a few rows, those on which the options given fail among them; only what agrees there is computed
@@ -99,10 +28,10 @@ class Search:
     ) -> None:
         self.rewards, self.target, self.known, self.say = rewards, target, known, say
         self.given = [n for n, numbers in enumerate(target.numbers) if numbers is not None]
-        self.ours = self._finding((), None)
+        self.ours = self._trial((), None)
         self.sample = None if self.ours.meets else self._sample()
         self.seen: dict[tuple[tuple[float, float] | None, ...], tuple[Convention, ...]] = {}
-        self.found: dict[tuple[str, ...], Finding] = {(): self.ours}
+        self.found: dict[tuple[str, ...], Trial] = {(): self.ours}
         self.also: dict[tuple[str, ...], list[str]] = {}
 
     def _sample(self) -> list[int] | None:
@@ -115,7 +44,7 @@ class Search:
         rest = [n for n in self.given if n not in some]
         return sorted(some + rest[: SAMPLE_ROWS - len(some)])
 
-    def run(self) -> tuple[Finding, ...]:
+    def run(self) -> tuple[Trial, ...]:
         """All that was tried, best first; of two conventions together, what meets, or comes closer than any one."""
         base = self.rewards.base
         singles = [convention for convention in self.known if not self.rewards.same(convention.applied(base), base)]
@@ -136,22 +65,22 @@ class Search:
                     self._try((first, second))
         if not self._met():
             closest = min(self.found.values(), key=self._rank)
-            self.found[_names(closest.conventions)] = self._finding(closest.conventions, None)
+            self.found[_names(closest.conventions)] = self._trial(closest.conventions, None)
         also = {key: tuple(names) for key, names in self.also.items()}
-        findings = (replace(convention, also=also.get(key, ())) for key, convention in self.found.items())
-        return tuple(sorted(findings, key=self._rank))
+        trials = (replace(convention, also=also.get(key, ())) for key, convention in self.found.items())
+        return tuple(sorted(trials, key=self._rank))
 
     def _met(self) -> bool:
-        return any(finding.meets for finding in self.found.values())
+        return any(trial.meets for trial in self.found.values())
 
-    def _rank(self, finding: Finding) -> tuple[object, ...]:
-        explains = self.ours.meets and finding.meets and finding.rms * _CLOSER <= self.ours.rms
-        largest = math.inf if finding.largest is None else finding.largest
+    def _rank(self, trial: Trial) -> tuple[object, ...]:
+        explains = self.ours.meets and trial.meets and trial.rms * _CLOSER <= self.ours.rms
+        largest = math.inf if trial.largest is None else trial.largest
         return (
-            not finding.meets,
+            not trial.meets,
             not explains,
-            len(finding.conventions) if finding.meets else 0,
-            -finding.agreeing / finding.of,
+            len(trial.conventions) if trial.meets else 0,
+            -trial.agreeing / trial.of,
             largest,
         )
 
@@ -208,7 +137,7 @@ class Search:
         means = [Compared(0, mean_of_batches(numbers, n), theirs, mean_of_batches(tolerances, n)) for n in sizes]
         return min(means, key=lambda pair: pair.difference)
 
-    def _finding(self, conventions: tuple[Convention, ...], rows: Sequence[int] | None) -> Finding:
+    def _trial(self, conventions: tuple[Convention, ...], rows: Sequence[int] | None) -> Trial:
         way = self.way(conventions)
         compared = self.compared(way, rows)
         differences = [row.difference for row in compared if row.ours is not None]
@@ -220,7 +149,7 @@ class Search:
             # what float32 made is within the error of half precision too: that alone tells nothing
             compared = self.compared(way, rows, error=0.0)
         agreeing = sum(row.agrees for row in compared)
-        return Finding(
+        return Trial(
             conventions=conventions,
             agreeing=agreeing,
             of=len(compared),
@@ -236,36 +165,36 @@ class Search:
     def _try(self, conventions: tuple[Convention, ...]) -> None:
         """These conventions, and with them the beta that the numbers themselves suggest."""
         self.say(", ".join(_names(conventions)))
-        finding = self._best(conventions, self.sample)
-        if finding is None:
+        trial = self._best(conventions, self.sample)
+        if trial is None:
             return
-        if finding.meets and self.sample is not None:
-            finding = self._best(conventions, None)
-            assert finding is not None
-        numbers = self._numbers(finding.conventions, None if finding.meets else self.sample)
-        known = self.seen.setdefault(numbers, finding.conventions)
-        if known != finding.conventions:
-            if len(known) == len(finding.conventions):
-                self.also.setdefault(_names(known), []).append(finding.name)
+        if trial.meets and self.sample is not None:
+            trial = self._best(conventions, None)
+            assert trial is not None
+        numbers = self._numbers(trial.conventions, None if trial.meets else self.sample)
+        known = self.seen.setdefault(numbers, trial.conventions)
+        if known != trial.conventions:
+            if len(known) == len(trial.conventions):
+                self.also.setdefault(_names(known), []).append(trial.name)
             return
-        closer = len(conventions) <= 1 or self._rank(finding) < min(map(self._rank, self.found.values()))
-        if finding.conventions and (finding.meets or closer):
-            self.found[_names(finding.conventions)] = finding
+        closer = len(conventions) <= 1 or self._rank(trial) < min(map(self._rank, self.found.values()))
+        if trial.conventions and (trial.meets or closer):
+            self.found[_names(trial.conventions)] = trial
 
-    def _best(self, conventions: tuple[Convention, ...], rows: Sequence[int] | None) -> Finding | None:
+    def _best(self, conventions: tuple[Convention, ...], rows: Sequence[int] | None) -> Trial | None:
         """With their own beta, or another where that meets; None where no row can go that way."""
         way = self.way(conventions)
         compared = self.compared(way, rows)
         if all(row.ours is None for row in compared):
             return None
-        finding = self._finding(conventions, rows)
-        beta = None if finding.meets or self.ours.meets else self._beta(compared, way)
+        trial = self._trial(conventions, rows)
+        beta = None if trial.meets or self.ours.meets else self._beta(compared, way)
         if self.target.means and any(map(_wide, conventions)):
             beta = None
         if beta is None:
-            return finding
-        other = self._finding((*conventions, beta_convention(beta)), rows)
-        return other if other.meets else finding
+            return trial
+        other = self._trial((*conventions, beta_convention(beta)), rows)
+        return other if other.meets else trial
 
     def _numbers(
         self, conventions: tuple[Convention, ...], rows: Sequence[int] | None
@@ -301,12 +230,3 @@ def _wide(convention: Convention) -> bool:
 
 def _names(conventions: tuple[Convention, ...]) -> tuple[str, ...]:
     return tuple(convention.name for convention in conventions)
-
-
-def mean_of_batches(values: Sequence[tuple[float, float]], batch: int) -> tuple[float, float]:
-    """The mean of the means of batches, as TRL logs it: a last batch that is smaller weighs as much as the others."""
-    parts = [values[n : n + batch] for n in range(0, len(values), batch)]
-    chosen, rejected = (
-        math.fsum(math.fsum(pair[side] for pair in part) / len(part) for part in parts) / len(parts) for side in (0, 1)
-    )
-    return chosen, rejected
