@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dpo_credit.models.loading import load_pair
     from dpo_credit.models.pair import Loading, ModelPair
     from dpo_credit.scoring import Scorer, score
-    from dpo_credit.text.encode import Conventions
+    from dpo_credit.text.conventions import Conventions
     from dpo_credit.trajectory.callback import CreditCallback
 
 try:
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Conventions": "text.encode",
+    "Conventions": "text.conventions",
     "CreditCallback": "trajectory.callback",
     "Loading": "models.pair",
     "ModelPair": "models.pair",

@@ -7,10 +7,13 @@ Pure data: nothing here needs torch, a tokenizer or a terminal.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import struct
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import compress
+from typing import Any, NamedTuple
 
 from dpo_credit.segments import Segment, Unit, joined, segments_of
 
@@ -19,11 +22,34 @@ class CreditError(Exception):
     """Something about the input is wrong; the message says what, with values, and what to do next."""
 
 
-class Message(NamedTuple):
-    """One turn of a chat."""
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat, as its row has it: `content` is text, a list of parts, or nothing beside `more`.
+
+    `more` are its other fields, such as `tool_calls`, `name` or `reasoning_content`: a chat template sees them all.
+    """
 
     role: str
-    content: str
+    content: str | list[Any] | None
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        return hash((self.role, self.text))
+
+    @property
+    def text(self) -> str:
+        """What people read of it: its content, the texts of its parts, or else its tool calls as JSON."""
+        if isinstance(self.content, list):
+            return "".join(part["text"] for part in self.content)
+        if self.content:
+            return self.content
+        calls = self.more.get("tool_calls") or self.more.get("function_call")
+        return json.dumps(calls, ensure_ascii=False) if calls else ""
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The message as JSON."""
+        return {"role": self.role, **({} if self.content is None else {"content": self.content}), **self.more}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +57,16 @@ class Example:
     """An answer to score after its prompt, verbatim.
 
     `prompt` is text, or the chat's messages before the answer. An empty prompt means the answer is scored
-    from the beginning-of-sequence token alone.
+    from the beginning-of-sequence token alone. `turns` are the answer's own messages, where it brings more than one
+    assistant's text: `answer` is then what people read of them. `template_kwargs` is what else a chat's template is
+    given, such as `tools`.
     """
 
     prompt: str | tuple[Message, ...]
     answer: str
     id: str = ""
+    turns: tuple[Message, ...] = ()
+    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +77,9 @@ class Tokens:
     `spans` are [start, end) character offsets into `answer`; tokens that share one character overlap there, and a
     token that shows no text (an end token) has an empty span. `pieces` name the tokens. `end` says where the
     end token came from: "appended", "template", "in-text" or "none". `notes` hold what the user should be told.
+    `scored` says what of a chat's answer counts: "all" of its turns, the "assistant" ones alone, or the "last" of them.
+    `roles` (T,) tells an answer's turns apart: whose each token is, "" for what a template writes before a turn; ()
+    where there is one turn only. `date` is the day that a chat template wrote, as ISO 8601, or "".
     Of an answer that was saved and read back, `prompt_ids` are P times -1, and `saved_prompt` is what was kept of them:
     their `prompt_hash`; None where an older version kept none.
     """
@@ -59,6 +92,16 @@ class Tokens:
     end: str = "none"
     notes: tuple[str, ...] = ()
     saved_prompt: str | None = None
+    scored: str = "all"
+    roles: tuple[str, ...] = ()
+    date: str = ""
+
+    @property
+    def counted(self) -> tuple[bool, ...]:
+        """(T,) Whether each token's reward counts: of "assistant" turns alone, the others are there to be read."""
+        if self.scored != "assistant" or not self.roles:
+            return (True,) * len(self.answer_ids)
+        return tuple(role == "assistant" for role in self.roles)
 
     @property
     def prompt_hash(self) -> str | None:
@@ -150,15 +193,17 @@ class Credit:
     @property
     def weight(self) -> float:
         """The reward of one nat: beta; or beta / T with `length_normalised` (Lambert et al. 2024, "Tulu 3")."""
-        return self.beta / len(self.policy_logps) if self.length_normalised else self.beta
+        return self.beta / sum(self.tokens.counted) if self.length_normalised else self.beta
 
     @property
     def rewards(self) -> tuple[float, ...]:
-        """(T,) r(s_t, a_t) = weight * (log pi(a_t|s_t) - log pi_ref(a_t|s_t)) (Eq. 11)."""
+        """(T,) r(s_t, a_t) = weight * (log pi(a_t|s_t) - log pi_ref(a_t|s_t)) (Eq. 11); 0 if it does not count."""
         weight = self.weight
         return tuple(
-            weight * (policy - reference)
-            for policy, reference in zip(self.policy_logps, self.reference_logps, strict=True)
+            weight * (policy - reference) if counted else 0.0
+            for policy, reference, counted in zip(
+                self.policy_logps, self.reference_logps, self.tokens.counted, strict=True
+            )
         )
 
     @property
@@ -168,13 +213,13 @@ class Credit:
 
     @property
     def policy_logp(self) -> float:
-        """log pi(answer | prompt), nats."""
-        return math.fsum(self.policy_logps)
+        """log pi(answer | prompt), nats; the sum over the tokens that count."""
+        return math.fsum(compress(self.policy_logps, self.tokens.counted))
 
     @property
     def reference_logp(self) -> float:
-        """log pi_ref(answer | prompt), nats."""
-        return math.fsum(self.reference_logps)
+        """log pi_ref(answer | prompt), nats; likewise."""
+        return math.fsum(compress(self.reference_logps, self.tokens.counted))
 
     @property
     def noise(self) -> float:
@@ -222,6 +267,9 @@ def margin(chosen: Credit, rejected: Credit) -> float:
             f"{normalised.id} has a length-normalised reward and {summed.id} a summed one, so they do not compare: "
             "score both with --length-normalised, or both without."
         )
+    if chosen.tokens.scored != rejected.tokens.scored:
+        turns = " and ".join(f"{credit.id} counts {credit.tokens.scored}" for credit in (chosen, rejected))
+        raise CreditError(f"{turns} of its turns, so they do not compare: score both with the same --turns.")
     if (chosen.beta, ours) != (rejected.beta, theirs):
         raise CreditError(
             f"{chosen.id} and {rejected.id} were scored with different models or betas; score them together."

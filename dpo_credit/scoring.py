@@ -14,7 +14,8 @@ from dpo_credit.cache import Cached
 from dpo_credit.credit import Alternative, Credit, CreditError, Example, Logps, Source, Tokens
 from dpo_credit.models.pair import ModelPair
 from dpo_credit.models.side import Exact, OnDevice, Side, TopK, require
-from dpo_credit.text.encode import Conventions, encode_answers
+from dpo_credit.text.conventions import Conventions
+from dpo_credit.text.encode import encode_answers
 
 if TYPE_CHECKING:
     from dpo_credit.forward.budget import Budget

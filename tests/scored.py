@@ -9,7 +9,7 @@ from pathlib import Path
 from credits import credit
 
 from dpo_credit.credit import Credit
-from dpo_credit.rows.output import row_record, to_json
+from dpo_credit.rows.output import to_json
 from dpo_credit.rows.records import Kind, Row, labels_of
 from dpo_credit.rows.scored import ScoredRow
 
@@ -38,7 +38,7 @@ def pairs(values: Iterable[tuple[float, float]]) -> list[ScoredRow]:
 
 def write(path: Path, rows: Iterable[ScoredRow]) -> Path:
     """The rows as `--json` and `batch` write them."""
-    lines = [json.loads(to_json(row_record(row))) for row in rows]
+    lines = [json.loads(to_json(row)) for row in rows]
     for line, row in zip(lines, rows, strict=True):
         line["id"] = row.id
     path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")

@@ -24,7 +24,7 @@ from dpo_credit.forward.budget import Budget
 from dpo_credit.models.in_turn import Memory, OnDemand
 from dpo_credit.models.torch_side import TorchSide
 from dpo_credit.rows.journal import Commit, Journal
-from dpo_credit.rows.output import row_record, to_json
+from dpo_credit.rows.output import to_json
 from dpo_credit.rows.records import Row
 from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.rows.sources import Input
@@ -62,7 +62,7 @@ def collect(pair: ModelPair, path: Path, **more: object) -> tuple[list[dict], li
 
 def test_rows_come_out_in_order_with_their_columns_and_bad_ones_aside(tiny_pair: ModelPair, posts: Path) -> None:
     rows, errors, progress = collect(tiny_pair, posts)
-    assert [row["id"] for row in rows] == ["a", "posts:2", "7", "z"]
+    assert [row["id"] for row in rows] == ["a", "posts:2", 7, "z"]
     assert rows[0]["by"] == "me"
     assert [(error["id"], error["line"]) for error in errors] == [
         ("posts:3", 3),
@@ -74,7 +74,7 @@ def test_rows_come_out_in_order_with_their_columns_and_bad_ones_aside(tiny_pair:
     assert "a prompt but no answer" in errors[1]["error"]
     assert "the answer is empty" in errors[2]["error"]
     assert "is not UTF-8" in errors[3]["error"]
-    margins = [row["margin"] for row in rows if "margin" in row]
+    margins = [row["credit"]["margin"] for row in rows if "margin" in row["credit"]]
     done = progress[-1].counts
     assert (done.rows, done.failed, done.pairs, done.won) == (8, 4, 2, sum(margin > 0 for margin in margins))
     assert done.margins == pytest.approx(sum(margins))
@@ -89,7 +89,7 @@ def test_a_row_is_what_score_gives(tiny_pair: ModelPair, posts: Path) -> None:
     ):
         (credits,) = scorer.rows([row.examples])
         assert not isinstance(credits, CreditError)
-        alone = json.loads(to_json(row_record(ScoredRow(row, credits)), row.columns))
+        alone = json.loads(to_json(ScoredRow(row, credits)))
         for mine, theirs in zip(_credits(found), _credits(alone), strict=True):
             # float32 sums in another order: 1e-5 nats
             assert mine.pop("policy_logps") == pytest.approx(theirs.pop("policy_logps"), abs=1e-5)
@@ -103,7 +103,7 @@ def _rows(path: Path) -> Iterator[Row | CreditError]:
 
 
 def _credits(row: dict) -> list[dict]:
-    return row.get("completions") or ([row["chosen"], row["rejected"]] if "chosen" in row else [row])
+    return row["credit"]["answers"]
 
 
 def test_a_limit_ends_the_reading(tiny_pair: ModelPair, posts: Path) -> None:
@@ -216,8 +216,8 @@ def test_the_references_numbers_that_rows_bring_are_compared(tiny_pair: ModelPai
     (scored,), _, progress = collect(tiny_pair, plain)
     assert progress[-1].counts.checked == 0
     row |= {
-        "ref_chosen_logps": scored["chosen"]["reference_logp"],
-        "ref_rejected_logps": scored["rejected"]["reference_logp"] + 0.5,
+        "ref_chosen_logps": scored["credit"]["answers"][0]["reference_logp"],
+        "ref_rejected_logps": scored["credit"]["answers"][1]["reference_logp"] + 0.5,
     }
     plain.write_text(json.dumps(row))
     done = collect(tiny_pair, plain)[2][-1].counts

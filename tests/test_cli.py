@@ -14,7 +14,9 @@ from program import ESCAPE, Ended, run
 
 from dpo_credit import Example, score
 from dpo_credit.models.pair import ModelPair
-from dpo_credit.rows.output import credit_record, to_json
+from dpo_credit.rows.output import to_json
+from dpo_credit.rows.records import parse_row
+from dpo_credit.rows.scored import ScoredRow
 
 ROW = {"id": "x", "prompt": "My landlord", "answer": " raised the rent.", "worker": 7}
 PREFERENCE = {"id": "x", "prompt": "My landlord", "chosen": " raised the rent.", "rejected": " never argued."}
@@ -37,8 +39,14 @@ def pair(tiny_pair_dirs: tuple[Path, Path]) -> tuple[str, ...]:
 def expected(pair: ModelPair, data: dict[str, Any], dirs: tuple[Path, Path], **columns: Any) -> dict[str, Any]:
     """What the library gives for a row, under the names that the command line was given."""
     (credit,) = score(pair, [Example(data["prompt"], data["answer"], data["id"])])
-    record = json.loads(to_json(credit_record(credit), columns))
-    return {**record, "policy": str(dirs[0]), "reference": str(dirs[1])}
+    record = json.loads(to_json(ScoredRow(parse_row({**data, **columns}, "row"), (credit,))))
+    record["credit"]["answers"][0] |= {"policy": str(dirs[0]), "reference": str(dirs[1])}
+    return record
+
+
+def answer_in(stdout: str) -> dict[str, Any]:
+    (answer,) = json.loads(stdout)["credit"]["answers"]
+    return answer
 
 
 def test_json_on_stdout_is_one_object_as_the_library_gives_it_and_no_view(
@@ -84,7 +92,9 @@ def test_stdin_gives_what_the_file_gives(row_file: Path, pair: tuple[str, ...]) 
 def test_text_is_scored_after_its_tldr(tmp_path: Path, pair: tuple[str, ...]) -> None:
     (tmp_path / "post.txt").write_text("I was offered a job.\n\nTL;DR: I got a job.\n")
     record = json.loads(run("score", tmp_path / "post.txt", *pair, "--json", "-").stdout)
-    assert (record["id"], record["answer"]) == ("post", " I got a job.")
+    post, answer = "I was offered a job.\n\nTL;DR:", " I got a job."
+    assert (record["id"], record["prompt"], record["completion"]) == ("post", post, answer)
+    assert record["credit"]["answers"][0]["answer"] == answer
 
 
 @pytest.mark.parametrize(
@@ -115,22 +125,22 @@ def test_a_config_file_sets_what_no_flag_sets(
 ) -> None:
     policy, reference = tiny_pair_dirs
     (tmp_path / name).write_text(CONFIGS[name].format(policy=policy, reference=reference))
-    alone = json.loads(run("score", row_file, "--config", tmp_path / name, "--json", "-").stdout)
+    alone = answer_in(run("score", row_file, "--config", tmp_path / name, "--json", "-").stdout)
     assert (alone["policy"], alone["reference"]) == (str(policy), str(reference))
     assert (alone["beta"], alone["eos"], len(alone["policy_top"][0])) == (0.5, "none", 1)
     beside = run("score", row_file, "--beta", "0.25", "--eos=auto", "--config", tmp_path / name, "--json", "-")
-    flagged = json.loads(beside.stdout)
+    flagged = answer_in(beside.stdout)
     assert (flagged["beta"], flagged["eos"], len(flagged["policy_top"][0])) == (0.25, "appended", 1)
 
 
 def test_beta_scales_rewards_and_nothing_else(row_file: Path, pair: tuple[str, ...]) -> None:
-    small, large = (json.loads(run("score", row_file, *pair, "--json", "-", "--beta", b).stdout) for b in "12")
+    small, large = (answer_in(run("score", row_file, *pair, "--json", "-", "--beta", b).stdout) for b in "12")
     assert large["rewards"] == [2 * reward for reward in small["rewards"]]  # exact: 2 is a power of two
     assert large["policy_logps"] == small["policy_logps"]
 
 
 def test_top_k_shows_what_each_model_would_rather_say(row_file: Path, pair: tuple[str, ...]) -> None:
-    record = json.loads(run("score", row_file, *pair, "--json", "-", "--top-k", "2").stdout)
+    record = answer_in(run("score", row_file, *pair, "--json", "-", "--top-k", "2").stdout)
     assert {len(position) for name in ("policy_top", "reference_top") for position in record[name]} == {2}
     shown = run("score", row_file, *pair, "--top-k", "2", COLUMNS="160").stdout
     assert "policy would say" in shown and "reference would say" in shown
@@ -160,7 +170,7 @@ def test_notes_go_to_stderr_once_and_quiet_keeps_them(pair: tuple[str, ...]) -> 
 def test_a_chat_template_file_is_used(tmp_path: Path, pair: tuple[str, ...]) -> None:
     (tmp_path / "t.jinja").write_text("{% for m in messages %}({{ m.content }}){% endfor %}")
     asked = ("score", "-", *pair, "--chat-template", tmp_path / "t.jinja", "--json", "-")
-    record = json.loads(run(*asked, stdin=json.dumps(CHAT).encode()).stdout)
+    record = answer_in(run(*asked, stdin=json.dumps(CHAT).encode()).stdout)
     assert (record["answer"], record["eos"], record["tokens"][-1][-1]) == ("Up.", "template", ")")
 
 

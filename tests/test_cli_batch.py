@@ -37,8 +37,8 @@ def test_a_file_becomes_a_file(folder: Path, pair: tuple[str, ...]) -> None:
     assert (ended.code, ended.stdout) == (0, "")
     rows = [json.loads(line) for line in Path("scored.jsonl").read_text().splitlines()]
     assert [(row["id"], row["tag"]) for row in rows] == [(row["id"], row["tag"]) for row in ROWS]
-    won = sum(row["margin"] > 0 for row in rows)
-    mean = sum(row["margin"] for row in rows) / 5
+    won = sum(row["credit"]["margin"] > 0 for row in rows)
+    mean = sum(row["credit"]["margin"] for row in rows) / 5
     assert ended.stderr.splitlines() == [
         f"5 rows scored to scored.jsonl; chosen preferred in {won / 5:.1%} of 5 pairs, mean margin {mean:+.4f}"
     ]
@@ -108,7 +108,7 @@ def test_a_cache_serves_another_beta(folder: Path, pair: tuple[str, ...], monkey
     monkeypatch.setattr(TorchSide, "logps", no_more)
     assert run("batch", "posts.jsonl", "-o", "two.jsonl", "--cache", "kept", "--beta", "0.2", "-q", *pair).code == 0
     one, two = (json.loads(Path(f"{name}.jsonl").read_text().splitlines()[0]) for name in ("one", "two"))
-    assert two["margin"] == pytest.approx(2 * one["margin"])
+    assert two["credit"]["margin"] == pytest.approx(2 * one["credit"]["margin"])
 
 
 def test_short_memory_is_said_once_each_time(
@@ -146,7 +146,7 @@ def test_one_model_at_a_time_gives_the_same_file(folder: Path, pair: tuple[str, 
     assert run("batch", "mixed.jsonl", "-o", "turns.jsonl", "--sequential", *flags).code == 3
     assert Path("turns.jsonl").read_bytes() == Path("both.jsonl").read_bytes()
     assert Path("turns.jsonl.journal").read_text() == Path("both.jsonl.journal").read_text()
-    noise = json.loads(Path("both.jsonl").read_text().splitlines()[0])["chosen"]["noise"]
+    noise = json.loads(Path("both.jsonl").read_text().splitlines()[0])["credit"]["answers"][0]["noise"]
     assert (noise > 0) == (dtype == "bfloat16")
 
 

@@ -43,32 +43,32 @@ def test_two_files_a_prompt_and_a_row_are_the_same_diff(folder: Path, pair: list
         run("diff", folder / "yes.txt", folder / "no.txt", "--prompt", folder / "post.txt", "--json", "-", *pair)
     )
     three = compared(run("diff", folder / "row.json", "--json", "-", *pair))
-    assert one["schema"] == "dpo-credit/diff@1"
-    assert one["margin"] == two["margin"] == three["margin"]
-    assert [(edit["chosen_text"], edit["rejected_text"]) for edit in one["edits"]] == [(" 50", " 90")]
+    assert one["credit"]["schema"] == "dpo-credit/credit@2"
+    assert one["credit"]["margin"] == two["credit"]["margin"] == three["credit"]["margin"]
+    assert [(edit["chosen_text"], edit["rejected_text"]) for edit in one["credit"]["edits"]] == [(" 50", " 90")]
     assert three["source"] == "x"  # unknown columns pass through
 
 
 def test_the_edits_and_the_echo_add_up_to_the_margin(folder: Path, pair: list[str]):
     record = compared(run("diff", folder / "row.json", "--json", "-", *pair))
-    total = math.fsum(edit["delta"] for edit in record["edits"]) + record["echo"]["sum"]
-    assert total == pytest.approx(record["margin"], abs=1e-12)
+    total = math.fsum(edit["delta"] for edit in record["credit"]["edits"]) + record["credit"]["echo"]["sum"]
+    assert total == pytest.approx(record["credit"]["margin"], abs=1e-12)
 
 
 def test_answers_are_picked_or_all_shown(folder: Path, pair: list[str]):
     refused = run("diff", folder / "three.json", *pair)
     assert refused.code == 2 and "--pick 0,1 or compare all with --all" in refused.stderr
     picked = compared(run("diff", folder / "three.json", "--pick", "2,0", "--json", "-", *pair))
-    assert (picked["chosen"]["answer"], picked["rejected"]["answer"]) == (" Ten.", " 50 a day.")
+    assert [answer["answer"] for answer in picked["credit"]["answers"]] == [" Ten.", " 50 a day."]
     every = compared(run("diff", folder / "three.json", "--all", "--json", "-", *pair))
-    assert len(every["completions"]) == 3
+    assert len(every["credit"]["answers"]) == 3
 
 
 def test_all_answers_are_shown_by_reward_the_highest_first(folder: Path, pair: list[str]):
     rewards = {
         f"answer {n}": credit["reward"]
         for n, credit in enumerate(
-            compared(run("diff", folder / "three.json", "--all", "--json", "-", *pair))["completions"]
+            compared(run("diff", folder / "three.json", "--all", "--json", "-", *pair))["credit"]["answers"]
         )
     }
     shown = run("diff", folder / "three.json", "--all", *pair).stdout
@@ -111,7 +111,7 @@ def test_render_draws_saved_scores_again_under_another_beta(folder: Path, pair: 
     run("score", folder / "row.json", "--json", folder / "scored.json", "--beta", "0.1", *pair)
     again = compared(run("render", folder / "scored.json", "--beta", "0.2", "--json", "-"))
     saved = json.loads((folder / "scored.json").read_text())
-    assert again["margin"] == pytest.approx(2 * saved["margin"])
+    assert again["credit"]["margin"] == pytest.approx(2 * saved["credit"]["margin"])
     assert run("render", folder / "scored.json", "--html", folder / "out.html").code in (0, None)
     assert "<style" in (folder / "out.html").read_text()
 

@@ -12,7 +12,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import PreTrainedTokenizerFast
 
 from dpo_credit.credit import CreditError, Example, Message
-from dpo_credit.text.encode import Conventions, encode, encode_answers, encode_prompt
+from dpo_credit.text.conventions import Conventions
+from dpo_credit.text.encode import encode, encode_answers, encode_prompt
 
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 ASTRONAUT, FLAG = "👩‍🚀", "🇦🇺"

@@ -13,7 +13,8 @@ from tiny import CHATML, END, PAD, TURN_END, tokenizer
 from tokenizers import processors
 
 from dpo_credit.credit import CreditError, Example, Message, Tokens
-from dpo_credit.text.encode import Conventions, encode
+from dpo_credit.text.conventions import Conventions
+from dpo_credit.text.encode import encode
 
 ASKED = (Message("user", "Rent?"),)
 OPENED = "<|im_start|>user\nRent?<|im_end|>\n<|im_start|>assistant\n"  # ASKED in ChatML
@@ -107,7 +108,9 @@ def test_earlier_turns_belong_to_the_prompt() -> None:
     turns = (Message("system", "Be kind."), *ASKED, Message("assistant", "Sydney"), Message("user", "Sure?"))
     made = tokenizer(chat_template=CHATML)
     tokens = encode(made, Example(turns, "Canberra"))
-    written = "".join(f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in turns)
+    written = "".join(
+        f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in ((turn.role, turn.text) for turn in turns)
+    )
     assert made.decode(tokens.prompt_ids) == f"{written}<|im_start|>assistant\n"
     assert made.decode(tokens.answer_ids) == "Canberra" + CLOSED
 
@@ -143,7 +146,7 @@ def test_an_answer_that_a_template_rewrites_is_shown_as_rendered_and_that_is_sai
     made = tokenizer(chat_template=SHOUTS)
     tokens = encode(made, CHAT)
     assert made.decode(tokens.answer_ids) == "CANBERRA" + CLOSED
-    assert text_of(tokens) == tokens.answer == "CANBERRA" + CLOSED  # where the content ends can no longer be told
+    assert text_of(tokens) == tokens.answer == "CANBERRA"  # its end is where the template would close another content
     assert "the chat template rewrites the answer; it is shown as rendered" in tokens.notes
 
 

@@ -45,15 +45,16 @@ def test_the_shell_script_scores_a_file_and_filters_it(tmp_path: Path):
     assert ended.returncode == 0, ended.stderr
     assert "line 13: posts:13: a prompt but no answer" in ended.stderr
     rows = [json.loads(line) for line in (tmp_path / "scored.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert len(rows) == 12 and rows[0]["chosen"]["beta"] == 0.2
+    assert len(rows) == 12 and rows[0]["credit"]["answers"][0]["beta"] == 0.2
     shown = [json.loads(line) for line in ended.stdout.splitlines()]
-    assert [row["margin"] for row in shown] == sorted(row["margin"] for row in rows if row["margin"] < 0)
+    margins = [row["credit"]["margin"] for row in rows]
+    assert [row["credit"]["margin"] for row in shown] == sorted(margin for margin in margins if margin < 0)
 
 
 def test_the_first_example_blames_the_two_wrong_words():
     ended = run("score", EXAMPLES / "vet.json", "--json", "-", "--device", "cpu")
     record = json.loads(ended.stdout)
-    assert record["margin"] > 0
+    assert record["credit"]["margin"] > 0
     rejected = record["rejected"]
     words = [(found[0].strip(), found.span()) for found in re.finditer(r"\s*\S+", rejected["answer"])]
     rewards = {

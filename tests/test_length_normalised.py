@@ -45,17 +45,18 @@ def test_the_flag_divides_every_reward_by_the_answers_tokens(tmp_path: Path, pai
     file = tmp_path / "row.json"
     file.write_text(json.dumps(ROW))
     summed, normalised = record("score", file, *pair), record("score", file, *pair, flag)
-    for side in ("chosen", "rejected"):
-        one, other = summed[side], normalised[side]
+    for one, other in zip(summed["credit"]["answers"], normalised["credit"]["answers"], strict=True):
         assert (one["length_normalised"], other["length_normalised"]) == (False, True)
         assert other["rewards"] == pytest.approx([reward / len(one["tokens"]) for reward in one["rewards"]])
         assert other["policy_logps"] == one["policy_logps"]
-    assert normalised["margin"] == pytest.approx(normalised["chosen"]["reward"] - normalised["rejected"]["reward"])
-    assert len(summed["chosen"]["tokens"]) != len(summed["rejected"]["tokens"])  # so that it is no mere scaling
+    chosen, rejected = (answer["reward"] for answer in normalised["credit"]["answers"])
+    assert normalised["credit"]["margin"] == pytest.approx(chosen - rejected)
+    lengths = {len(answer["tokens"]) for answer in summed["credit"]["answers"]}
+    assert len(lengths) == 2  # so that it is no mere scaling
     compared = record("diff", file, *pair, flag)
-    assert compared["margin"] == normalised["margin"]
-    parts = [edit["delta"] for edit in compared["edits"]] + [compared["echo"]["sum"]]
-    assert sum(parts) == pytest.approx(compared["margin"], abs=1e-12)  # a few additions of float64
+    assert compared["credit"]["margin"] == normalised["credit"]["margin"]
+    parts = [edit["delta"] for edit in compared["credit"]["edits"]] + [compared["credit"]["echo"]["sum"]]
+    assert sum(parts) == pytest.approx(compared["credit"]["margin"], abs=1e-12)  # a few additions of float64
 
 
 def test_a_config_file_may_say_it_in_either_spelling(tmp_path: Path, pair: tuple[str, ...]) -> None:
@@ -64,7 +65,9 @@ def test_a_config_file_may_say_it_in_either_spelling(tmp_path: Path, pair: tuple
     for spelling in ("length_normalised", "length-normalized"):
         config = tmp_path / "run.yaml"
         config.write_text(f"{spelling}: true\n")
-        assert record("score", file, *pair, "--config", str(config))["chosen"]["length_normalised"] is True
+        assert (
+            record("score", file, *pair, "--config", str(config))["credit"]["answers"][0]["length_normalised"] is True
+        )
 
 
 def test_render_keeps_it_under_another_beta(tmp_path: Path, pair: tuple[str, ...]) -> None:
@@ -73,8 +76,8 @@ def test_render_keeps_it_under_another_beta(tmp_path: Path, pair: tuple[str, ...
     first = record("score", file, *pair, "--length-normalised", "--beta", "5")
     run("score", file, *pair, "--length-normalised", "--beta", "5", "--json", saved)
     again = record("render", saved, "--beta", "10")
-    assert again["chosen"]["length_normalised"] is True
-    assert again["margin"] == pytest.approx(2 * first["margin"])
+    assert again["credit"]["answers"][0]["length_normalised"] is True
+    assert again["credit"]["margin"] == pytest.approx(2 * first["credit"]["margin"])
 
 
 def test_every_way_of_scoring_carries_it_from_the_pair(tiny_pair_dirs: tuple[Path, Path]) -> None:

@@ -143,7 +143,7 @@ def test_the_area_is_that_of_the_scored_tokens(
     file.write_text(json.dumps({**row, "labels": LABELS}) + "\n")
     flags = (*sides[kind], "--device", "cpu", "-q", "--json", "-")
     found = json.loads(run("localise", file, *flags).stdout)
-    scored = json.loads(run("score", "-", *flags, stdin=json.dumps(row).encode()).stdout)
+    (scored,) = json.loads(run("score", "-", *flags, stdin=json.dumps(row).encode()).stdout)["credit"]["answers"]
     shown = [
         (span, -reward) for span, reward in zip(scored["spans"], scored["rewards"], strict=True) if span[0] < span[1]
     ]

@@ -13,20 +13,21 @@ from jsonschema import Draft202012Validator
 
 from dpo_credit.credit import Alternative, Credit, Source, Tokens
 from dpo_credit.models.pair import ModelPair
-from dpo_credit.rows.output import credit_record, row_record, to_json
-from dpo_credit.rows.records import parse_row
+from dpo_credit.rows.output import own_fields, to_json
+from dpo_credit.rows.records import Row, parse_row
 from dpo_credit.rows.schema import SHIPPED, json_schema
 from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.scoring import score
 
-FIELDS = {  # as the issue writes them, with the JSON types
-    "schema": str,
+FIELDS = {  # an answer's, with the JSON types
     "id": str,
+    "label": str,
     "answer": str,
     "policy": str,
     "reference": str,
     "beta": float,
     "eos": str,
+    "turns": str,
     "dtype": str,
     "token_ids": [int],
     "tokens": [str],
@@ -64,17 +65,28 @@ def validator() -> Draft202012Validator:
 def written(pair: ModelPair, data: dict[str, Any], top_k: int = 0) -> tuple[dict[str, Any], tuple[Credit, ...]]:
     row = parse_row(data, "row")
     credits = tuple(score(pair, row.examples, top_k=top_k))
-    return json.loads(to_json(row_record(ScoredRow(row, tuple(credits))), row.columns)), credits
-
-
-def single(credit: Credit, **columns: Any) -> dict[str, Any]:
-    line = to_json(credit_record(credit), columns)
+    line = to_json(ScoredRow(row, credits))
     assert "\n" not in line
-    return json.loads(line)
+    return json.loads(line), credits
+
+
+def answer_of(pair: ModelPair, top_k: int = 0) -> tuple[dict[str, Any], Credit]:
+    record, (credit,) = written(pair, ONE, top_k)
+    (answer,) = record["credit"]["answers"]
+    return answer, credit
+
+
+def single(credit: Credit = CREDIT, **fields: Any) -> dict[str, Any]:
+    return json.loads(line_of(credit, **fields))
+
+
+def line_of(credit: Credit, **fields: Any) -> str:
+    row = Row(credit.id, "single", labels=("",), fields={"id": credit.id, **fields})
+    return to_json(ScoredRow(row, (credit,)))
 
 
 def test_one_answer_has_the_fields_of_the_contract_with_their_types(tiny_pair: ModelPair) -> None:
-    record, _ = written(tiny_pair, ONE)
+    record, _ = answer_of(tiny_pair)
     for name, kind in FIELDS.items():
         values, expected = (record[name], kind[0]) if isinstance(kind, list) else ([record[name]], kind)
         assert {type(value) for value in values} == {expected}, name
@@ -83,7 +95,7 @@ def test_one_answer_has_the_fields_of_the_contract_with_their_types(tiny_pair: M
 
 
 def test_every_list_has_one_entry_a_token(tiny_pair: ModelPair) -> None:
-    record, _ = written(tiny_pair, ONE, top_k=2)
+    record, _ = answer_of(tiny_pair, top_k=2)
     lists = [name for name, value in record.items() if isinstance(value, list) and name != "notes"]
     assert {*lists} == {name for name, kind in FIELDS.items() if isinstance(kind, list)} | {
         "policy_top",
@@ -93,15 +105,19 @@ def test_every_list_has_one_entry_a_token(tiny_pair: ModelPair) -> None:
 
 
 def test_numbers_are_the_credits_own_unrounded() -> None:
-    record = single(CREDIT)
+    whole = single(CREDIT)
+    (record,) = whole["credit"]["answers"]
+    assert (whole["credit"]["schema"], whole["credit"]["kind"]) == ("dpo-credit/credit@2", "single")
+    assert whole["credit"]["reward"] == CREDIT.reward
     assert record == {
-        "schema": "dpo-credit/credit@1",
         "id": "x",
+        "label": "",
         "answer": "a é",
         "policy": "P",
         "reference": "R",
         "beta": 0.1,
         "eos": "appended",
+        "turns": "all",
         "dtype": "bfloat16",
         "token_ids": [8, 9, 0],
         "tokens": ["a", " é", "<end>"],
@@ -122,7 +138,7 @@ def test_numbers_are_the_credits_own_unrounded() -> None:
 
 
 def test_what_the_models_score_is_what_is_written(tiny_pair: ModelPair) -> None:
-    record, (credit,) = written(tiny_pair, ONE)
+    record, credit = answer_of(tiny_pair)
     assert record["policy_logps"] == list(credit.policy_logps)
     assert record["reference_logps"] == list(credit.reference_logps)
     assert record["rewards"] == list(credit.rewards)
@@ -131,7 +147,7 @@ def test_what_the_models_score_is_what_is_written(tiny_pair: ModelPair) -> None:
 
 
 def test_spans_are_characters_of_the_answer(tiny_pair: ModelPair) -> None:
-    record, _ = written(tiny_pair, ONE)
+    record, _ = answer_of(tiny_pair)
     covered: set[int] = set()
     for token, (start, end) in zip(record["tokens"], record["spans"], strict=True):
         covered |= set(range(start, end))
@@ -139,32 +155,81 @@ def test_spans_are_characters_of_the_answer(tiny_pair: ModelPair) -> None:
     assert (record["answer"], covered) == (ONE["answer"], set(range(len(ONE["answer"]))))
 
 
-def test_a_preference_row_has_both_sides_and_dpos_logit(tiny_pair: ModelPair) -> None:
-    record, (chosen, rejected) = written(tiny_pair, TWO)
-    assert list(record) == ["id", "chosen", "rejected", "margin", "preference_probability"]
-    assert (record["id"], record["chosen"]["id"], record["rejected"]["id"]) == ("x", "x/chosen", "x/rejected")
-    assert (record["chosen"]["rewards"], record["rejected"]["rewards"]) == ([*chosen.rewards], [*rejected.rewards])
-    assert record["margin"] == record["chosen"]["reward"] - record["rejected"]["reward"]
+def test_a_preference_row_is_as_it_was_with_both_sides_and_dpos_logit(tiny_pair: ModelPair) -> None:
+    record, credits = written(tiny_pair, TWO)
+    credit = record.pop("credit")
+    assert record == TWO
+    assert list(credit) == ["schema", "kind", "answers", "margin", "preference_probability"]
+    assert [(answer["id"], answer["label"]) for answer in credit["answers"]] == [
+        ("x/chosen", "chosen"),
+        ("x/rejected", "rejected"),
+    ]
+    assert [answer["rewards"] for answer in credit["answers"]] == [[*answer.rewards] for answer in credits]
+    assert credit["margin"] == credit["answers"][0]["reward"] - credit["answers"][1]["reward"]
     # two ways to write the sigmoid may differ in the last bit
-    assert record["preference_probability"] == pytest.approx(1 / (1 + math.exp(-record["margin"])), rel=1e-15)
+    assert credit["preference_probability"] == pytest.approx(1 / (1 + math.exp(-credit["margin"])), rel=1e-15)
 
 
 def test_completions_give_a_list_in_their_order(tiny_pair: ModelPair) -> None:
     record, credits = written(tiny_pair, MANY)
-    assert list(record) == ["id", "completions"]
-    assert [one["answer"] for one in record["completions"]] == MANY["completions"]
-    assert [one["id"] for one in record["completions"]] == ["x/0", "x/1", "x/2"]
-    assert [one["reward"] for one in record["completions"]] == [credit.reward for credit in credits]
+    answers = record.pop("credit")["answers"]
+    assert record == MANY
+    assert [answer["answer"] for answer in answers] == MANY["completions"]
+    assert [answer["id"] for answer in answers] == ["x/0", "x/1", "x/2"]
+    assert [answer["reward"] for answer in answers] == [credit.reward for credit in credits]
+
+
+CHAT = {
+    "prompt": [{"role": "user", "content": "Rent?"}],
+    "completion": [
+        {"role": "assistant", "content": "Let me look.", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]},
+        {"role": "tool", "content": "900", "name": "f"},
+        {"role": "assistant", "content": "900."},
+    ],
+    "tools": [{"type": "function", "function": {"name": "f"}}],
+}
+ROWS = [
+    *(ONE, TWO, MANY, CHAT, {**ONE, "id": 7}, {**TWO, "worker": "w1", "score": None}),
+    {"subreddit": "r/x", "title": "T", "post": "P", "summary": "S"},
+]
+
+
+@pytest.mark.parametrize("data", ROWS)
+def test_a_row_comes_out_whole_and_can_be_scored_again(tiny_pair: ModelPair, data: dict[str, Any]) -> None:
+    record, _ = written(tiny_pair, data)
+    again, _ = written(tiny_pair, record)
+    credit, other = record.pop("credit"), again.pop("credit")
+    assert {"id": "row", **data} == record == again
+    assert credit == other
+
+
+@pytest.mark.parametrize(
+    ("data", "fields"),
+    [
+        (ONE, {"prompt": "My landlord", "completion": ONE["answer"]}),
+        (TWO, {name: TWO[name] for name in ("prompt", "chosen", "rejected")}),
+        (MANY, {name: MANY[name] for name in ("prompt", "completions")}),
+        ({"answer": "a"}, {"completion": "a"}),
+        (
+            {**CHAT, "completion": "900."},
+            {"prompt": CHAT["prompt"], "completion": [{"role": "assistant", "content": "900."}]},
+        ),
+    ],
+)
+def test_text_gets_the_names_that_a_row_has_for_its_parts(data: dict[str, Any], fields: dict[str, Any]) -> None:
+    row = parse_row(data, "x")
+    assert own_fields(replace(row, fields={})) == {"id": "x", **fields}
+    assert parse_row(fields, "x").examples == tuple(replace(example, template_kwargs={}) for example in row.examples)
 
 
 def test_top_k_adds_what_each_model_would_rather_have_said(tiny_pair: ModelPair) -> None:
-    record, (credit,) = written(tiny_pair, ONE, top_k=3)
+    record, credit = answer_of(tiny_pair, top_k=3)
     for name, top in (("policy_top", credit.policy_top), ("reference_top", credit.reference_top)):
         assert record[name] == [[{"token": piece, "logp": logp} for piece, logp in position] for position in top]
         assert [len(position) for position in record[name]] == [3] * len(record["tokens"])
 
 
-@pytest.mark.parametrize("data", [ONE, TWO, MANY], ids=["one", "preference", "completions"])
+@pytest.mark.parametrize("data", [ONE, TWO, MANY, CHAT], ids=["one", "preference", "completions", "chat"])
 @pytest.mark.parametrize("top_k", [0, 2])
 def test_real_outputs_are_valid_under_the_shipped_schema(
     tiny_pair: ModelPair, validator: Draft202012Validator, data: dict[str, Any], top_k: int
@@ -176,48 +241,36 @@ def test_real_outputs_are_valid_under_the_shipped_schema(
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_the_schema_misses_each_field_and_its_type(validator: Draft202012Validator, name: str) -> None:
-    record = single(CREDIT)
+    record = single()
+    (answer,) = record["credit"]["answers"]
     assert validator.is_valid(record)
-    assert not validator.is_valid({**record, name: {"wrong": "type"}})
-    assert not validator.is_valid({key: value for key, value in record.items() if key != name})
+    for wrong in ({**answer, name: {"wrong": "type"}}, {key: answer[key] for key in answer if key != name}):
+        assert not validator.is_valid({**record, "credit": {**record["credit"], "answers": [wrong]}})
 
 
 def test_the_shipped_schema_is_the_one_of_the_types() -> None:
     assert json.loads(SHIPPED.read_text(encoding="utf-8")) == json_schema(), "make schema"
 
 
-@pytest.mark.parametrize("name", sorted({*FIELDS, "notes", "noise", "policy_top", "reference_top"} - {"id"}))
-def test_a_column_named_like_an_output_field_becomes_input_of_that_name(
-    validator: Draft202012Validator, name: str
+def test_a_field_named_credit_becomes_input_credit_and_an_earlier_scoring_goes(
+    validator: Draft202012Validator, tiny_pair: ModelPair
 ) -> None:
-    record = single(CREDIT, **{name: "mine"})
-    assert record == {**single(CREDIT), f"input_{name}": "mine"}
+    record, _ = written(tiny_pair, {**ONE, "credit": "mine", "input_credit": "too", "answer_key": "kept"})
+    assert (record["input_credit"], record["input_input_credit"], record["answer_key"]) == ("too", "mine", "kept")
     assert validator.is_valid(record)
-
-
-def test_renamed_columns_lose_none() -> None:
-    """`input_policy` may be a column too, before or after `policy`."""
-    for columns in ({"input_policy": "a", "policy": "b"}, {"policy": "b", "input_policy": "a"}):
-        record = single(CREDIT, **columns)
-        kept = [value for name, value in record.items() if name.startswith("input_")]
-        assert sorted(kept) == ["a", "b"], columns
-
-
-def test_columns_of_a_preference_keep_names_that_only_one_answers_record_has() -> None:
-    row = parse_row({**TWO, "policy": "mine", "margin": "mine", "answer": "mine"}, "row")
-    record = json.loads(to_json(row_record(ScoredRow(row, (CREDIT, CREDIT))), row.columns))
-    assert (record["policy"], record["answer"], record["input_margin"]) == ("mine", "mine", "mine")
+    again, _ = written(tiny_pair, record)
+    assert again == record
 
 
 def test_text_is_written_as_it_is_and_half_a_surrogate_pair_as_an_escape() -> None:
-    line = to_json(credit_record(CREDIT), {"column": "日本 👩‍🚀"})
+    line = line_of(CREDIT, column="日本 👩‍🚀")
     assert '"日本 👩‍🚀"' in line
-    line = to_json(credit_record(CREDIT), {"column": "\ud83d"})
+    line = line_of(CREDIT, column="\ud83d")
     assert line.isascii()
     assert json.loads(line) == {**single(CREDIT), "column": "\ud83d"}
 
 
 def test_alternatives_are_written_with_any_character() -> None:
-    record = single(replace(CREDIT, policy_top=TOP))
+    (record,) = single(replace(CREDIT, policy_top=TOP))["credit"]["answers"]
     assert record["policy_top"][0] == [{"token": "é", "logp": -0.1}, {"token": '"', "logp": -2.5}]
     assert "reference_top" not in record

@@ -65,8 +65,8 @@ def same(ours: list[dict], theirs: list[dict]) -> None:
     assert [row["id"] for row in ours] == [row["id"] for row in theirs]
     for one, other in zip(ours, theirs, strict=True):
         # packs of another make-up: float32 sums in another order
-        assert one["margin"] == pytest.approx(other["margin"], abs=1e-5)
-        assert one["chosen"]["tokens"] == other["chosen"]["tokens"]
+        assert one["credit"]["margin"] == pytest.approx(other["credit"]["margin"], abs=1e-5)
+        assert one["credit"]["answers"][0]["tokens"] == other["credit"]["answers"][0]["tokens"]
 
 
 def test_the_rows_are_those_of_one_process(posts: Path, tiny_pair_dirs: tuple[Path, Path]) -> None:

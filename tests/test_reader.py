@@ -190,10 +190,10 @@ USER, ANSWER, MORE = Message("user", "Well?"), Message("assistant", "No."), Mess
         ({"prompt": "Q", "completion": " A"}, "Q", "single"),
         ({"prompt": "Q", "answer": "A", "summary": "B"}, "Q", "prompt"),  # it matters to `score` alone which is meant
         ({"chosen": "Q TL;DR: a", "rejected": "Q TL;DR: b"}, "Q TL;DR:", "preference"),
-        ({"messages": [USER._asdict()]}, (USER,), "prompt"),
-        ({"messages": [USER._asdict(), ANSWER._asdict()]}, (USER,), "single"),
-        ({"messages": [USER._asdict(), ANSWER._asdict(), MORE._asdict()]}, (USER, ANSWER, MORE), "prompt"),
-        ({"prompt": [USER._asdict()], "chosen": "a", "rejected": "b"}, (USER,), "preference"),
+        ({"messages": [USER.fields]}, (USER,), "prompt"),
+        ({"messages": [USER.fields, ANSWER.fields]}, (USER,), "single"),
+        ({"messages": [USER.fields, ANSWER.fields, MORE.fields]}, (USER, ANSWER, MORE), "prompt"),
+        ({"prompt": [USER.fields], "chosen": "a", "rejected": "b"}, (USER,), "preference"),
     ],
 )
 def test_where_answers_are_optional_a_row_is_its_prompt(fields: dict, prompt: object, kind: str) -> None:
@@ -269,7 +269,7 @@ def test_a_chat_is_answered_as_it_is_scored(folder: Path, command: str) -> None:
     assert [ended.code for ended in outputs] == [0, 0], outputs
     one, other = (json.loads(ended.stdout) for ended in outputs)
     if command == "search":
-        assert one["completions"][0]["rewards"] == other["completions"][0]["rewards"]
+        assert one["credit"]["answers"][0]["rewards"] == other["credit"]["answers"][0]["rewards"]
     else:
         messages = json.loads((folder / "chat.json").read_text())["messages"]
         assert one["prompt"] == other["prompt"] == messages[:-1]
@@ -281,14 +281,27 @@ def test_a_command_for_one_row_refuses_several(folder: Path, command: str) -> No
     Path("two.jsonl").write_text(2 * (json.dumps(row) + "\n"))
     Path("two.jsonl.gz").write_bytes(gzip.compress(Path("two.jsonl").read_bytes()))
     Path("two.json").write_text(json.dumps([row, row]))
-    said = {
-        "two.jsonl": "holds more than one JSON object. Pick one, for example: head -n 1 two.jsonl | dpo-credit score -",
-        "two.jsonl.gz": "for example: gunzip -c two.jsonl.gz | head -n 1 | dpo-credit score -",
-        "two.json": "two.json holds more than one row. Give one of them, in a file of its own.",
-    }
-    for file, message in said.items():
+    for file in ("two.jsonl", "two.jsonl.gz", "two.json"):
         ended = run(command, file)
-        assert ended.code == 2 and message in ended.stderr and ended.stderr.count("\n") == 1
+        assert ended.code == 2 and ended.stderr.count("\n") == 1
+        assert f"{file} holds more than one row. Pick one with --row 1 or --id vet" in ended.stderr
+
+
+@pytest.mark.parametrize("pick", [("--row", "2"), ("--id", "second")])
+def test_a_row_of_several_is_picked_by_its_number_or_id(folder: Path, pick: tuple[str, str]) -> None:
+    row = json.loads((folder / "vet.json").read_text())
+    second = {**row, "id": "second", "chosen": " Another answer."}
+    Path("two.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(second) + "\n")
+    Path("second.json").write_text(json.dumps(second))
+    for command in ("score", "diff"):
+        picked = run(command, "two.jsonl", *pick, "--json", "-", "-q")
+        assert picked.code == 0 and picked == run(command, "second.json", "--json", "-", "-q")
+    inspected = (run("inspect", file, *more, "-q").stdout for file, more in (("two.jsonl", pick), ("second.json", ())))
+    assert len({text.partition("memory")[0] for text in inspected}) == 1
+    assert run("steer", "two.jsonl", *pick, "-q", "--max-new-tokens", "2").code == 0
+    Path("scored.jsonl").write_text(run("batch", "two.jsonl", "-q").stdout)
+    drawn = run("render", "scored.jsonl", *pick, "--json", "-", "-q")
+    assert json.loads(drawn.stdout)["id"] == "second"
 
 
 @pytest.mark.parametrize("shape", ["pretty array", "array", "array, a row a line", "pretty objects"])
@@ -304,7 +317,10 @@ def test_batch_scores_text(folder: Path) -> None:
     ended = run("batch", EXAMPLES / "good.txt", "-q")
     alone = json.loads(run("score", EXAMPLES / "good.txt", "-q", "--json", "-").stdout)
     assert ended.code == 0
-    assert json.loads(ended.stdout) == {**alone, "id": "good:1"}
+    record = json.loads(ended.stdout)
+    assert [answer.pop("id") for answer in record["credit"]["answers"]] == ["good:1"]
+    assert [answer.pop("id") for answer in alone["credit"]["answers"]] == ["good"]
+    assert record == {**alone, "id": "good:1"}
 
 
 @pytest.mark.usefixtures("few_resamples")
@@ -328,7 +344,7 @@ def test_what_batch_wrote_is_rendered_and_reported_from_every_kind_of_file(folde
     Path("pretty.json").write_text(json.dumps(record, indent=2))
     Path("array.json").write_text(json.dumps([record], indent=2))
     first = run("render", "scored.jsonl", "--json", "-", "-q")
-    assert first.code == 0 and json.loads(first.stdout)["edits"]
+    assert first.code == 0 and json.loads(first.stdout)["credit"]["edits"]
     reported = json.loads(run("report", "scored.jsonl", "--json", "-", "-q").stdout)
     for file in ("scored.jsonl.gz", "scored.jsonl.zst", "pretty.json", "array.json"):
         assert run("render", file, "--json", "-", "-q") == first, file
@@ -351,13 +367,13 @@ def test_several_saved_rows_in_an_array_make_one_page(folder: Path) -> None:
 @pytest.mark.parametrize("command", [("render",), ("report",)])
 def test_a_saved_preference_of_two_prompts_is_refused(folder: Path, command: tuple[str, ...]) -> None:
     record = json.loads(run("score", "vet.json", "--json", "-", "-q").stdout)
-    assert len(record["chosen"]["prompt_hash"]) == 16
-    assert record["chosen"]["prompt_hash"] == record["rejected"]["prompt_hash"]
-    record["rejected"]["prompt_hash"] = "0" * 16
+    assert len(record["credit"]["answers"][0]["prompt_hash"]) == 16
+    assert record["credit"]["answers"][0]["prompt_hash"] == record["credit"]["answers"][1]["prompt_hash"]
+    record["credit"]["answers"][1]["prompt_hash"] = "0" * 16
     Path("mixed.json").write_text(json.dumps(record))
     ended = run(*command, "mixed.json")
     assert ended.code == 2 and "vet/chosen and vet/rejected follow different prompts" in ended.stderr
-    for side in ("chosen", "rejected"):  # as versions before wrote it
-        del record[side]["prompt_hash"]
+    for answer in record["credit"]["answers"]:  # as versions before wrote it
+        del answer["prompt_hash"]
     Path("old.json").write_text(json.dumps(record))
     assert run(*command, "old.json", "-q").code == 0

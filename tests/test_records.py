@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dpo_credit.credit import CreditError, Message
+from dpo_credit.rows.chats import prompt_text
 from dpo_credit.rows.reader import records_of
 from dpo_credit.rows.records import Row, stem
 
@@ -36,6 +37,7 @@ def pairs(row: Row) -> list[tuple[Any, str]]:
     return [(example.prompt, example.answer) for example in row.examples]
 
 
+PARTS = [{"type": "text", "text": "Capital of "}, {"text": "Australia?"}]
 SHAPES: dict[str, tuple[dict[str, Any], str, list[tuple[Any, str]]]] = {
     "prompt, completion": ({"prompt": "Q:", "completion": " A"}, "single", [("Q:", " A")]),
     "prompt, answer": ({"prompt": "Q:", "answer": " A"}, "single", [("Q:", " A")]),
@@ -50,14 +52,18 @@ SHAPES: dict[str, tuple[dict[str, Any], str, list[tuple[Any, str]]]] = {
     "messages, several turns": (
         {"messages": [USER, RIGHT, AGAIN, WRONG]},
         "single",
-        [((*ASKED, Message("assistant", "Canberra"), Message("user", "Sure?")), "Cairns")],
+        [(ASKED, "assistant: Canberra\n\nuser: Sure?\n\nassistant: Cairns")],
     ),
-    "messages after which the user speaks": ({"messages": [USER, RIGHT, AGAIN]}, "single", [(ASKED, "Canberra")]),
+    "messages after which the user speaks": (
+        {"messages": [USER, RIGHT, AGAIN]},
+        "single",
+        [(ASKED, "assistant: Canberra\n\nuser: Sure?")],
+    ),
     "messages of one turn": ({"messages": [RIGHT]}, "single", [((), "Canberra")]),
     "content in parts": (
-        {"messages": [{**USER, "content": [{"type": "text", "text": "Capital of "}, {"text": "Australia?"}]}, RIGHT]},
+        {"messages": [{**USER, "content": PARTS}, RIGHT]},
         "single",
-        [(ASKED, "Canberra")],
+        [((Message("user", PARTS),), "Canberra")],
     ),
     "chat lists": (
         {"prompt": [USER], "chosen": [RIGHT], "rejected": [WRONG]},
@@ -142,6 +148,41 @@ def test_a_prompt_is_never_the_common_prefix_of_the_answers() -> None:
     assert pairs(row) == [("", "Canberra"), ("", "Cairns")]
     row = parse({"prompt": "Capital? Ca", "chosen": "Canberra", "rejected": "Cairns"})
     assert pairs(row) == [("Capital? Ca", "Canberra"), ("Capital? Ca", "Cairns")]
+
+
+def test_the_turns_of_an_answer_keep_all_that_their_messages_hold() -> None:
+    call = {"role": "assistant", "tool_calls": [{"function": {"name": "f"}}], "weight": None}
+    row = parse(
+        {"messages": [USER, call, {"role": "tool", "content": "9", "name": "f"}, RIGHT], "tools": [{"name": "f"}]}
+    )
+    (example,) = row.examples
+    assert [turn.fields for turn in example.turns] == [
+        {"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]},
+        {"role": "tool", "content": "9", "name": "f"},
+        RIGHT,
+    ]
+    assert example.template_kwargs == row.template_kwargs == {"tools": [{"name": "f"}]}
+    assert row.columns == {}
+
+
+def test_a_prompt_of_messages_reads_as_people_read_it() -> None:
+    turns = (Message("user", PARTS), Message("assistant", None, {"tool_calls": [{"name": "f"}]}))
+    assert prompt_text(turns) == 'user: Capital of Australia?\n\nassistant: [{"name": "f"}]'
+
+
+@pytest.mark.parametrize(
+    ("tools", "said"),
+    [("not JSON", "tools is text that is no JSON"), ({"a": 1}, "tools is a object"), ([1], "tools is a list")],
+)
+def test_tools_that_are_none_are_refused(tools: Any, said: str) -> None:
+    with pytest.raises(CreditError, match=f"^row: {said}"):
+        parse({"messages": [USER, RIGHT], "tools": tools})
+
+
+def test_tools_of_a_row_of_text_play_no_part_and_that_is_said() -> None:
+    row = parse({"prompt": "Q:", "answer": " A", "tools": [{"name": "f"}]})
+    assert row.examples[0].template_kwargs == {} and row.columns == {"tools": [{"name": "f"}]}
+    assert row.notes == ("tools and chat_template_kwargs are a chat's: text has no template that would read them",)
 
 
 def test_transcripts_that_part_before_the_last_turn_are_refused() -> None:

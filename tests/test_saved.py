@@ -12,7 +12,7 @@ import credits
 import pytest
 
 from dpo_credit.credit import Alternative, Credit, CreditError, margin
-from dpo_credit.rows.output import credit_record, diff_record, row_record, to_json
+from dpo_credit.rows.output import credit_record, to_json
 from dpo_credit.rows.reader import records_of
 from dpo_credit.rows.records import parse_row
 from dpo_credit.rows.saved import read_scored
@@ -38,37 +38,71 @@ def read(data: bytes, name: str, beta: float | None = None) -> list[ScoredRow]:
     return list(read_scored(records_of(io.BytesIO(data), name), beta))
 
 
+def alone(credit: Credit) -> ScoredRow:
+    return ScoredRow(parse_row({"id": "r", "prompt": "q", "answer": credit.tokens.answer}, "r"), (credit,))
+
+
+def of_first_version(scored: ScoredRow) -> Any:
+    """A row as `dpo-credit/credit@1` had it: records in the answers' places, and no prompt."""
+    credit = json.loads(to_json(scored))["credit"]
+    answers = [{"schema": "dpo-credit/credit@1", **answer} for answer in credit["answers"]]
+    if scored.kind == "single":
+        return answers[0]
+    names = dict(zip(("chosen", "rejected"), answers, strict=True))
+    return {"id": scored.id, **names, "margin": credit["margin"]}
+
+
 CREDITS = (credit("ab", (-0.5, -2.0)), credit("ac", (-0.5, -3.0)))
 SCORED = ScoredRow(ROW, CREDITS)
 
 
 def test_what_is_written_reads_back_as_the_same_credits():
-    saved = to_json(row_record(SCORED)).encode()
+    saved = to_json(SCORED).encode()
     (scored,) = read(saved, "scored.json")
     assert scored.credits == CREDITS
     assert (scored.kind, scored.labels, scored.id) == ("preference", ("chosen", "rejected"), "r")
+    assert (scored.prompt, scored.row.examples) == ("q", ROW.examples)
+
+
+@pytest.mark.parametrize("scored", [SCORED, alone(CREDITS[0])], ids=["preference", "single"])
+def test_rows_of_the_first_version_are_read_still(scored: ScoredRow) -> None:
+    (again,) = read(json.dumps(of_first_version(scored)).encode(), "scored.json")
+    assert again.credits == scored.credits
+    assert (again.kind, again.labels, again.id, again.prompt) == (scored.kind, scored.labels, again.id, "")
+
+
+def test_turns_roles_and_the_date_survive() -> None:
+    tokens = replace(CREDITS[0].tokens, scored="assistant", roles=("assistant", "user"), date="2024-02-29")
+    (again,) = read(to_json(alone(replace(CREDITS[0], tokens=tokens))).encode(), "scored.json")
+    assert (again.credits[0].tokens, again.credits[0].rewards[1]) == (tokens, 0.0)
+
+
+def test_fields_that_were_named_are_read_from_again() -> None:
+    row = parse_row({"id": "r", "post_text": "q", "reply": "ab"}, "r", prompt_key="post_text", answer_key="reply")
+    (again,) = read(to_json(ScoredRow(row, CREDITS[:1])).encode(), "scored.json")
+    assert (again.prompt, again.row.examples) == ("q", row.examples)
 
 
 def test_a_diff_reads_back_as_its_two_credits():
-    saved = to_json(diff_record(SCORED)).encode()
+    saved = to_json(SCORED, credit_record(SCORED, edits=True)).encode()
     assert read(saved, "diff.json")[0].credits == CREDITS
 
 
 def test_the_noise_floor_survives():
     one = credit("ab", (-0.5, -2.0), noise=0.25)
-    ((again,),) = (scored.credits for scored in read(to_json(credit_record(one)).encode(), "scored.json"))
+    ((again,),) = (scored.credits for scored in read(to_json(alone(one)).encode(), "scored.json"))
     assert again.noise == pytest.approx(one.noise, rel=1e-15)
 
 
 def test_another_beta_needs_no_model():
-    (credits,) = (scored.credits for scored in read(to_json(row_record(SCORED)).encode(), "scored.json", beta=0.4))
+    (credits,) = (scored.credits for scored in read(to_json(SCORED).encode(), "scored.json", beta=0.4))
     assert [c.reward for c in credits] == pytest.approx([4 * c.reward for c in CREDITS])
 
 
 def test_length_normalisation_and_its_noise_survive_and_another_beta_keeps_them():
     one = replace(credit("ab", (-0.5, -2.0), noise=0.25), length_normalised=True)
-    saved = to_json(credit_record(one)).encode()
-    record = json.loads(saved)
+    saved = to_json(alone(one)).encode()
+    (record,) = json.loads(saved)["credit"]["answers"]
     assert record["length_normalised"] is True
     assert record["rewards"] == pytest.approx([0.1 / 2 * 0.5, 0.1 / 2 * -1.0])
     assert record["noise"] == pytest.approx(0.1 / 2 * 0.25)
@@ -80,7 +114,7 @@ def test_length_normalisation_and_its_noise_survive_and_another_beta_keeps_them(
 
 
 def test_a_record_from_before_length_normalisation_is_a_summed_one():
-    record = json.loads(to_json(credit_record(CREDITS[0])))
+    record = of_first_version(alone(CREDITS[0]))
     del record["length_normalised"]
     assert read(json.dumps(record).encode(), "scored.json")[0].credits == (CREDITS[0],)
 
@@ -91,7 +125,7 @@ def saved_after(*prompts: tuple[int, ...]) -> dict[str, Any]:
         replace(answer, tokens=replace(answer.tokens, prompt_ids=prompt))
         for answer, prompt in zip(CREDITS, prompts, strict=True)
     ]
-    chosen, rejected = (json.loads(to_json(credit_record(answer))) for answer in answers)
+    chosen, rejected = (of_first_version(alone(answer)) for answer in answers)
     return {"id": "r", "chosen": chosen, "rejected": rejected}
 
 
@@ -123,17 +157,17 @@ def test_answers_saved_before_prompts_were_known_count_as_answers_to_one():
         del record[side]["prompt_hash"]
     (scored,) = read(json.dumps(record).encode(), "scored.json")
     assert margin(*scored.credits) == pytest.approx(0.1)
-    again = json.loads(to_json(row_record(scored)))
-    assert "prompt_hash" not in again["chosen"]
+    again = json.loads(to_json(scored))
+    assert all("prompt_hash" not in answer for answer in again["credit"]["answers"])
 
 
 def test_each_line_of_a_file_is_a_row():
-    line = to_json(row_record(SCORED))
+    line = to_json(SCORED)
     assert len(read(f"{line}\n\n{line}\n".encode(), "scored.jsonl")) == 2
 
 
 def test_indented_json_is_one_row():
-    pretty = json.dumps(json.loads(to_json(credit_record(CREDITS[0]))), indent=2)
+    pretty = json.dumps(json.loads(to_json(alone(CREDITS[0]))), indent=2)
     assert len(read(pretty.encode(), "scored.json")) == 1
 
 
@@ -145,6 +179,13 @@ def test_indented_json_is_one_row():
         ('{"prompt": "q"}', "is no scored answer"),
         ('{"schema": "dpo-credit/credit@1"}', "is no whole record: KeyError 'spans'"),
         ('{"chosen": {}, "rejected": {}}', "is no scored answer"),
+        ('{"credit": {}}', "is no scored row"),
+        ('{"credit": {"schema": "dpo-credit/credit@2"}}', "no kind or no answers"),
+        (
+            '{"credit": {"schema": "dpo-credit/credit@2", "kind": "single", "answers": [{}]}}',
+            "no whole record: KeyError",
+        ),
+        ('{"credit": {"schema": "dpo-credit/credit@2", "kind": "single", "answers": [1]}}', "is no scored answer"),
     ],
 )
 def test_what_is_no_saved_score_is_refused(content: str, said: str):
@@ -163,6 +204,7 @@ def test_what_is_no_saved_score_is_refused(content: str, said: str):
     ],
 )
 def test_a_record_that_was_changed_is_refused(change: dict, said: str):
-    record = {**json.loads(to_json(credit_record(CREDITS[0]))), **change}
+    record = json.loads(to_json(alone(CREDITS[0])))
+    record["credit"]["answers"][0] |= change
     with pytest.raises(CreditError, match=said):
         read(json.dumps(record).encode(), "scored.json")

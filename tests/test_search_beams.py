@@ -76,7 +76,7 @@ def test_the_command_shows_each_width_and_writes_them():
     assert "1 beam" in ended.stdout and "3 beams" in ended.stdout
     row = json.loads(run(*asked, "--json", "-").stdout)
     assert row["beams"] == [1, 3] and row["length_penalty"] == 0.0
-    for one in row["completions"]:
+    for one in row["credit"]["answers"]:
         assert 0 < len(one["token_ids"]) <= 8
         assert one["reward"] == pytest.approx(0.1 * (one["policy_logp"] - one["reference_logp"]))
 

@@ -36,15 +36,15 @@ def read(path: Path) -> Any:
 
 def test_a_table_is_scored_by_eq_11(folder: Path) -> None:
     scored = read(folder / "score.json")
-    assert scored["chosen"]["tokens"] == [*" so 12", "<end>"]
-    assert scored["chosen"]["rewards"] == pytest.approx([0, 0, 0, 0, 0, GAIN, 0])
-    assert scored["margin"] == pytest.approx(GAIN)
-    assert (scored["chosen"]["policy"], scored["chosen"]["dtype"]) == ("table", "float64")
+    assert scored["credit"]["answers"][0]["tokens"] == [*" so 12", "<end>"]
+    assert scored["credit"]["answers"][0]["rewards"] == pytest.approx([0, 0, 0, 0, 0, GAIN, 0])
+    assert scored["credit"]["margin"] == pytest.approx(GAIN)
+    assert (scored["credit"]["answers"][0]["policy"], scored["credit"]["answers"][0]["dtype"]) == ("table", "float64")
 
 
 def test_a_table_is_compared_edit_by_edit(folder: Path) -> None:
     compared = read(folder / "diff.json")
-    assert sum(edit["delta"] for edit in compared["edits"]) == pytest.approx(compared["margin"])
+    assert sum(edit["delta"] for edit in compared["credit"]["edits"]) == pytest.approx(compared["credit"]["margin"])
     assert "<html" in (folder / "diff.html").read_text()
 
 

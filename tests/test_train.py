@@ -11,12 +11,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from program import run
 from safetensors.torch import load_file
+from test_turns import ROWS as CHATS
 from tiny import CHATML, language_model, save, tokenizer
 from trl import DPOTrainer
 
@@ -104,14 +106,15 @@ def test_a_policy_brings_its_beta_and_reference(folder: Path) -> None:
     (folder / "row.json").write_text(json.dumps(ROWS[0]))
     scored = run("score", "row.json", "--policy", "dpo", "--json", "-")
     found = json.loads(scored.stdout)
-    assert found["chosen"]["beta"] == 0.25 and "beta 0.25, as dpo was trained with" in scored.stderr
-    assert found["chosen"]["reference"] == str(folder / "sft") or found["chosen"]["reference"].endswith("sft")
+    (answer, _) = found["credit"]["answers"]
+    assert answer["beta"] == 0.25 and "beta 0.25, as dpo was trained with" in scored.stderr
+    assert answer["reference"].endswith("sft")
 
 
 def test_training_raises_the_margin_of_its_rows(folder: Path) -> None:
     train("--set", "max_steps=12")
     lines = run("batch", "rows.jsonl", "--policy", "dpo").stdout.splitlines()
-    margins = [json.loads(line)["margin"] for line in lines]
+    margins = [json.loads(line)["credit"]["margin"] for line in lines]
     assert sum(margin > 0 for margin in margins) > len(ROWS) * 0.8
 
 
@@ -164,6 +167,20 @@ def test_sft_learns_the_chosen_answer_of_chats(folder: Path) -> None:
     assert not torch.equal(
         weights(folder / "out")["gpt_neox.embed_in.weight"], weights(folder / "chat")["gpt_neox.embed_in.weight"]
     )
+
+
+@pytest.mark.parametrize("method", ["dpo", "sft"])
+def test_whole_chats_are_trained_as_they_are_scored(folder: Path, method: str) -> None:
+    """Several turns, tools and template arguments; that TRL's tokens are ours, `train` makes sure itself."""
+    template = "{% if tools %}{{ tools | tojson }}{% endif %}" + CHATML
+    save(language_model(), folder / "chat", tokenizer(chat_template=template, end="<|im_end|>"))
+    names = ["several turns", "tools as JSON", "tools", "the user speaks last", "template arguments"]
+    (folder / "chats.jsonl").write_text("".join(json.dumps(CHATS[name]) + "\n" for name in names))
+    (folder / "chats.yaml").write_text(f"model: chat\ndata: chats.jsonl\noutput: out\n{SETTINGS}")
+    train("--set", "max_steps=1", "--set", "max_length=512", method=method, config="chats.yaml")
+    recipe = read_recipe((folder / "chats.yaml").read_text(), "chats.yaml", method)
+    rows = rows_of(replace(recipe, max_length=512), tokenizer(chat_template=template, end="<|im_end|>"))
+    assert rows.tokens[1][0].prompt_ids != rows.tokens[0][0].prompt_ids  # the tools are there
 
 
 def test_an_adapter_keeps_its_base_as_reference(folder: Path) -> None:

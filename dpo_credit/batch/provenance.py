@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from dpo_credit.models.side import OnDevice
+from dpo_credit.rows.saved import SCHEMA
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,10 +34,20 @@ def settings(job: Job, scorer: Scorer) -> dict[str, Any]:
         "device": [side.device.type if isinstance(side, OnDevice) else None for side in sides.values()],
         "tokenizer": _tokenizer_hash(pair.tokenizer),
         "beta": pair.beta,
-        **asdict(scorer.conventions),
+        **_conventions(scorer),
         "tokens_per_batch": scorer.state.tokens_per_batch,
+        "output": SCHEMA,
         "versions": {package: version(package) for package in _NUMBERS_COME_FROM},
     }
+
+
+def _conventions(scorer: Scorer) -> dict[str, Any]:
+    """How text becomes tokens; of a date, as far as the template asks for one."""
+    conventions = scorer.conventions
+    fields = asdict(conventions)
+    if not conventions.template(scorer.pair.tokenizer).asks_for_date():
+        del fields["today"]
+    return fields
 
 
 def _tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:

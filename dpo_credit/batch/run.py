@@ -8,7 +8,7 @@ from dataclasses import asdict
 from dpo_credit.batch.job import Counts, Engine, Job, Progress, Result, Sink
 from dpo_credit.credit import CreditError
 from dpo_credit.rows.journal import Commit
-from dpo_credit.rows.output import PreferenceRecord, json_line, row_record, to_json
+from dpo_credit.rows.output import credit_record, json_line, to_json
 from dpo_credit.rows.reader import Record
 from dpo_credit.rows.records import Row
 from dpo_credit.rows.scored import ScoredRow
@@ -77,15 +77,16 @@ def _line(row: Row | CreditError, result: Result) -> tuple[str | CreditError, Co
     if isinstance(row, CreditError) or isinstance(result, CreditError):
         return (row if isinstance(row, CreditError) else result), failed  # type: ignore[return-value]
     try:
-        record = row_record(ScoredRow(row, result))
-        line = to_json(record, row.columns)
+        scored = ScoredRow(row, result)
+        record = credit_record(scored)
+        line = to_json(scored, record)
     except CreditError as error:
         return error, failed
     except RecursionError:
         return CreditError(f"{row.id} is nested too deeply to be written."), failed
     tokens = len(result[0].tokens.prompt_ids) + sum(len(credit.tokens.answer_ids) for credit in result)
     counts = Counts(rows=1, tokens=tokens)
-    if isinstance(record, PreferenceRecord):
+    if record.margin is not None:
         counts.pairs, counts.won, counts.margins = 1, int(record.margin > 0), record.margin
         for name, credit in zip(REFERENCE_COLUMNS, result, strict=True):
             given = row.columns.get(name)

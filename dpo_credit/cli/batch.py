@@ -124,7 +124,7 @@ def batch(
     jobs = asked.jobs(files or [], output)
     talk = Talk(outputs.quiet)
     sinks = [_sink(target, keep, talk) for _, target in jobs]
-    engine = _engine([job for job, _ in jobs], running, options, talk)
+    engine = _engine([job for job, _ in jobs], running, options, talk, _today(sinks))
     total = Counts()
     for (job, target), sink in zip(jobs, sinks, strict=True):
         with stopping(talk, "after this chunk of rows") as stopped:
@@ -163,14 +163,22 @@ def _sink(target: str, keep: KeepOptions, talk: Talk) -> Journal | Stream:
     return journal
 
 
-def _engine(jobs: Sequence[Job], running: EngineOptions, options: PairOptions, talk: Talk) -> Engine:
-    """What scores."""
+def _today(sinks: Sequence[Journal | Stream]) -> str:
+    """The day on which an earlier run began that goes on now, where its chat template writes the date."""
+    from dpo_credit.rows.journal import Journal
+
+    days = (sink.begun.get("today") for sink in sinks if isinstance(sink, Journal))
+    return next((str(day) for day in days if day), "")
+
+
+def _engine(jobs: Sequence[Job], running: EngineOptions, options: PairOptions, talk: Talk, today: str) -> Engine:
+    """What scores; `today` is the day of a run that goes on."""
     from dpo_credit.batch.local import Local
     from dpo_credit.cli.files import stdin
     from dpo_credit.cli.run import notes_on_choice
 
     piped = stdin() if any(given.is_stdin for job in jobs for given in job.inputs) else None
-    load, scorer = options.loader(), options.scorer()
+    load, scorer = options.loader(), options.scorer(today)
     talk.notes(notes_on_choice(options))
     if running.engine == "ray":
         from dpo_credit.batch.ray import Ray

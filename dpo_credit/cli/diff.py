@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dpo_credit.cli.flags import with_shared_options
-from dpo_credit.cli.options import PairOptions
+from dpo_credit.cli.options import PairOptions, PickOptions
 from dpo_credit.cli.outputs import Colours, Outputs
 
 EXAMPLE = "Example: dpo-credit diff examples/good.txt examples/bad.txt --html out.html"
@@ -30,6 +30,7 @@ def diff(
     ] = False,
     top_k: Annotated[int, typer.Option("--top-k", min=0, help="Show what each model would rather have said.")] = 0,
     *,
+    picking: PickOptions,
     outputs: Outputs,
     colours: Colours,
     options: PairOptions,
@@ -40,21 +41,18 @@ def diff(
     row: chosen and rejected, or completions.
     """
     from dpo_credit.cli.files import record
-    from dpo_credit.cli.prompt import prompt_in
     from dpo_credit.cli.run import score_row
     from dpo_credit.cli.showing import show
-    from dpo_credit.rows.output import diff_record, row_record
+    from dpo_credit.rows.output import credit_record
     from dpo_credit.rows.pairs import choose, pair_of
-    from dpo_credit.rows.records import stem
 
     outputs.check()
     _ = colours.shading
     if other is None and prompt is None:
-        given = record(file)
-        row = choose(given.row(default_id=stem(given.source)), pick, all_answers)
+        row = choose(picking.row(file), pick, all_answers)
     else:
-        before = None if prompt is None else prompt_in(prompt)
-        row = pair_of(record(file), None if other is None else record(other), before)
+        before = None if prompt is None else PickOptions().row(prompt, answers="optional").prompt
+        row = pair_of(picking.record(file), None if other is None else record(other), before)
     scored = score_row(row, options, quiet=outputs.quiet, top_k=top_k)
-    shown, record_of = (scored.by_reward(), row_record) if all_answers else (scored, diff_record)
-    show(shown, record_of(scored), outputs, colours, columns=row.columns)
+    shown = scored.by_reward() if all_answers else scored
+    show(shown, credit_record(scored, edits=not all_answers), outputs, colours)

@@ -46,16 +46,16 @@ def records(files: Sequence[str]) -> Iterator[Record]:
     return read_records(expand(files), stdin() if "-" in files else None)
 
 
-def record(file: str) -> Record:
-    """The record of a file that holds one, or of stdin for `-`.
+def record(file: str, number: int | None = None, row_id: str | None = None) -> Record:
+    """The record of a file, or of stdin for `-`: its only one, or the one with that number from 1 on, or that id.
 
     Raises:
-        CreditError: the file cannot be read, is empty, or holds several.
+        CreditError: the file cannot be read or is empty, has no such row, or has several and none is picked.
     """
-    from dpo_credit.rows.reader import only
+    from dpo_credit.rows.reader import Pick
     from dpo_credit.rows.sources import Input
 
-    return only(Input(file), stdin() if file == "-" else None)
+    return Pick(number, row_id).of(Input(file), stdin() if file == "-" else None)
 
 
 def stdin() -> BinaryIO:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dpo_credit.cli.flags import with_shared_options
-from dpo_credit.cli.options import PairOptions, ReadingOptions
+from dpo_credit.cli.options import PairOptions, PickOptions, ReadingOptions
 from dpo_credit.cli.outputs import Outputs
 
 EXAMPLE = "Example: dpo-credit inspect examples/vet.json"
@@ -21,6 +21,7 @@ def inspect(
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Show long prompts and answers whole.")] = False,
     *,
+    picking: PickOptions,
     reading: ReadingOptions,
     outputs: Annotated[Outputs, "json", "svg", "theme", "quiet"],
     options: PairOptions,
@@ -35,7 +36,7 @@ def inspect(
     from dpo_credit.views.terminal import inspect as terminal
 
     outputs.check()
-    row = None if file is None else reading.row(file)
+    row = None if file is None else picking.row(file, reading)
     talk = Talk(outputs.quiet)
     talk.notes(notes_on_choice(options) if options.policy else ())
     with talk.working("Comparing the models"):

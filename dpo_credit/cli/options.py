@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,9 +14,10 @@ from dpo_credit.models.published import published
 
 if TYPE_CHECKING:
     from dpo_credit.models.pair import Loading, ModelPair
-    from dpo_credit.rows.records import Row
+    from dpo_credit.rows.reader import Record
+    from dpo_credit.rows.records import Answers, Row
     from dpo_credit.scoring import Scorer
-    from dpo_credit.text.encode import Conventions
+    from dpo_credit.text.conventions import Conventions
 
 TEXT, SAFETY = "From text to tokens", "Safety"
 _option, _flag = partial(option, panel="Models"), partial(flag, panel="Models")
@@ -33,18 +34,6 @@ class ReadingOptions:
         str | None, option("--answer-key", help="The field that holds the answer.", show_default=False)
     ] = None
 
-    def row(self, file: str) -> Row:
-        """The row of a file that holds one, or of stdin for `-`.
-
-        Raises:
-            CreditError: the file cannot be read, or holds none or several.
-        """
-        from dpo_credit.cli.files import record
-        from dpo_credit.rows.records import stem
-
-        given = record(file)
-        return given.row(prompt_key=self.prompt_key, answer_key=self.answer_key, default_id=stem(given.source))
-
     def rows(self, files: Sequence[str]) -> Iterator[Row]:
         """The rows of files and patterns, or of stdin for `-`, one after the other.
 
@@ -55,6 +44,44 @@ class ReadingOptions:
         from dpo_credit.rows.reader import read_rows
 
         return read_rows(records(files), prompt_key=self.prompt_key, answer_key=self.answer_key)
+
+
+@dataclass(frozen=True)
+class PickOptions:
+    """Which row of a file that holds several."""
+
+    number: Annotated[
+        int | None, option("--row", min=1, help="Which row of a file of several, from 1 on.", show_default=False)
+    ] = None
+    row_id: Annotated[str | None, option("--id", help="Likewise, by its id.", show_default=False)] = None
+
+    @property
+    def picks(self) -> bool:
+        """Whether a row is named."""
+        return self.number is not None or self.row_id is not None
+
+    def record(self, file: str) -> Record:
+        """The record of a file, or of stdin for `-`.
+
+        Raises:
+            CreditError: the file cannot be read, or does not hold the one that is meant.
+        """
+        from dpo_credit.cli.files import record
+
+        return record(file, self.number, self.row_id)
+
+    def row(self, file: str, reading: ReadingOptions | None = None, *, answers: Answers = "required") -> Row:
+        """The row of a file, or of stdin for `-`; see `parse_row`.
+
+        Raises:
+            CreditError: the file cannot be read, or does not hold the one that is meant.
+        """
+        from dpo_credit.rows.records import stem
+
+        keys = {} if reading is None else {"prompt_key": reading.prompt_key, "answer_key": reading.answer_key}
+        given = self.record(file)
+        name = given.default_id if self.picks else stem(given.source)
+        return given.row(**keys, default_id=name, answers=answers)
 
 
 @dataclass(frozen=True)
@@ -162,6 +189,24 @@ class PairOptions:
             "--truncate", panel=TEXT, help="What to do above it: stop, or cut the prompt's start and say how much."
         ),
     ] = "error"
+    turns: Annotated[
+        Literal["all", "assistant", "last"],
+        _option(
+            "--turns",
+            panel=TEXT,
+            help="Which turns of a chat's answer count: all (as TRL), the assistant's, or its last one after the rest.",
+        ),
+    ] = "all"
+    date: Annotated[
+        str,
+        _option(
+            "--date",
+            panel=TEXT,
+            metavar="YYYY-MM-DD",
+            help="The day for a chat template that writes one.",
+            show_default="today",
+        ),
+    ] = ""
     trust_remote_code: Annotated[
         bool, _flag("--trust-remote-code", panel=SAFETY, help="Run code from a model's repository.")
     ] = False
@@ -192,11 +237,13 @@ class PairOptions:
             loading=self.loading(),
         )
 
-    def scorer(self) -> Callable[[ModelPair, Path | None], Scorer]:
-        """What scores with a pair, and a cache if there is one."""
+    def scorer(self, today: str = "") -> Callable[[ModelPair, Path | None], Scorer]:
+        """What scores with a pair, and a cache if there is one; `today` is the day of a run that goes on."""
         from dpo_credit.scoring import Scorer
 
         conventions = self.conventions()
+        if today:
+            conventions = replace(conventions, today=today)
         return lambda pair, cache: Scorer(pair, conventions=conventions, cache=cache)
 
     def loading(self) -> Loading:
@@ -230,7 +277,7 @@ class PairOptions:
     def conventions(self) -> Conventions:
         """How text becomes tokens."""
         from dpo_credit.cli.files import read
-        from dpo_credit.text.encode import Conventions
+        from dpo_credit.text.conventions import Conventions
 
         template = self.chat_template
         if template not in ("auto", "none"):
@@ -239,4 +286,4 @@ class PairOptions:
                 template = read(name, "--chat-template ", "auto, none or a Jinja file").decode("utf-8-sig")
             except UnicodeDecodeError as error:
                 raise CreditError(f"--chat-template {name} is not UTF-8.") from error
-        return Conventions(self.eos, template, self.max_length, self.truncate)
+        return Conventions(self.eos, template, self.max_length, self.truncate, self.turns, self.date)

@@ -1,32 +1,19 @@
-"""The prompt that a command answers: read from a file, and as the tokens that an answer continues."""
+"""The prompt that a command answers, as the tokens that an answer continues."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dpo_credit.cli.files import record
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import CreditError
-from dpo_credit.rows.records import Prompt, stem
+from dpo_credit.rows.records import Row
 
 if TYPE_CHECKING:
     from dpo_credit.models.pair import ModelPair
 
 
-def prompt_in(file: str) -> Prompt:
-    """The prompt that a file holds; answers in it play no part.
-
-    Raises:
-        CreditError: there is none.
-    """
-    given = record(file)
-    return given.row(answers="optional", default_id=stem(given.source)).prompt
-
-
-def prompt_ids(
-    pair: ModelPair, prompt: Prompt, options: PairOptions, talk: Talk, *, max_new_tokens: int
-) -> tuple[int, ...]:
+def prompt_ids(pair: ModelPair, row: Row, options: PairOptions, talk: Talk, *, max_new_tokens: int) -> tuple[int, ...]:
     """The prompt's tokens (P,), with room for an answer; what there is to say about them is said.
 
     Raises:
@@ -34,7 +21,7 @@ def prompt_ids(
     """
     from dpo_credit.text.encode import encode_prompt
 
-    ids, notes = encode_prompt(pair.tokenizer, prompt, options.conventions())
+    ids, notes = encode_prompt(pair.tokenizer, row.prompt, options.conventions(), given=row.template_kwargs)
     talk.notes(notes)
     if pair.max_length and len(ids) + max_new_tokens > pair.max_length:
         raise CreditError(

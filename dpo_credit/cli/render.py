@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from dpo_credit.cli.flags import with_shared_options
+from dpo_credit.cli.options import PickOptions
 from dpo_credit.cli.outputs import Colours, Outputs
 
 EXAMPLE = "Example: dpo-credit render scored.json --html out.html --beta 0.05"
@@ -19,6 +20,7 @@ def render(
         float | None, typer.Option("--beta", help="Another beta than the saved one.", show_default=False)
     ] = None,
     *,
+    picking: PickOptions,
     outputs: Outputs,
     colours: Colours,
 ) -> None:
@@ -26,20 +28,21 @@ def render(
     from dpo_credit.cli.files import records, write
     from dpo_credit.cli.showing import page, show
     from dpo_credit.credit import CreditError
-    from dpo_credit.rows.output import diff_record, row_record
+    from dpo_credit.rows.output import credit_record
     from dpo_credit.rows.saved import read_scored
 
     outputs.check()
     _ = colours.shading
-    rows = list(read_scored(records([file]), beta))
+    rows = list(read_scored([picking.record(file)] if picking.picks else records([file]), beta))
     if not rows:
         raise CreditError(f"{file} is empty. Give what dpo-credit score --json wrote.")
     if len(rows) > 1:
         if outputs.html is None or outputs.targets != (outputs.html,):
             raise CreditError(
-                f"{file} holds {len(rows)} rows, which make one page: give --html out.html and nothing else."
+                f"{file} holds {len(rows)} rows, which make one page: give --html out.html and nothing else. Or "
+                "pick one with --row or --id."
             )
         write(outputs.html, page(rows, file, colours))
         return
     (scored,) = rows
-    show(scored, diff_record(scored) if scored.kind == "preference" else row_record(scored), outputs, colours)
+    show(scored, credit_record(scored, edits=scored.kind == "preference"), outputs, colours)

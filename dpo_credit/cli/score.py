@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dpo_credit.cli.flags import with_shared_options
-from dpo_credit.cli.options import PairOptions, ReadingOptions
+from dpo_credit.cli.options import PairOptions, PickOptions, ReadingOptions
 from dpo_credit.cli.outputs import Colours, Outputs
 
 EXAMPLE = "Example: dpo-credit score examples/vet.json --top-k 3"
@@ -23,6 +23,7 @@ def score(
         typer.Option("--show", metavar="q,v,advantage", help="Any of Q*, V* and Q* - V*, for every token (Eqs. 5-7)."),
     ] = None,
     *,
+    picking: PickOptions,
     reading: ReadingOptions,
     outputs: Outputs,
     colours: Colours,
@@ -35,13 +36,13 @@ def score(
     """
     from dpo_credit.cli import showing
     from dpo_credit.cli.run import score_row
-    from dpo_credit.rows.output import row_record
+    from dpo_credit.rows.output import credit_record
     from dpo_credit.views.terminal import values
 
     outputs.check()
     _ = colours.shading
     columns = values.shown(show) if show is not None else ()
-    row = reading.row(file)
+    row = picking.row(file, reading)
     scored = score_row(row, options, quiet=outputs.quiet, top_k=top_k, values=bool(columns))
     below = partial(values.render, scored, columns=columns) if columns else None
-    showing.show(scored, row_record(scored), outputs, colours, columns=row.columns, below=below)
+    showing.show(scored, credit_record(scored), outputs, colours, below=below)

@@ -16,7 +16,7 @@ from rich.console import Group
 from dpo_credit.cli.files import read, records
 from dpo_credit.cli.flags import flag, option, with_shared_options
 from dpo_credit.cli.keeping import KeepOptions
-from dpo_credit.cli.options import PairOptions
+from dpo_credit.cli.options import PairOptions, PickOptions
 from dpo_credit.cli.outputs import Colours, Outputs
 from dpo_credit.cli.stopping import INTERRUPTED, stopping
 from dpo_credit.cli.talk import Talk
@@ -107,6 +107,7 @@ def search(
         typer.Argument(metavar="FILE...", help="A row as for score, or its prompt alone; many rows; or kept searches."),
     ],
     *,
+    picking: PickOptions,
     asked: SearchOptions,
     keeping: KeepOptions,
     outputs: Outputs,
@@ -131,9 +132,12 @@ def search(
         return
     if options.sequential:
         raise CreditError("--sequential holds one model at a time; search asks both after each width. Leave it out.")
-    given = records(files)
+    if picking.picks and (len(files) > 1 or keeping.output is not None):
+        raise CreditError("--row and --id pick one row of one file, which -o keeps no search of. Leave them out.")
+    given = iter([picking.record(files[0])]) if picking.picks else records(files)
     first = list(islice(given, 2))
-    if len(files) == len(first) == 1 and keeping.output is None and Path(files[0]).suffix not in DATA_SETS:
+    alone = len(files) == len(first) == 1 and keeping.output is None
+    if picking.picks or (alone and Path(files[0]).suffix not in DATA_SETS):
         _search_post(first[0], asked, outputs, colours, options)
     else:
         _write([_search_rows(chain(first, given), asked, keeping, options, Talk(outputs.quiet))], ("",), outputs)
@@ -147,8 +151,8 @@ def _search_rows(
 
     from dpo_credit.cli.bars import bar
     from dpo_credit.cli.run import load
+    from dpo_credit.rows.chats import prompt_text
     from dpo_credit.rows.reader import read_rows
-    from dpo_credit.rows.records import prompt_text
     from dpo_credit.search.dataset import Searching
 
     beams = asked.search()
@@ -179,8 +183,9 @@ def _search_post(given: Record, asked: SearchOptions, outputs: Outputs, colours:
     from dpo_credit.cli.prompt import prompt_ids
     from dpo_credit.cli.run import load
     from dpo_credit.cli.showing import show
-    from dpo_credit.rows.output import row_record
-    from dpo_credit.rows.records import prompt_text, stem
+    from dpo_credit.rows.chats import prompt_text
+    from dpo_credit.rows.output import credit_record
+    from dpo_credit.rows.records import stem
     from dpo_credit.search.post import answered, chosen_of, columns, judged
     from dpo_credit.search.search import search
     from dpo_credit.views.terminal import search as terminal
@@ -190,7 +195,7 @@ def _search_post(given: Record, asked: SearchOptions, outputs: Outputs, colours:
     name, judge, endpoint = asked.judge_of(prompt_text(row.prompt))
     talk = Talk(outputs.quiet)
     pair = load(options, talk)
-    ids = prompt_ids(pair, row.prompt, options, talk, max_new_tokens=beams.max_new_tokens)
+    ids = prompt_ids(pair, row, options, talk, max_new_tokens=beams.max_new_tokens)
     widths = search(pair, row.prompt, ids, beams, name=stem(given.source))
     credits = []
     for width in beams.widths:
@@ -204,10 +209,10 @@ def _search_post(given: Record, asked: SearchOptions, outputs: Outputs, colours:
     scored = answered(row, credits, beams)
     show(
         scored,
-        row_record(scored),
+        credit_record(scored),
         outputs,
         colours,
-        columns=columns(beams, name, verdicts),
+        more=columns(beams, name, verdicts),
         below=lambda look: terminal.render(beams.widths, credits, look, verdicts=verdicts, judge=name),
     )
 

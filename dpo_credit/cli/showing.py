@@ -12,31 +12,31 @@ from dpo_credit.cli.outputs import Colours, Outputs
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from dpo_credit.rows.output import Record
+    from dpo_credit.rows.output import CreditRecord
     from dpo_credit.rows.scored import ScoredRow
     from dpo_credit.views.look import Look
 
 
 def show(
     scored: ScoredRow,
-    record: Record,
+    record: CreditRecord,
     outputs: Outputs,
     colours: Colours,
     *,
-    columns: Mapping[str, Any] | None = None,
+    more: Mapping[str, Any] | None = None,
     below: Callable[[Look], RenderableType] | None = None,
 ) -> None:
     """Write a scored row wherever it was asked for.
 
     Args:
         scored: the row.
-        record: the same, as JSON has it; a diff's is shown edit by edit.
+        record: its credit, as JSON has it; a diff's is shown edit by edit.
         outputs: where to.
         colours: in which colours.
-        columns: the row's other columns, for the JSON.
+        more: what the JSON has beside the row and its credit.
         below: draws what stands below the view in the terminal.
     """
-    from dpo_credit.rows.output import DiffRecord, to_json
+    from dpo_credit.rows.output import to_json
 
     shading = colours.shading
 
@@ -44,7 +44,7 @@ def show(
         from dpo_credit.views.terminal import diff
         from dpo_credit.views.terminal import score as answers
 
-        draw = diff.render if isinstance(record, DiffRecord) else answers.render
+        draw = answers.render if record.edits is None else diff.render
         view = draw(scored, look, rows=colours.rows, shading=shading)
         return view if below is None else Group(view, "", below(look))
 
@@ -55,7 +55,7 @@ def show(
 
     outputs.write(
         terminal,
-        json=lambda: to_json(record, columns) + "\n",
+        json=lambda: to_json(scored, record, more) + "\n",
         page=lambda: page([scored], scored.id, colours),
         figure=figure,
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dpo_credit.cli.flags import with_shared_options
-from dpo_credit.cli.options import PairOptions
+from dpo_credit.cli.options import PairOptions, PickOptions
 from dpo_credit.cli.outputs import Outputs
 from dpo_credit.cli.talk import Talk
 
@@ -32,6 +32,7 @@ def steer(
     seed: Annotated[int, typer.Option("--seed", help="Of --sample.")] = 0,
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many answers to draw.")] = 1,
     *,
+    picking: PickOptions,
     outputs: Annotated[Outputs, "json", "svg", "theme", "quiet"],
     options: PairOptions,
 ) -> None:
@@ -39,7 +40,7 @@ def steer(
 
     Each token is coloured by log pi_steered - log pi_base; below stand those that the base would not have said.
     """
-    from dpo_credit.cli.prompt import prompt_ids, prompt_in
+    from dpo_credit.cli.prompt import prompt_ids
     from dpo_credit.cli.run import load
     from dpo_credit.rows.output import json_line
     from dpo_credit.steer.models import base_of, check
@@ -48,20 +49,20 @@ def steer(
     from dpo_credit.views.terminal import steer as terminal
 
     outputs.check()
-    prompt = prompt_in(file)
+    row = picking.row(file, answers="optional")
     sampling = Sampling(max_new_tokens, num_beams, sample, temperature, top_p, seed, count)
     loading, talk = options.loading(), Talk(outputs.quiet)
     check(sampling, loading)
     pair = load(options, talk)
     side, notes = base_of(pair, base, loading)
     talk.notes(notes)
-    ids = prompt_ids(pair, prompt, options, talk, max_new_tokens=max_new_tokens)
+    ids = prompt_ids(pair, row, options, talk, max_new_tokens=max_new_tokens)
     grows = talk.stderr.is_terminal and not outputs.quiet and num_beams == count == 1
     streamer = _growing(pair.tokenizer) if grows else None
     answers = steered(side, pair, ids, strength=strength, sampling=sampling, streamer=streamer)
     outputs.write(
         partial(terminal.render, answers),
-        json=lambda: "".join(json_line(record(answer, prompt)) + "\n" for answer in answers),
+        json=lambda: "".join(json_line(record(answer, row.prompt)) + "\n" for answer in answers),
     )
 
 

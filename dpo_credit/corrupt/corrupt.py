@@ -117,7 +117,7 @@ def corrupt(example: Example, plan: Plan) -> Corrupted | None:
 
 def prompt_text(example: Example) -> str:
     """The prompt as one text, a chat's turns after one another."""
-    return example.prompt if isinstance(example.prompt, str) else "\n\n".join(turn.content for turn in example.prompt)
+    return example.prompt if isinstance(example.prompt, str) else "\n\n".join(turn.text for turn in example.prompt)
 
 
 def candidates(example: Example, kinds: Sequence[str] = KINDS) -> list[Change]:
@@ -218,7 +218,7 @@ def corrupted_rows(rows: Iterable[Row], plan: Plan, tally: Tally) -> Iterator[di
             tally.unchanged += 1
             continue
         tally.labels.update(label.kind for label in made.labels)
-        prompt = example.prompt if isinstance(example.prompt, str) else [turn._asdict() for turn in example.prompt]
+        prompt = example.prompt if isinstance(example.prompt, str) else [turn.fields for turn in example.prompt]
         fields: dict[str, Any] = {"id": row.id, "prompt": prompt, **asdict(made)}
         fields["labels"] = list(fields["labels"])
         columns = dict(row.columns)

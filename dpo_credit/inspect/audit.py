@@ -31,7 +31,8 @@ from dpo_credit.models.pair import Loading, ModelPair
 from dpo_credit.models.torch_side import TorchSide
 from dpo_credit.rows.output import json_line
 from dpo_credit.scoring import score
-from dpo_credit.text.encode import Conventions, encode_answers
+from dpo_credit.text.conventions import Conventions
+from dpo_credit.text.encode import encode_answers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

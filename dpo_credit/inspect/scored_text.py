@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from dpo_credit.credit import Example, Tokens
 from dpo_credit.text.chat import Rendered, render
-from dpo_credit.text.encode import Conventions, encode_answers, tokenise
+from dpo_credit.text.conventions import Conventions
+from dpo_credit.text.encode import encode_answers, tokenise
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -73,7 +74,7 @@ def read_answers(
 def _read(
     tokenizer: PreTrainedTokenizerBase, example: Example, conventions: Conventions, whole: Tokens, tokens: Tokens
 ) -> ScoredText:
-    rendered = render(tokenizer, example, conventions.chat_template)
+    rendered = render(conventions.template(tokenizer), example, conventions.turns)
     ids, spans = tokenise(tokenizer, rendered)
     # without a prompt, encode puts a token before the first: it is no token of the text
     before = len(whole.prompt_ids) - (0 if tuple(ids[: len(whole.prompt_ids)]) == whole.prompt_ids else 1)
@@ -130,7 +131,7 @@ def _own_characters(rendered: Rendered, example: Example) -> set[int]:
     own: set[int] = set()
     at = 0
     for message in example.prompt:
-        for content in (message.content, message.content.strip()):  # templates strip what they are given
+        for content in (message.text, message.text.strip()):  # templates strip what they are given
             place = rendered.text.find(content, at, rendered.cut) if content else -1
             if place >= 0:
                 own |= set(range(place, place + len(content)))

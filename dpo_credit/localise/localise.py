@@ -21,7 +21,7 @@ from dpo_credit.localise.scores import ALIGNED, REWARD, SURE, UNSURE, Beyond, Un
 from dpo_credit.models.pair import ModelPair
 from dpo_credit.models.side import Distributions, Module, require, unwrapped
 from dpo_credit.scoring import score
-from dpo_credit.text.encode import Conventions
+from dpo_credit.text.conventions import Conventions
 
 FEW = 30  # answers below which the intervals are rough
 

@@ -66,10 +66,13 @@ class Journal:
         self.errors, self.journal = beside(output, "errors.jsonl"), beside(output, "journal")
         self.last = Commit()
         self.done = False
+        self.begun: dict[str, Any] = {}
         self._files: dict[Path, int] = {}
 
     def check(self) -> None:
         """Refuse what `begin` would refuse, as far as that can be said without the models; writes nothing.
+
+        `begun` are then the settings of the run that is there to be resumed, if any.
 
         Raises:
             CreditError: see above.
@@ -85,6 +88,8 @@ class Journal:
                 if self.journal.exists():
                     self._open(self.journal, os.O_RDWR)
                     lock(self._files[self.journal], self.output)
+                    if self.mode == "resume" and (entries := self._entries()):
+                        self.begun = entries[0]
                 self._refuse_to_replace()
             finally:
                 self.close()

@@ -1,4 +1,4 @@
-"""Credits -> the JSON that users keep: one record a scored answer, a preference or a list. The types are the schema.
+"""Scored rows -> the JSON that users keep: each row as it was given, with its credit. The types are the schema.
 
 `make schema` writes `schema.json` from these types; a test holds the two together.
 """
@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from dataclasses import fields as dataclass_fields
+from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
 from typing import Any, Literal
 
+from dpo_credit.align import Diff
 from dpo_credit.credit import Alternative, Credit, margin, preference_probability
 from dpo_credit.optimal import OptimalValues
+from dpo_credit.rows.chats import answer_json, as_json
+from dpo_credit.rows.records import Row
 from dpo_credit.rows.scored import ScoredRow
 
 
@@ -39,22 +41,26 @@ class OptimalValuesRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class CreditRecord:
+class AnswerRecord:
     """One scored answer. Log-probabilities are in nats; every list but `notes` has one entry a token.
 
-    `spans` are [start, end) characters of `answer`; `rewards` = beta * (policy_logps - reference_logps) (Eq. 11),
-    divided by the number of tokens if `length_normalised`, and `reward` is their sum; `noise` is the reward below which
-    numerical error decides (0 for float32); `eos` says where the end token came from. `prompt_hash` tells the prompt
-    from others: 16 hex digits of BLAKE2b over its token ids, each in 8 bytes, little-endian.
+    `label` is what the row calls it, such as "chosen"; `answer` is its text, `spans` are [start, end) characters of it;
+    `rewards` = beta * (policy_logps - reference_logps) (Eq. 11), divided by their number if `length_normalised`, and
+    `reward` is their sum; `noise` is the reward below which numerical error decides (0 for float32); `eos` says
+    where the end token came from. `prompt_hash` tells the prompt from others: 16 hex digits of BLAKE2b over its token
+    ids, each in 8 bytes, little-endian. `turns` says which turns of a chat count: a token's `rewards` are 0 where it
+    does not. `roles` are there for an answer of several turns: whose each token is, "" for what a template writes
+    before a turn. `date` is the day that the chat template wrote.
     """
 
-    schema: Literal["dpo-credit/credit@1"]
     id: str
+    label: str
     answer: str
     policy: str
     reference: str
     beta: float
     eos: Literal["appended", "template", "in-text", "none"]
+    turns: Literal["all", "assistant", "last"]
     dtype: str
     token_ids: list[int]
     tokens: list[str]
@@ -70,28 +76,11 @@ class CreditRecord:
     length_normalised: bool
     notes: list[str]
     prompt_hash: str | None = None
+    roles: list[str] | None = None
+    date: str | None = None
     policy_top: list[list[AlternativeRecord]] | None = None
     reference_top: list[list[AlternativeRecord]] | None = None
     optimal_values: OptimalValuesRecord | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PreferenceRecord:
-    """Two answers to one prompt: `margin` is DPO's logit, `preference_probability` its sigmoid (Eq. 8)."""
-
-    id: str
-    chosen: CreditRecord
-    rejected: CreditRecord
-    margin: float
-    preference_probability: float
-
-
-@dataclass(frozen=True, slots=True)
-class ListRecord:
-    """Several answers to one prompt, in the order they came."""
-
-    id: str
-    completions: list[CreditRecord]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,33 +106,46 @@ class EchoRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class DiffRecord:
-    """Two answers to one prompt, aligned: `margin` = the sum of the edits' deltas + `echo.sum`."""
+class CreditRecord:
+    """What a row's answers earned: a "single" answer, a "preference" (chosen first) or a "list", in the row's order.
 
-    schema: Literal["dpo-credit/diff@1"]
-    id: str
-    chosen: CreditRecord
-    rejected: CreditRecord
-    edits: list[EditRecord]
-    echo: EchoRecord
-    margin: float
-    preference_probability: float
+    `reward` is a single answer's. `margin` is DPO's logit and `preference_probability` its sigmoid (Eq. 8). Of a diff,
+    `margin` = the sum of the `edits`' deltas + `echo.sum`. `prompt_key` and `answer_key` are the row's fields that
+    prompt and answer were read from, where they were named.
+    """
+
+    schema: Literal["dpo-credit/credit@2"]
+    kind: Literal["single", "preference", "list"]
+    answers: list[AnswerRecord]
+    reward: float | None = None
+    margin: float | None = None
+    preference_probability: float | None = None
+    edits: list[EditRecord] | None = None
+    echo: EchoRecord | None = None
+    prompt_key: str | None = None
+    answer_key: str | None = None
 
 
-Record = CreditRecord | PreferenceRecord | ListRecord | DiffRecord
+@dataclass(frozen=True, slots=True)
+class ScoredRecord:
+    """A row as it was given, with what its answers earned beside its own fields."""
+
+    id: str | int | float
+    credit: CreditRecord
 
 
-def credit_record(credit: Credit, values: OptimalValues | None = None) -> CreditRecord:
+def answer_record(credit: Credit, label: str = "", values: OptimalValues | None = None) -> AnswerRecord:
     """One answer's record, numbers unrounded."""
     tokens, source = credit.tokens, credit.source
-    return CreditRecord(
-        schema="dpo-credit/credit@1",
+    return AnswerRecord(
         id=credit.id,
+        label=label,
         answer=tokens.answer,
         policy=source.policy,
         reference=source.reference,
         beta=credit.beta,
         eos=tokens.end,  # type: ignore[arg-type]
+        turns=tokens.scored,  # type: ignore[arg-type]
         dtype=source.dtype,
         token_ids=list(tokens.answer_ids),
         tokens=list(tokens.pieces),
@@ -159,66 +161,91 @@ def credit_record(credit: Credit, values: OptimalValues | None = None) -> Credit
         length_normalised=credit.length_normalised,
         notes=list(tokens.notes),
         prompt_hash=tokens.prompt_hash,
+        roles=list(tokens.roles) or None,
+        date=tokens.date or None,
         policy_top=_top(credit.policy_top),
         reference_top=_top(credit.reference_top),
         optimal_values=_optimal(values) if values else None,
     )
 
 
-def row_record(scored: ScoredRow) -> CreditRecord | PreferenceRecord | ListRecord:
-    """A scored row's record, with the answers' optimal values where there are any.
+def credit_record(scored: ScoredRow, *, edits: bool = False) -> CreditRecord:
+    """What a scored row's answers earned, numbers unrounded; with `edits`, the two of a diff aligned.
 
     Raises:
-        CreditError: the two answers of a preference do not compare.
+        CreditError: the answers of a preference, or of a diff, do not compare.
     """
-    records = [credit_record(credit, values) for credit, values in zip_longest(scored.credits, scored.values)]
+    answers = [
+        answer_record(credit, label, values)
+        for credit, label, values in zip_longest(scored.credits, scored.labels, scored.values)
+    ]
+    row = scored.row
+    record = CreditRecord(
+        "dpo-credit/credit@2",
+        scored.kind,  # type: ignore[arg-type]
+        answers,
+        prompt_key=row.prompt_key,
+        answer_key=row.answer_key,
+    )
     if scored.kind == "single":
-        return records[0]
-    if scored.kind == "list":
-        return ListRecord(scored.id, records)
-    logit = margin(*scored.credits)
-    return PreferenceRecord(scored.id, records[0], records[1], logit, preference_probability(logit))
+        return replace(record, reward=scored.credits[0].reward)
+    if scored.kind == "preference":
+        logit = margin(*scored.credits)
+        record = replace(record, margin=logit, preference_probability=preference_probability(logit))
+    return _with_edits(record, scored.diff) if edits else record
 
 
-def diff_record(scored: ScoredRow) -> DiffRecord:
-    """The record of a row's two answers aligned, numbers unrounded.
-
-    Raises:
-        CreditError: they do not compare.
-    """
-    diff = scored.diff
-    return DiffRecord(
-        schema="dpo-credit/diff@1",
-        id=scored.id,
-        chosen=credit_record(diff.chosen),
-        rejected=credit_record(diff.rejected),
-        edits=[
-            EditRecord(
-                edit.chosen_span,
-                edit.rejected_span,
-                edit.chosen_text,
-                edit.rejected_text,
-                edit.chosen_reward,
-                edit.rejected_reward,
-                edit.delta,
-            )
-            for edit in diff.edits
-        ],
-        echo=EchoRecord(diff.echo_mean_abs, diff.echo_max_abs, math.fsum(diff.echo)),
+def _with_edits(record: CreditRecord, diff: Diff) -> CreditRecord:
+    edits = [
+        EditRecord(
+            edit.chosen_span,
+            edit.rejected_span,
+            edit.chosen_text,
+            edit.rejected_text,
+            edit.chosen_reward,
+            edit.rejected_reward,
+            edit.delta,
+        )
+        for edit in diff.edits
+    ]
+    echo = EchoRecord(diff.echo_mean_abs, diff.echo_max_abs, math.fsum(diff.echo))
+    return replace(
+        record,
+        edits=edits,
+        echo=echo,
         margin=diff.margin,
         preference_probability=diff.preference_probability,
     )
 
 
-def to_json(record: Record, columns: Mapping[str, Any] | None = None) -> str:
-    """One line of JSON. A row's other columns follow the record's; one of the same name becomes `input_<name>`."""
-    fields: dict[str, Any] = asdict(record, dict_factory=_without_unasked)
-    taken = {field.name for field in dataclass_fields(record)}  # `policy_top` too, where it was not asked for
-    for name, value in sorted((columns or {}).items(), key=lambda column: column[0] in taken):
-        while name in taken or name in fields:
+def to_json(scored: ScoredRow, record: CreditRecord | None = None, more: Mapping[str, Any] | None = None) -> str:
+    """A scored row as one line of JSON: its own fields as they were given, its `credit`, and what `more` there is.
+
+    A field of the row's own that has the name of one of these becomes `input_<name>`.
+    """
+    record = credit_record(scored) if record is None else record
+    added = {"credit": asdict(record, dict_factory=_without_unasked), **(more or {})}
+    given = own_fields(scored.row)
+    fields: dict[str, Any] = {}
+    for name, value in sorted(
+        given.items(), key=lambda column: column[0] in added
+    ):  # those that keep their names first
+        while name in added or name in fields:
             name = f"input_{name}"
         fields[name] = value
-    return json_line(fields)
+    return json_line({**fields, **added})
+
+
+def own_fields(row: Row) -> dict[str, Any]:
+    """A row's own fields with its id; of text, its prompt and answers under the names that a row has for them."""
+    if row.fields:
+        return dict(row.fields) if row.fields.get("id") is not None else {**row.fields, "id": row.id}
+    prompt, answers = as_json(row.prompt), [answer_json(example) for example in row.examples]
+    fields: dict[str, Any] = {"id": row.id, **({"prompt": prompt} if prompt else {})}
+    if row.kind == "list":
+        return {**fields, "completions": answers}
+    names = ("chosen", "rejected") if row.kind == "preference" else ("completion",)
+    return {**fields, **dict(zip(names, answers, strict=False))}
 
 
 def json_line(fields: dict[str, Any]) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from dpo_credit.credit import CreditError, Example
+from dpo_credit.rows.chats import Prompt
 from dpo_credit.rows.documents import TLDR
 from dpo_credit.rows.reader import Record
-from dpo_credit.rows.records import Prompt, Row, stem
+from dpo_credit.rows.records import Row, stem
 
 
 def choose(row: Row, pick: str | None = None, every: bool = False) -> Row:

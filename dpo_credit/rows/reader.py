@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, BinaryIO
 
 from dpo_credit.credit import CreditError
@@ -145,21 +145,44 @@ def read_rows(
             raise CreditError(message if message.startswith(record.source) else f"{record.place}: {error}") from error
 
 
-def only(given: Input, stdin: BinaryIO | None = None) -> Record:
-    """The record of a file that holds one.
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """Which row of a file that holds several: by its number from 1 on, or by its id; without either, its only one."""
 
-    Raises:
-        CreditError: the file cannot be read, is empty, or holds several.
-    """
-    records = read_records([given], stdin)
-    record, other = next(records, None), next(records, None)
-    name = given.shown
-    if record is None:
-        raise CreditError(f"{name} is empty. Give a JSON object or a text with a prompt, {TLDR} and an answer.")
-    if other is None:
-        return record
-    if record.numbered:
-        raise CreditError(f"{name} holds more than one row. Give one of them, in a file of its own.")
-    show = {".gz": "gunzip -c", ".zst": "zstd -dc", ".zstd": "zstd -dc"}.get(f".{name.rsplit('.', 1)[-1]}")
-    first = f"head -n 1 {name}" if show is None else f"{show} {name} | head -n 1"
-    raise CreditError(f"{name} holds more than one JSON object. Pick one, for example: {first} | dpo-credit score -")
+    number: int | None = None
+    row_id: str | None = None
+
+    def of(self, given: Input, stdin: BinaryIO | None = None) -> Record:
+        """The record of a file.
+
+        Raises:
+            CreditError: the file cannot be read or is empty, has no such row, or has several and none is picked.
+        """
+        if self.number is not None and self.row_id is not None:
+            raise CreditError("--row and --id exclude each other.")
+        records, name = read_records([given], stdin), given.shown
+        first = next(records, None)
+        if first is None:
+            raise CreditError(f"{name} is empty. Give a JSON object or a text with a prompt, {TLDR} and an answer.")
+        records = chain([first], records)
+        if self.number is not None:
+            picked = next(islice(records, self.number - 1, None), None)
+            wanted = f"--row {self.number}"
+        elif self.row_id is not None:
+            picked = next((record for record in records if _id(record) == self.row_id), None)
+            wanted = f"--id {self.row_id}"
+        elif next(islice(records, 1, None), None) is None:
+            return first
+        else:
+            raise CreditError(f"{name} holds more than one row. Pick one with --row 1 or --id {_id(first)}.")
+        if picked is None:
+            raise CreditError(f"{name} has no row {wanted}.")
+        return picked
+
+
+def _id(record: Record) -> str:
+    """The id that a row will have, as far as it is one."""
+    try:
+        return str(record.fields().get("id", record.default_id))
+    except CreditError:
+        return record.default_id

@@ -1,27 +1,22 @@
-"""JSON and text -> rows of Examples: every accepted shape, and nothing guessed.
-
-A prompt is a field, or ends at the last assistant turn or at "TL;DR:"; it is never the longest common prefix of two
-answers, which would cut "Canberra" and "Cairns" after "Ca".
-"""
+"""JSON and text -> rows of Examples: every accepted shape, and nothing guessed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 from dpo_credit.credit import CreditError, Example, Message
-from dpo_credit.rows.chats import is_chat, messages_of
+from dpo_credit.rows.answers import after_colon, answer_value, examples_of, split_text
+from dpo_credit.rows.chats import Chat, Prompt, is_chat, messages_of, refuse_vision, template_kwargs
 from dpo_credit.rows.documents import SHAPES, TLDR, json_type
 
-_ASSISTANT = "\n\nAssistant:"
 _SINGLE = ("completion", "answer", "response", "summary")
 _LISTS = ("completions", "summaries")
 _NO_PROMPT = "no prompt to answer. Give a prompt field (text or messages), messages, or a post."
 Kind = Literal["single", "preference", "list", "prompt"]
 Answers = Literal["required", "optional"]
-Prompt = str | tuple[Message, ...]
-_Pair = tuple[Prompt, str]  # a prompt and an answer to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +25,9 @@ class Row:
 
     A row of kind "prompt" has no answers. `fields` are the user's own, as JSON gave them, and none for text;
     `prompt_keys` and `answer_keys` name those that the prompt and the answers were read from. `source` and `line` say
-    where the row stood: a line of a file, or with `numbered` a row of its table or array, from 1 on.
+    where the row stood: a line of a file, or with `numbered` a row of its table or array, from 1 on; `notes`, what of
+    it is not scored as it stands. `prompt_key` and `answer_key` are fields that somebody named; `template_kwargs`, what
+    it gives its chat's template besides.
     """
 
     id: str
@@ -45,6 +42,10 @@ class Row:
     source: str = ""
     line: int = 0
     numbered: bool = False
+    notes: tuple[str, ...] = ()
+    prompt_key: str | None = None
+    answer_key: str | None = None
+    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def implicit_prompt(self) -> bool:
@@ -67,13 +68,6 @@ def place(source: str, line: int, *, numbered: bool) -> str:
     return f"{source}, {'row' if numbered else 'line'} {line}"
 
 
-def prompt_text(prompt: Prompt) -> str:
-    """A prompt as people read it; of a chat, its turns one after the other."""
-    if isinstance(prompt, str):
-        return prompt
-    return "\n\n".join(f"{message.role}: {message.content}" for message in prompt)
-
-
 def labels_of(kind: Kind, count: int) -> tuple[str, ...]:
     """What the answers of a row are called."""
     if kind == "list":
@@ -92,10 +86,10 @@ def text_row(text: str, row_id: str, *, answers: Answers = "required") -> Row:
 
     Where answers are optional, text without such a mark is a prompt as a whole.
     """
-    prompt, answer = _split(text)
+    prompt, answer = split_text(text)
     if answers == "optional" and not (prompt and answer.strip()):
         return Row(row_id, "prompt", prompt=prompt or text)
-    return _row(row_id, "single", [(prompt, answer)])
+    return _row(row_id, "single", [Example(prompt, answer)])
 
 
 def parse_row(
@@ -106,7 +100,7 @@ def parse_row(
     answer_key: str | None = None,
     answers: Answers = "required",
 ) -> Row:
-    """A JSON object as a Row. Columns that are neither prompt nor answer pass through.
+    """A JSON object as a Row. Columns that are neither prompt nor answer pass through; its `credit` of old does not.
 
     Args:
         fields: the object.
@@ -118,40 +112,58 @@ def parse_row(
     Raises:
         CreditError: the object has none of the accepted shapes, or a field of a wrong type.
     """
+    fields = without_credit(fields)
     row_id = fields.get("id", default_id)
     if isinstance(row_id, bool) or not isinstance(row_id, str | int):
         raise CreditError(f"id is a {json_type(row_id)}; it must be text or a whole number.")
     row_id = str(row_id)
     try:
+        refuse_vision(fields)
         prompt, prompt_keys = prompt_of(fields, prompt_key)
+        kwargs, template_keys = template_kwargs(fields)
+        waits = partial(Row, row_id, "prompt", fields=fields, template_kwargs=kwargs)
         if answers == "optional" and prompt is None and (waiting := _waiting(fields)) is not None:
-            return Row(row_id, "prompt", prompt=waiting, fields=fields, prompt_keys=("messages",))
+            return waits(prompt=waiting, prompt_keys=("messages",))
         try:
-            kind, keys, pairs = _pairs(fields, prompt, prompt_keys, answer_key)
+            kind, keys, values = _values(fields, answer_key)
+            examples, notes = examples_of(prompt, values, last=answers == "optional")
         except CreditError as error:
             if answers == "required":
                 raise
             if prompt is None:
                 raise CreditError(_NO_PROMPT) from error
-            return Row(row_id, "prompt", prompt=prompt, fields=fields, prompt_keys=prompt_keys)
-        if len({before for before, _ in pairs}) > 1:
+            return waits(prompt=prompt, prompt_keys=prompt_keys)
+        if "post" in prompt_keys or "info" in prompt_keys:
+            examples = [after_colon(example) for example in examples]
+        if len({example.prompt for example in examples}) > 1:
             raise CreditError(
                 "its answers follow different prompts, so their rewards do not compare. Put the shared prompt into a "
                 "prompt field."
             )
-        if answers == "optional" and not prompt_keys and not pairs[0][0]:
+        if answers == "optional" and not prompt_keys and not examples[0].prompt:
             raise CreditError(_NO_PROMPT)
+        if isinstance(examples[0].prompt, str) and kwargs:
+            kwargs, template_keys = {}, ()
+            notes += ("tools and chat_template_kwargs are a chat's: text has no template that would read them",)
+        examples = [replace(example, template_kwargs=kwargs) for example in examples]
     except CreditError as error:
         raise CreditError(f"{row_id}: {error}") from error
-    consumed = {*prompt_keys, *keys, "id"}
+    consumed = {*prompt_keys, *keys, *template_keys, "id"}
     columns = {key: value for key, value in fields.items() if key not in consumed}
-    row = _row(row_id, kind, pairs)
-    return replace(row, columns=columns, fields=fields, prompt_keys=prompt_keys, answer_keys=tuple(keys))
+    row = replace(_row(row_id, kind, examples), columns=columns, fields=fields, notes=notes, template_kwargs=kwargs)
+    return replace(row, prompt_keys=prompt_keys, answer_keys=tuple(keys), prompt_key=prompt_key, answer_key=answer_key)
 
 
-def _row(row_id: str, kind: Kind, pairs: Sequence[_Pair]) -> Row:
-    ends = {"single": [""], "preference": ["/chosen", "/rejected"]}.get(kind, [f"/{n}" for n in range(len(pairs))])
-    examples = tuple(Example(prompt, answer, row_id + end) for (prompt, answer), end in zip(pairs, ends, strict=True))
+def without_credit(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row without what an earlier scoring put beside its own fields."""
+    credit = fields.get("credit")
+    scored = isinstance(credit, dict) and str(credit.get("schema")).startswith("dpo-credit/credit@")
+    return {key: value for key, value in fields.items() if key != "credit"} if scored else fields
+
+
+def _row(row_id: str, kind: Kind, answers: Sequence[Example]) -> Row:
+    ends = {"single": [""], "preference": ["/chosen", "/rejected"]}.get(kind, [f"/{n}" for n in range(len(answers))])
+    examples = tuple(replace(example, id=row_id + end) for example, end in zip(answers, ends, strict=True))
     return Row(row_id, kind, examples, labels_of(kind, len(examples)), prompt=examples[0].prompt)
 
 
@@ -163,17 +175,14 @@ def _waiting(fields: Mapping[str, Any]) -> tuple[Message, ...] | None:
     return None if messages[-1].role == "assistant" else messages
 
 
-def _pairs(
-    fields: Mapping[str, Any], prompt: Prompt | None, prompt_keys: tuple[str, ...], answer_key: str | None
-) -> tuple[Kind, list[str], list[_Pair]]:
-    """What kind of row it is, the fields that hold its answers, and each answer with its prompt."""
+def _values(fields: Mapping[str, Any], answer_key: str | None) -> tuple[Kind, list[str], dict[str, str | Chat]]:
+    """What kind of row it is, the fields that hold its answers, and each answer under its name: text, or messages."""
     kind, keys = answer_keys(fields, answer_key)
     values = fields[keys[0]] if kind == "list" else [fields[key] for key in keys]
     if not isinstance(values, list) or not values:
         raise CreditError(f"{keys[0]} is a {json_type(values)}; it must be a list with at least one answer.")
-    from_tldr = "post" in prompt_keys or "info" in prompt_keys
     names = keys if kind != "list" else [f"{keys[0]}[{n}]" for n in range(len(values))]
-    return kind, keys, [_pair(prompt, value, name, from_tldr) for value, name in zip(values, names, strict=True)]
+    return kind, keys, {name: answer_value(value, name) for name, value in zip(names, values, strict=True)}
 
 
 def prompt_of(row: Mapping[str, Any], prompt_key: str | None = None) -> tuple[Prompt | None, tuple[str, ...]]:
@@ -233,38 +242,6 @@ def answer_keys(row: Mapping[str, Any], answer_key: str | None = None) -> tuple[
     if len(keys) > 1:
         raise CreditError(f"several answers: {', '.join(keys)}. Say which to score with --answer-key.")
     return ("list" if keys[0] in _LISTS else "single"), keys
-
-
-def _pair(prompt: Prompt | None, value: Any, name: str, from_tldr: bool) -> _Pair:
-    """The prompt and the answer that one field stands for."""
-    if isinstance(value, dict) and isinstance(value.get("text"), str):  # the public comparisons: {"text": ...}
-        value = value["text"]
-    if isinstance(value, str):
-        if prompt is None:
-            return _split(value)
-        if from_tldr and value and not value[0].isspace():
-            value = f" {value}"  # the public TL;DR format puts a space after the colon
-        return prompt, value
-    messages = messages_of(value, name)
-    if isinstance(prompt, str):
-        if not messages or messages[0].role == "assistant":
-            raise CreditError(f"prompt is text but {name} is a chat. Give the prompt as messages too.")
-        prompt = None  # the chat brings the whole conversation, prompt included
-    if prompt is not None and messages[: len(prompt)] != prompt:
-        messages = (*prompt, *messages)
-    last = max((n for n, message in enumerate(messages) if message.role == "assistant"), default=None)
-    if last is None or (prompt is not None and last < len(prompt)):
-        raise CreditError(f"{name} has no assistant turn, so there is nothing to score.")
-    return messages[:last], messages[last].content
-
-
-def _split(text: str) -> tuple[str, str]:
-    """Split at the last assistant turn of a transcript, or after the last "TL;DR:"; else there is no prompt."""
-    for mark in (_ASSISTANT, TLDR):
-        before, marked, answer = text.rpartition(mark)
-        if marked:
-            return before + mark, answer
-    return "", text
 
 
 def _listed(row: Mapping[str, Any]) -> str:

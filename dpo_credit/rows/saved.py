@@ -8,8 +8,10 @@ from typing import Any
 
 from dpo_credit.credit import Alternative, Credit, CreditError, Source, Tokens
 from dpo_credit.rows.reader import Record
-from dpo_credit.rows.records import Kind, Row, labels_of
+from dpo_credit.rows.records import Kind, Row, labels_of, parse_row, without_credit
 from dpo_credit.rows.scored import ScoredRow
+
+SCHEMA, _FIRST = "dpo-credit/credit@2", "dpo-credit/credit@1"
 
 
 def read_scored(records: Iterable[Record], beta: float | None = None) -> Iterator[ScoredRow]:
@@ -46,6 +48,37 @@ def parse_scored(record: Any, name: str, *, default_id: str = "", beta: float | 
     """
     if not isinstance(record, dict):
         raise CreditError(f"{name} is no object. Give what dpo-credit score --json wrote.")
+    first = "credit" not in record
+    row, parts = _first_row(record, default_id) if first else _row(record, name, default_id)
+    credits = tuple(_credit(part, name, first=first) for part in parts)
+    if beta is not None:
+        credits = tuple(replace(credit, beta=beta) for credit in credits)
+    return ScoredRow(row, credits)
+
+
+def _row(record: dict[str, Any], name: str, default_id: str) -> tuple[Row, list[Any]]:
+    """The row as it was given, and what its answers earned."""
+    credit = record["credit"]
+    schema = credit.get("schema") if isinstance(credit, dict) else None
+    if schema != SCHEMA:
+        raise CreditError(f"{name} is no scored row (schema {schema!r}). Give what dpo-credit score --json wrote.")
+    kind, answers = credit.get("kind"), credit.get("answers")
+    if kind not in ("single", "preference", "list") or not (isinstance(answers, list) and answers):
+        raise CreditError(f"{name} is no whole record: its credit has no kind or no answers. Score the row again.")
+    keys = {key: credit.get(key) for key in ("prompt_key", "answer_key")}
+    fields = without_credit(record)
+    row_id = str(record.get("id", default_id))
+    try:
+        given = parse_row(fields, row_id, **keys)
+    except CreditError:  # its own fields were changed, or hold the prompt alone: what was scored is known all the same
+        given = Row(row_id, kind, fields=fields, **keys)
+    labels = tuple(str(answer.get("label", "")) if isinstance(answer, dict) else "" for answer in answers)
+    examples = given.examples if len(given.examples) == len(answers) else ()
+    return replace(given, kind=kind, labels=labels, examples=examples), answers
+
+
+def _first_row(record: dict[str, Any], default_id: str) -> tuple[Row, list[Any]]:
+    """A row as `dpo-credit/credit@1` has it: the answers' records in the place of the answers, and no prompt."""
     kind: Kind
     if record.get("chosen") is not None and record.get("rejected") is not None:  # a table has all columns in each row
         kind, parts = "preference", [record["chosen"], record["rejected"]]
@@ -53,16 +86,13 @@ def parse_scored(record: Any, name: str, *, default_id: str = "", beta: float | 
         kind, parts = "list", record["completions"]
     else:
         kind, parts = "single", [record]
-    credits = tuple(_credit(part, name) for part in parts)
-    if beta is not None:
-        credits = tuple(replace(credit, beta=beta) for credit in credits)
-    row = Row(str(record.get("id", default_id)), kind, labels=labels_of(kind, len(credits)), fields=record)
-    return ScoredRow(row, credits)
+    row = Row(str(record.get("id", default_id)), kind, labels=labels_of(kind, len(parts)), fields=record)
+    return row, parts
 
 
-def _credit(record: Any, name: str) -> Credit:
+def _credit(record: Any, name: str, *, first: bool) -> Credit:
     schema = record.get("schema") if isinstance(record, dict) else None
-    if schema != "dpo-credit/credit@1":
+    if not isinstance(record, dict) or (first and schema != _FIRST):
         raise CreditError(f"{name} is no scored answer (schema {schema!r}). Give what dpo-credit score --json wrote.")
     try:
         spans = tuple((int(start), int(end)) for start, end in record["spans"])
@@ -75,9 +105,14 @@ def _credit(record: Any, name: str) -> Credit:
             end=record["eos"],
             notes=tuple(record.get("notes") or ()),
             saved_prompt=record.get("prompt_hash"),
+            scored=record.get("turns") or "all",
+            roles=tuple(record.get("roles") or ()),
+            date=record.get("date") or "",
         )
         if not len(tokens.answer_ids) == len(tokens.pieces) == len(spans):
             raise CreditError(f"{name}: token_ids, tokens and spans differ in length. The file was changed.")
+        if tokens.roles and len(tokens.roles) != len(spans):
+            raise CreditError(f"{name}: tokens and roles differ in length. The file was changed.")
         credit = Credit(
             tokens=tokens,
             policy_logps=tuple(map(float, record["policy_logps"])),

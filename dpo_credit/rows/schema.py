@@ -6,17 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dpo_credit.rows.output import Record
+from dpo_credit.rows.output import ScoredRecord
 
 SHIPPED = Path(__file__).parent / "schema.json"
 
 
 def json_schema() -> dict[str, Any]:
-    """Draft 2020-12; a scored answer, a preference, a list of answers or a diff, each with any other columns."""
+    """Draft 2020-12; a row with its own fields, whatever they are, and its credit."""
     from pydantic import TypeAdapter
 
-    schema = TypeAdapter(Record).json_schema(mode="serialization")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "dpo-credit/credit@1", **schema}
+    schema = TypeAdapter(ScoredRecord).json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "dpo-credit/credit@2", **schema}
 
 
 if __name__ == "__main__":

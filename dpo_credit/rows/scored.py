@@ -8,7 +8,8 @@ from functools import cached_property
 from dpo_credit.align import Diff, diff
 from dpo_credit.credit import Credit, CreditError
 from dpo_credit.optimal import OptimalValues
-from dpo_credit.rows.records import Kind, Row, prompt_text
+from dpo_credit.rows.chats import prompt_text
+from dpo_credit.rows.records import Kind, Row
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dpo_credit.search.beams import Judged, Search, answer_of, header, known, li
 from dpo_credit.search.judges import Contest, Judge
 from dpo_credit.search.rows import FoundAnswers, search_rows
 from dpo_credit.search.search import Beams
-from dpo_credit.text.encode import Conventions
+from dpo_credit.text.conventions import Conventions
 
 
 class Searching:

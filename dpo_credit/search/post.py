@@ -7,12 +7,13 @@ from typing import Any
 
 from dpo_credit.credit import Credit
 from dpo_credit.models.pair import ModelPair
-from dpo_credit.rows.records import Prompt, Row, prompt_text
+from dpo_credit.rows.chats import Prompt, prompt_text
+from dpo_credit.rows.records import Row
 from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.scoring import score
 from dpo_credit.search.judges import Contest, Judge, Verdict
 from dpo_credit.search.search import Beams
-from dpo_credit.text.encode import Conventions
+from dpo_credit.text.conventions import Conventions
 
 
 def answered(row: Row, credits: Sequence[Credit], beams: Beams) -> ScoredRow:

@@ -15,7 +15,8 @@ from dpo_credit.rows.records import Row
 from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.scoring import Scorer
 from dpo_credit.search.search import Beams
-from dpo_credit.text.encode import Conventions, encode_prompt
+from dpo_credit.text.conventions import Conventions
+from dpo_credit.text.encode import encode_prompt
 from dpo_credit.text.generated import tokens_of
 
 CHUNK = 16  # rows whose answers come out together
@@ -69,7 +70,7 @@ def search_rows(
 
 
 def _prompt(pair: ModelPair, row: Row, beams: Beams, conventions: Conventions) -> tuple[int, ...]:
-    ids, _ = encode_prompt(pair.tokenizer, row.examples[0].prompt, conventions, name=row.id)
+    ids, _ = encode_prompt(pair.tokenizer, row.prompt, conventions, given=row.template_kwargs, name=row.id)
     if pair.max_length is not None and len(ids) + beams.max_new_tokens > pair.max_length:
         raise CreditError(
             f"{row.id}: its prompt has {len(ids)} tokens, which with {beams.max_new_tokens} more are over the models' "

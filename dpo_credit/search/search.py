@@ -16,7 +16,7 @@ from dpo_credit.credit import Credit, CreditError, Example
 from dpo_credit.models.generate import generate
 from dpo_credit.models.pair import ModelPair
 from dpo_credit.models.side import Module, require
-from dpo_credit.rows.records import Prompt
+from dpo_credit.rows.chats import Prompt
 from dpo_credit.scoring import Scorer
 from dpo_credit.text.generated import tokens_of
 

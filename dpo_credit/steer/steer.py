@@ -109,7 +109,7 @@ def record(answer: Credit, prompt: str | tuple[Message, ...]) -> dict[str, Any]:
     return {
         "schema": "dpo-credit/steer@1",
         "id": answer.id,
-        "prompt": prompt if isinstance(prompt, str) else [message._asdict() for message in prompt],
+        "prompt": prompt if isinstance(prompt, str) else [message.fields for message in prompt],
         "completion": tokens.answer,
         "base": answer.source.reference,
         "steer_tokens": list(tokens.pieces),

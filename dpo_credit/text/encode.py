@@ -6,33 +6,17 @@ Prompt and answer are encoded jointly, as TRL's DPOTrainer and generation do, an
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 from dpo_credit.credit import CreditError, Example, Message, Tokens
 from dpo_credit.text.chat import Rendered, render, render_prompt
+from dpo_credit.text.conventions import Conventions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-
-@dataclass(frozen=True, slots=True)
-class Conventions:
-    """How text becomes tokens. Rewards compare with a trainer's only under the conventions it trained with.
-
-    `eos`: "auto" ends plain text with the tokenizer's EOS and a chat with what its template closes a turn with (as TRL
-    and the original DPO code do); "always" and "never" force it.
-    `chat_template`: "auto" (the tokenizer's own), "none" (a plain Human/Assistant transcript) or a Jinja template.
-    `max_length`: the most tokens prompt and answer may have together; None is no limit.
-    `truncate`: "error", or "prompt-start" to cut what is over from the prompt's start.
-    """
-
-    eos: Literal["auto", "always", "never"] = "auto"
-    chat_template: str = "auto"
-    max_length: int | None = None
-    truncate: Literal["error", "prompt-start"] = "error"
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, example: Example, conventions: Conventions = Conventions()) -> Tokens:
@@ -65,16 +49,17 @@ def encode_prompt(
     prompt: str | tuple[Message, ...],
     conventions: Conventions = Conventions(),
     *,
+    given: Mapping[str, Any] | None = None,
     name: str = "the prompt",
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """The ids (P,) that a generated answer continues, and what the user should be told about them.
 
-    An empty prompt is the beginning-of-sequence token alone.
+    An empty prompt is the beginning-of-sequence token alone; `given` is what else a chat's template is given.
 
     Raises:
         CreditError: the text cannot be encoded, a template rejects the chat, or there is no token to start from.
     """
-    rendered = render_prompt(tokenizer, prompt, conventions.chat_template)
+    rendered = render_prompt(conventions.template(tokenizer), prompt, given)
     _refuse_half_pairs(rendered, name)
     ids, _ = tokenise(tokenizer, rendered)
     return tuple(ids) or (_prefix_id(tokenizer, name),), rendered.notes
@@ -90,6 +75,7 @@ def _cut_earlier(tokenizer: PreTrainedTokenizerBase, tokens: Tokens, cut: int) -
         tokens,
         prompt_ids=tokens.prompt_ids[:cut],
         answer_ids=(*moved, *tokens.answer_ids),
+        roles=(*("",) * len(moved), *tokens.roles) if tokens.roles else (),
         pieces=(*names, *tokens.pieces),
         spans=(*((0, 0),) * len(moved), *tokens.spans),
         notes=(*tokens.notes, note),
@@ -97,9 +83,9 @@ def _cut_earlier(tokenizer: PreTrainedTokenizerBase, tokens: Tokens, cut: int) -
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, example: Example, conventions: Conventions) -> Tokens:
-    if not example.answer:
+    if not example.answer and not example.turns:
         raise CreditError(f"{example.id}: the answer is empty. There is no token to score.")
-    rendered = render(tokenizer, example, conventions.chat_template)
+    rendered = render(conventions.template(tokenizer), example, conventions.turns)
     _refuse_half_pairs(rendered, example.id)
     ids, spans = tokenise(tokenizer, rendered)
     notes = list(rendered.notes)
@@ -125,6 +111,9 @@ def _encode(tokenizer: PreTrainedTokenizerBase, example: Example, conventions: C
         spans=tuple(_within(span, rendered.start, rendered.stop) for span in spans[cut:]),
         answer=rendered.text[rendered.start : rendered.stop],
         notes=tuple(notes),
+        scored=conventions.turns,
+        roles=_roles(rendered, spans[cut:]) if rendered.turns else (),
+        date=rendered.date,
     )
     shown = any(start < stop for start, stop in tokens.spans)
     tokens = _end(tokenizer, tokens, rendered, conventions.eos)
@@ -195,6 +184,18 @@ def _within(span: tuple[int, int], start: int, stop: int) -> tuple[int, int]:
     return min(max(span[0], start), stop) - start, min(max(span[1], start), stop) - start
 
 
+def _roles(rendered: Rendered, spans: Sequence[tuple[int, int]]) -> tuple[str, ...]:
+    """Whose turn each token begins in; "" of what a template writes before a turn."""
+    turns = iter(rendered.turns)
+    turn, roles = next(turns), []
+    for start, end in spans:
+        first = next((at for at in range(start, end) if not rendered.text[at].isspace()), start)
+        while first >= turn.end and (later := next(turns, None)) is not None:
+            turn = later
+        roles.append(turn.role if first >= turn.start else "")
+    return tuple(roles)
+
+
 def _name(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
     name = tokenizer.convert_ids_to_tokens(token_id)
     return name if isinstance(name, str) else f"<{token_id}>"
@@ -216,6 +217,7 @@ def _end(tokenizer: PreTrainedTokenizerBase, tokens: Tokens, rendered: Rendered,
             answer_ids=tokens.answer_ids[:inside],
             pieces=tokens.pieces[:inside],
             spans=tokens.spans[:inside],
+            roles=tokens.roles[:inside],
         )
     if eos == "auto" and rendered.templated:
         return replace(tokens, end="template" if inside < len(tokens.spans) else "none")
@@ -232,6 +234,7 @@ def _end(tokenizer: PreTrainedTokenizerBase, tokens: Tokens, rendered: Rendered,
         tokens,
         answer_ids=(*tokens.answer_ids, eos_id),
         pieces=(*tokens.pieces, _name(tokenizer, eos_id)),
+        roles=(*tokens.roles, tokens.roles[-1]) if tokens.roles else (),
         spans=(*tokens.spans, (length, length)),
         end="appended",
     )

@@ -11,6 +11,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from dpo_credit.credit import CreditError, Example, Tokens
+from dpo_credit.rows.chats import answer_json, as_json
 from dpo_credit.rows.reader import read_records, read_rows
 from dpo_credit.rows.records import Row
 from dpo_credit.rows.sources import Input, expand
@@ -66,7 +67,10 @@ def rows_of(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Rows:
         if len(over) == len(taken):
             raise CreditError(f"all {len(taken)} rows are longer than max_length {recipe.max_length}. Raise it.")
     kept = [n for n in range(len(taken)) if n not in set(over)]
-    return Rows(tuple(_trl_row(taken[n]) for n in kept), tuple(encoded[n] for n in kept), notes)
+    rows = [_trl_row(taken[n]) for n in kept]
+    # a table has the columns of its first row
+    nothing: dict[str, Any] = {name: {} if name == "chat_template_kwargs" else None for row in rows for name in row}
+    return Rows(tuple({**nothing, **row} for row in rows), tuple(encoded[n] for n in kept), notes)
 
 
 def _answers(rows: Iterable[Row], recipe: Recipe) -> Iterable[tuple[Example, ...]]:
@@ -80,12 +84,13 @@ def _answers(rows: Iterable[Row], recipe: Recipe) -> Iterable[tuple[Example, ...
 
 
 def _trl_row(answers: Sequence[Example]) -> dict[str, Any]:
+    """A row as TRL reads it: its messages whole; its tools as JSON, which a table of all rows leaves as it is."""
     names = ("completion",) if len(answers) == 1 else ("chosen", "rejected")
-    prompt = answers[0].prompt
-    if isinstance(prompt, str):
-        return {"prompt": prompt, **{name: answer.answer for name, answer in zip(names, answers, strict=True)}}
-    turns = {n: [{"role": "assistant", "content": answer.answer}] for n, answer in zip(names, answers, strict=True)}
-    return {"prompt": [message._asdict() for message in prompt], **turns}
+    row = {"prompt": as_json(answers[0].prompt), **dict(zip(names, map(answer_json, answers), strict=True))}
+    kwargs = dict(answers[0].template_kwargs)
+    if "tools" in kwargs:
+        row["tools"] = json.dumps(kwargs.pop("tools"), ensure_ascii=False)
+    return {**row, "chat_template_kwargs": kwargs} if kwargs else row
 
 
 def compare(rows: Rows, dataset: Any) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from dpo_credit.credit import Credit, Source, Tokens
 from dpo_credit.models.side import Side
 from dpo_credit.rows.records import Row
-from dpo_credit.text.encode import Conventions, encode_answers
+from dpo_credit.text.conventions import Conventions
+from dpo_credit.text.encode import encode_answers
 from dpo_credit.trajectory.divergence import Drawn, divergence, draw
 from dpo_credit.trajectory.trajectory import Moment
 

@@ -22,7 +22,7 @@ from dpo_credit.models.loading import load_side, trained_with
 from dpo_credit.models.pair import Loading
 from dpo_credit.rows.kept import Kept
 from dpo_credit.rows.records import Row
-from dpo_credit.text.encode import Conventions
+from dpo_credit.text.conventions import Conventions
 from dpo_credit.trajectory.follow import Draw, Follower, Setup
 from dpo_credit.trajectory.runs import At
 from dpo_credit.trajectory.trajectory import Moment, Trajectory

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_credit.credit import CreditError
-from dpo_credit.rows.output import json_line, row_record, to_json
+from dpo_credit.rows.output import json_line, to_json
 from dpo_credit.rows.records import Row
 from dpo_credit.rows.saved import parse_scored
 from dpo_credit.rows.scored import ScoredRow
@@ -25,7 +25,7 @@ def header(name: str, start: Moment) -> dict[str, Any]:
     rows = []
     for chosen, rejected in start.pairs:
         row = Row(chosen.id, "preference", labels=("chosen", "rejected"))
-        rows.append(json.loads(to_json(row_record(ScoredRow(row, (chosen, rejected))))))
+        rows.append(json.loads(to_json(ScoredRow(row, (chosen, rejected)))))
     return {"schema": SCHEMA, "name": name, "samples": _divergence(start), "rows": rows}
 
 
@@ -89,9 +89,9 @@ def known(data: bytes, path: Path, head: dict[str, Any]) -> list[Moment]:
 def _refuse_changes(path: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
     refuse_changes(path, _settings(was), _settings(now))
     logps = [
-        (row[side]["reference_logps"], other[side]["reference_logps"])
-        for row, other in zip(was["rows"], now["rows"], strict=True)
-        for side in SIDES
+        (answer["reference_logps"], other["reference_logps"])
+        for rows in zip(was["rows"], now["rows"], strict=True)
+        for answer, other in zip(*map(_answers, rows), strict=True)
     ]
     if any(abs(a - b) > _CLOSE for before, after in logps for a, b in zip(before, after, strict=True)):
         raise CreditError(
@@ -108,9 +108,14 @@ def _settings(head: dict[str, Any]) -> dict[str, Any]:
         "rows": len(head["rows"]),
         "samples": (head["samples"] or {}).get("samples"),
         **{
-            f"{key} of row {row['id']}": row[side][key]
+            f"{key} of row {row['id']}, {side}": answer.get(key)
             for row in head["rows"]
-            for side in SIDES
-            for key in ("token_ids", "beta", "length_normalised", "prompt_tokens")
+            for side, answer in zip(SIDES, _answers(row), strict=True)
+            for key in ("token_ids", "beta", "length_normalised", "prompt_tokens", "prompt_hash")
         },
     }
+
+
+def _answers(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row's two answers, whichever version wrote it."""
+    return row["credit"]["answers"] if "credit" in row else [row[side] for side in SIDES]

@@ -6,12 +6,16 @@ code, and RewardBench's `dpo.py`. Two programs that differ in one of these give 
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from dpo_credit.text.chat import Turns
+
 LIMITS = (512, 1024, 2048)  # tokens of a sequence that trainers cut at by default
 PROMPT_LIMITS = (128, 256, 512)  # tokens of a prompt, likewise
+DAYS = 8  # that a template's date is tried on, today first
 Numerics = Literal["ours", "body head", "body softmax", "float32", "bfloat16 autocast", "bfloat16 weights"]
 Adapter = Literal["as loaded", "merged", "policy off", "reference off", "own reference"]
 
@@ -26,10 +30,14 @@ class Way:
     `bos`: "auto" is the tokenizer's and the template's own; "none" lets the tokenizer add none; "more" puts one more
     before the prompt; "both" lets the tokenizer add one to the answer too; "put" is none and then one.
     `template`: as `encode.Conventions` has it; "turn" makes plain text a user's turn and its answer.
-    `prompt`: "given", or the longest "common prefix" of the two texts where the row names no prompt.
+    `prompt`: "given"; the longest "common prefix" of the two texts where the row names no prompt; or "repeated" before
+    chats that bring it too.
     `everywhere`: the answer is the text without any occurrence of the prompt, whose turn is left unopened.
     `cut`: what goes over `max_length`: nothing may ("error"), the prompt's start or end, or the sequence's. With
     `max_prompt` the prompt is cut to so many tokens, if over `max_length` (always, without one).
+    `turns`, `date`, `today`: as `text.conventions` has them. `fields`: the row's own, or as an Arrow "table" of all
+    rows holds them, where each has the fields of the others as null. `tools`: "none" leaves out what a row gives its
+    template beside messages. `thoughts`: "none" leaves out what an assistant thought.
     `numerics`: in which dtype what is computed; `adapter`: in which state the policy's adapter is.
     `reference`: "given", "none" (the policy alone) or "swapped" with the policy. `mean`: per token, not summed.
     """
@@ -38,11 +46,17 @@ class Way:
     encoding: Literal["joint", "separate", "counted"] = "joint"
     bos: Literal["auto", "none", "more", "both", "put"] = "auto"
     template: str = "auto"
-    prompt: Literal["given", "common prefix"] = "given"
+    prompt: Literal["given", "common prefix", "repeated"] = "given"
     everywhere: bool = False
     cut: Literal["error", "prompt-start", "prompt-end", "start", "end"] = "error"
     max_length: int | None = None
     max_prompt: int | None = None
+    turns: Turns = "all"
+    date: str = ""
+    today: str = ""
+    fields: Literal["given", "table"] = "given"
+    tools: Literal["given", "none"] = "given"
+    thoughts: Literal["given", "none"] = "given"
     numerics: Numerics = "ours"
     adapter: Adapter = "as loaded"
     reference: Literal["given", "none", "swapped"] = "given"
@@ -121,6 +135,17 @@ _SINGLE = (
         "took what chosen and rejected begin with in common for the prompt",
         changes={"prompt": "common prefix"},
     ),
+    Convention("prompt repeated", "rendered the prompt before chats that bring it too", changes={"prompt": "repeated"}),
+    Convention("all turns", "counted all turns of a chat's answer", "--turns all", {"turns": "all"}),
+    Convention("last turn", "counted the last assistant's turn alone", "--turns last", {"turns": "last"}),
+    Convention("assistant's turns", "counted the assistant's turns alone", "--turns assistant", {"turns": "assistant"}),
+    Convention(
+        "fields as a table's",
+        "gave every row the fields of the others as null, as an Arrow table does (text that is JSON stays as it is)",
+        changes={"fields": "table"},
+    ),
+    Convention("no tools", "rendered chats without their tools and template arguments", changes={"tools": "none"}),
+    Convention("no thoughts", "left out what the assistant thought", changes={"thoughts": "none"}),
     Convention("average", "averaged over the tokens (length-normalised)", changes={"mean": True}),
     Convention("no reference", "left out the reference", changes={"reference": "none"}),
     Convention("swapped models", "had policy and reference the other way round", changes={"reference": "swapped"}),
@@ -168,6 +193,7 @@ def table(base: Way, *, half: bool, adapter: bool, own_reference: bool) -> tuple
     conventions = [
         *_SINGLE,
         *_cuts(sorted({*LIMITS, *((base.max_length,) if base.max_length else ())})),
+        *_dates(),
         *(_ADAPTER if adapter else ()),
         *((_OWN_REFERENCE,) if own_reference else ()),
         *(_HALF if half else _FULL),
@@ -212,6 +238,18 @@ def _cuts(limits: Sequence[int]) -> list[Convention]:
     return made
 
 
+def _dates() -> list[Convention]:
+    """A template's own date today and on the days before, when the numbers may have been made."""
+    today = datetime.date.today()
+    days = [(today - datetime.timedelta(days=n)).isoformat() for n in range(DAYS)]
+    return [
+        Convention(
+            f"date {day}", f"let the chat template write the date {day}", f"--date {day}", {"date": "", "today": day}
+        )
+        for day in days
+    ]
+
+
 def is_arithmetic(convention: Convention) -> bool:
     """Whether it changes nothing but rounding: the same ids, weights and formula."""
     return "numerics" in convention.changes or convention.changes.get("adapter") == "merged"
@@ -222,7 +260,10 @@ def beta_convention(beta: float) -> Convention:
     return Convention(f"beta {beta:g}", f"multiplied by a beta of {beta:g}", f"--beta {beta:g}", {"beta": beta})
 
 
-ID_FIELDS = ("eos", "encoding", "bos", "template", "prompt", "everywhere", "cut", "max_length", "max_prompt")
+ID_FIELDS = (
+    *("eos", "encoding", "bos", "template", "prompt", "everywhere", "cut", "max_length", "max_prompt"),
+    *("turns", "date", "today", "fields", "tools", "thoughts"),
+)
 
 
 def ids(way: Way) -> dict[str, Any]:

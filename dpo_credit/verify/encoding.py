@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 from dpo_credit.credit import CreditError, Example, Message, Tokens
+from dpo_credit.rows.chats import is_chat, messages_of
 from dpo_credit.rows.records import Row
 from dpo_credit.text.chat import render
-from dpo_credit.text.encode import Conventions, encode_answers
+from dpo_credit.text.conventions import Conventions
+from dpo_credit.text.encode import encode_answers
 from dpo_credit.verify.conventions import Way
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")  # a message's fields, as transformers names them
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,8 @@ def encode_as(tokenizer: PreTrainedTokenizerBase, row: Row, way: Way, limit: int
         encoded = encode_answers(tokenizer, examples, _conventions(way, way.max_length or limit))
         _check(row, [(tokens.prompt_ids, tokens.answer_ids) for tokens in encoded], limit)
         return encoded
+    if way.turns == "assistant" and any(example.turns for example in examples):
+        raise CreditError(f"{row.id}: that way its turns are not told apart.")
     if way.encoding == "joint" and not way.everywhere:
         prompts, answers = _jointly(tokenizer, examples, way)
     else:
@@ -73,7 +81,11 @@ def common_prefix(chosen: str, rejected: str) -> int:
 def _examples(row: Row, way: Way) -> Sequence[Example]:
     examples = row.examples
     if row.is_chat:
-        return examples
+        if way.prompt == "repeated":
+            examples = tuple(map(partial(_repeated, row), examples, row.answer_keys))
+        if way.tools == "none":
+            examples = tuple(replace(example, template_kwargs={}) for example in examples)
+        return tuple(map(_without_thoughts, examples)) if way.thoughts == "none" else examples
     if way.prompt == "common prefix" and row.implicit_prompt:
         chosen, rejected = (f"{example.prompt}{example.answer}" for example in examples)
         at = common_prefix(chosen, rejected)
@@ -86,10 +98,33 @@ def _examples(row: Row, way: Way) -> Sequence[Example]:
     return examples
 
 
+def _repeated(row: Row, example: Example, key: str) -> Example:
+    """An answer with the prompt that its chat brings though the row has it already."""
+    given = row.fields[key]
+    turns = messages_of(given, key) if "prompt" in row.prompt_keys and is_chat(given) else ()
+    assert isinstance(example.prompt, tuple)
+    return replace(example, turns=turns) if turns[: len(example.prompt)] == example.prompt else example
+
+
+def _without_thoughts(example: Example) -> Example:
+    def quiet(message: Message) -> Message:
+        more = {name: value for name, value in message.more.items() if name not in _THOUGHTS}
+        content = message.content
+        if isinstance(content, str) and message.role == "assistant":
+            content = content.rpartition("</think>")[2]
+        return Message(message.role, content, more)
+
+    assert not isinstance(example.prompt, str)
+    turns = example.turns or (Message("assistant", example.answer),)
+    return replace(example, prompt=tuple(map(quiet, example.prompt)), turns=tuple(map(quiet, turns)))
+
+
 def _conventions(way: Way, limit: int | None) -> Conventions:
     template = "auto" if way.template == "turn" else way.template
     eos = "auto" if way.eos == "again" else way.eos
-    return Conventions(eos, template, limit, "prompt-start" if way.cut == "prompt-start" else "error")
+    cut: Literal["error", "prompt-start"] = "prompt-start" if way.cut == "prompt-start" else "error"
+    today = way.today or datetime.date.today().isoformat()
+    return Conventions(eos, template, limit, cut, way.turns, way.date, today)
 
 
 Ids = list[int]
@@ -97,7 +132,7 @@ Ids = list[int]
 
 def _jointly(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], way: Way) -> tuple[list[Ids], list[Ids]]:
     encoded = encode_answers(tokenizer, examples, _conventions(way, None))
-    templated = render(tokenizer, examples[0], _conventions(way, None).chat_template).templated
+    templated = render(_conventions(way, None).template(tokenizer), examples[0]).templated
     prompts = [_with_bos(tokenizer, list(answer.prompt_ids), way, added=not templated) for answer in encoded]
     answers = [[*answer.answer_ids, *([_eos(tokenizer)] if way.eos == "again" else ())] for answer in encoded]
     return prompts, answers
@@ -129,15 +164,13 @@ def _eos(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def _text(tokenizer: PreTrainedTokenizerBase, example: Example, way: Way) -> _Text:
-    template = _conventions(way, None).chat_template
-    rendered = render(tokenizer, example, template)
+    template = _conventions(way, None).template(tokenizer)
+    rendered = render(template, example, way.turns)
     text, prompt = rendered.text, rendered.text[: rendered.cut]
     if way.everywhere:
         if rendered.templated:
             assert not isinstance(example.prompt, str)
-            turns = [turn._asdict() for turn in example.prompt]
-            custom = None if template == "auto" else template
-            prompt = str(tokenizer.apply_chat_template(turns, chat_template=custom, tokenize=False))
+            prompt = template.render(example.prompt, example.template_kwargs)
         if not prompt:
             raise CreditError(f"{example.id}: it has no prompt to remove.")
         answer = text.replace(prompt, "")

@@ -12,9 +12,11 @@ from dpo_credit.credit import CreditError, Tokens
 from dpo_credit.models.pair import ModelPair
 from dpo_credit.models.torch_side import HALF, TorchSide
 from dpo_credit.rows.records import Row
+from dpo_credit.text.conventions import Conventions
 from dpo_credit.verify.conventions import Adapter, Numerics, Way, ids
 from dpo_credit.verify.encoding import encode_as
 from dpo_credit.verify.sides import Side, is_adapter, log_likelihoods, torch_sides
+from dpo_credit.verify.trl_rows import tabled
 
 EPS = 2.0**-23  # of float32, in which everybody sums log-probabilities
 ROUNDINGS = 16  # units in the last place of a sum by which two float32 programs differ
@@ -79,10 +81,22 @@ class Rewards:
 
     def encode(self, way: Way) -> list[list[Tokens] | CreditError]:
         """For each row its two answers' tokens, or why there are none that way."""
+        if not self._dated:  # no template asks for the day: every date gives the same ids
+            way = replace(way, date=self.base.date, today=self.base.today)
         key = tuple(ids(way).values())
         if key not in self._encoded:
-            self._encoded[key] = [self._one(row, way) for row in self.rows]
+            rows = self.rows if way.fields == "given" else self._tabled
+            self._encoded[key] = [self._one(row, way) for row in rows]
         return self._encoded[key]
+
+    @cached_property
+    def _dated(self) -> bool:
+        conventions = Conventions(chat_template=self.base.template, date=self.base.date or self.base.today)
+        return conventions.template(self.pair.tokenizer).asks_for_date()
+
+    @cached_property
+    def _tabled(self) -> Sequence[Row]:
+        return tabled(self.rows)
 
     def _one(self, row: Row, way: Way) -> list[Tokens] | CreditError:
         try:
@@ -112,7 +126,7 @@ class Rewards:
             if isinstance(row, CreditError):
                 results.append(None)
                 continue
-            chosen, rejected = (Answer(p, r, len(tokens.answer_ids)) for p, r, tokens in (next(each), next(each)))
+            chosen, rejected = (Answer(p, r, sum(tokens.counted)) for p, r, tokens in (next(each), next(each)))
             results.append((chosen, rejected))
         return results
 
@@ -151,8 +165,8 @@ _CHANGED_BY = {
 }
 
 
-def _key(tokens: Tokens) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    return tokens.prompt_ids, tokens.answer_ids
+def _key(tokens: Tokens) -> tuple[tuple[int, ...], tuple[int, ...], tuple[bool, ...]]:
+    return tokens.prompt_ids, tokens.answer_ids, tokens.counted
 
 
 def _ids(encoded: list[Tokens] | CreditError) -> object:

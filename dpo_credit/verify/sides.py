@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import compress
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from dpo_credit.credit import Tokens
+from dpo_credit.credit import Logps, Tokens
 from dpo_credit.forward.logprobs import score_tokens
 from dpo_credit.models.pair import ModelPair
 from dpo_credit.models.side import require
@@ -49,14 +50,20 @@ def log_likelihoods(
     """
     with _in_state(pair, side, adapter, own) as model:
         if adapter == "merged" and numerics == "ours":  # told by rounding alone: as scripts do, a sequence at a time
-            return [sum(score_tokens(model.logits, [tokens], model.device)[0].logps) for tokens in batch]
+            answers = [score_tokens(model.logits, [tokens], model.device)[0] for tokens in batch]
+            return list(map(_sum, answers, batch))
         if numerics == "ours":
-            return [sum(answer.logps) for answer in model.logps(batch)]
+            return list(map(_sum, model.logps(batch), batch))
         if numerics == "float32":
             with model.in_float32():
-                return [sum(scored.logps) for scored in score_tokens(model.logits, batch, model.device)]
+                return list(map(_sum, score_tokens(model.logits, batch, model.device), batch))
         with _arithmetic(model, numerics), model.active():
             return [_naive(model, tokens, softmax_in_body=numerics == "body softmax") for tokens in batch]
+
+
+def _sum(answer: Logps, tokens: Tokens) -> float:
+    """Over the tokens that count."""
+    return sum(compress(answer.logps, tokens.counted))
 
 
 @contextmanager
@@ -128,4 +135,4 @@ def _naive(model: TorchSide, tokens: Tokens, *, softmax_in_body: bool) -> float:
     logits = logits[len(tokens.prompt_ids) - 1 : -1]
     labels = torch.tensor(tokens.answer_ids, device=logits.device)[:, None]
     logps = (logits if softmax_in_body else logits.float()).log_softmax(-1).gather(-1, labels)
-    return float(logps.sum())
+    return float(logps[torch.tensor(tokens.counted, device=logps.device)].sum())

@@ -14,6 +14,7 @@ from dpo_credit.models.pair import ModelPair
 from dpo_credit.rows.records import Row
 from dpo_credit.verify.sides import is_adapter, torch_sides
 from dpo_credit.verify.targets import Target
+from dpo_credit.verify.trl_rows import is_trls, trl_row
 
 _INDEX = "dpo_credit_row"  # a column by which a row is known after TRL has dropped some
 
@@ -21,7 +22,7 @@ _INDEX = "dpo_credit_row"  # a column by which a row is known after TRL has drop
 def trl_rewards(pair: ModelPair, rows: Sequence[Row], max_length: int | None = None) -> tuple[Target, tuple[str, ...]]:
     """Each row's rewards from `DPOTrainer.evaluate`, in the models' own dtype and with no mixed precision.
 
-    TRL evaluates each row by itself, since it logs means only. A row that names no prompt goes to TRL without one.
+    TRL evaluates each row by itself, since it logs means only. It gets the user's own fields: see `trl_row`.
 
     Args:
         pair: both models loaded; they come back as they were.
@@ -41,7 +42,7 @@ def trl_rewards(pair: ModelPair, rows: Sequence[Row], max_length: int | None = N
     order = sorted(range(len(rows)), key=lambda n: _shape(rows[n]))
     try:
         for _, group in groupby(order, key=lambda n: _shape(rows[n])):
-            numbers |= _evaluated(pair, [(n, _trl_row(rows[n])) for n in group], max_length)
+            numbers |= _evaluated(pair, [(n, trl_row(rows[n])) for n in group], max_length)
     except Exception as error:  # whatever TRL and datasets raise is about these rows or these models
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise CreditError(
@@ -51,24 +52,21 @@ def trl_rewards(pair: ModelPair, rows: Sequence[Row], max_length: int | None = N
         raise CreditError("TRL drops all rows: their prompts fill its max_length. Give shorter ones, or --max-length.")
     dropped = len(rows) - len(numbers)
     name = f"TRL {trl.__version__}"
-    notes = (f"{name} drops {dropped} of {len(rows)} rows whose prompt fills its max_length",) if dropped else ()
+    notes: tuple[str, ...] = (
+        (f"{name} drops {dropped} of {len(rows)} rows whose prompt fills its max_length",) if dropped else ()
+    )
+    if ours := [row.id for row in rows if not is_trls(row)]:
+        notes += (
+            f"{len(ours)} of {len(rows)} rows are none that {name} takes (the first: {ours[0]}): it got them as they "
+            "are read here",
+        )
     return Target(name, name, tuple(numbers.get(n) for n in range(len(rows)))), notes
 
 
-def _shape(row: Row) -> tuple[bool, bool]:
-    return row.is_chat, row.implicit_prompt
-
-
-def _trl_row(row: Row) -> dict[str, Any]:
-    chosen, rejected = row.examples
-    if not row.is_chat and row.implicit_prompt:
-        return {"chosen": f"{chosen.prompt}{chosen.answer}", "rejected": f"{rejected.prompt}{rejected.answer}"}
-    if not row.is_chat:
-        return {"prompt": chosen.prompt, "chosen": chosen.answer, "rejected": rejected.answer}
-    assert not isinstance(chosen.prompt, str)
-    answers = ({"role": "assistant", "content": answer.answer} for answer in (chosen, rejected))
-    prompt = [message._asdict() for message in chosen.prompt]
-    return {"prompt": prompt, "chosen": [next(answers)], "rejected": [next(answers)]}
+def _shape(row: Row) -> tuple[bool, list[str]]:
+    """What a data set takes from its first row: whether it is of chats, and which fields there are."""
+    fields = trl_row(row)
+    return isinstance(fields["chosen"], list), sorted(fields)
 
 
 def _evaluated(

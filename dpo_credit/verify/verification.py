@@ -9,7 +9,7 @@ from typing import Any
 
 from dpo_credit.models.pair import ModelPair
 from dpo_credit.rows.records import Row
-from dpo_credit.text.encode import Conventions
+from dpo_credit.text.conventions import Conventions
 from dpo_credit.verify import verdict
 from dpo_credit.verify.conventions import Way
 from dpo_credit.verify.references import gather
@@ -72,6 +72,9 @@ def rewards_of(
         template=conventions.chat_template,
         cut=conventions.truncate,
         max_length=conventions.max_length,
+        turns=conventions.turns,
+        date=conventions.date,
+        today=conventions.today,
         beta=pair.beta,
     )
     if own is not None:
