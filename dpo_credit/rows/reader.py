@@ -9,7 +9,8 @@ from itertools import islice
 from typing import Any, BinaryIO
 
 from dpo_credit.credit import CreditError
-from dpo_credit.rows.documents import TLDR, Content, Line, Located, contents, decoded, json_object
+from dpo_credit.rows.documents import TLDR, Content, Located, contents, json_object
+from dpo_credit.rows.encodings import Line, decoded
 from dpo_credit.rows.records import Answers, Row, parse_row, place, stem, text_row
 from dpo_credit.rows.sources import Input, dataset_rows, is_parquet, lines_of, parquet_rows
 

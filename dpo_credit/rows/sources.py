@@ -13,7 +13,8 @@ from typing import Any, BinaryIO
 
 from dpo_credit.credit import CreditError
 from dpo_credit.extras import optional
-from dpo_credit.rows.documents import COMPRESSED, JSON, Line
+from dpo_credit.rows.documents import COMPRESSED, JSON
+from dpo_credit.rows.encodings import Line
 
 _PARQUET_ROWS = 256  # read at a time
 _GZIP, _ZSTD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"  # what such files begin with
