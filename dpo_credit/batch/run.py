@@ -53,10 +53,11 @@ def run(job: Job, engine: Engine, sink: Sink, *, stop: Callable[[], bool] = lamb
     counts = Counts(**sink.last.counts)
     yield Progress(counts, None)
     for scored in engine.score(job, sink.last):
-        lines, errors = [], []
+        lines, errors, notes = [], [], []
         for record, row, result in zip(scored.chunk.records, scored.chunk.rows, scored.results, strict=True):
             line, added = _line(row, result)
             counts.add(added)
+            notes += _notes(row, result)
             if isinstance(line, str):
                 lines.append(line)
             elif job.strict:
@@ -65,10 +66,17 @@ def run(job: Job, engine: Engine, sink: Sink, *, stop: Callable[[], bool] = lamb
             else:
                 errors.append(_error(record, row, line, several=len(job.inputs) > 1))
         sink.append(lines, errors, Commit(counts.rows, scored.chunk.input, state=scored.state, counts=asdict(counts)))
-        yield Progress(counts, scored.chunk.records[-1].part, scored.notes)
+        yield Progress(counts, scored.chunk.records[-1].part, scored.notes, tuple(notes))
         if stop():
             return
     sink.finish()
+
+
+def _notes(row: Row | CreditError, result: Result) -> list[str]:
+    """What there is to say of a row, and of its answers' tokens."""
+    if isinstance(row, CreditError) or isinstance(result, CreditError):
+        return []
+    return list(dict.fromkeys((*row.notes, *(note for credit in result for note in credit.tokens.notes))))
 
 
 def _line(row: Row | CreditError, result: Result) -> tuple[str | CreditError, Counts]:
@@ -84,7 +92,7 @@ def _line(row: Row | CreditError, result: Result) -> tuple[str | CreditError, Co
     except RecursionError:
         return CreditError(f"{row.id} is nested too deeply to be written."), failed
     tokens = len(result[0].tokens.prompt_ids) + sum(len(credit.tokens.answer_ids) for credit in result)
-    counts = Counts(rows=1, tokens=tokens)
+    counts = Counts(rows=1, tokens=tokens, without_prompt=int(not row.prompt))
     if isinstance(record, PreferenceRecord):
         counts.pairs, counts.won, counts.margins = 1, int(record.margin > 0), record.margin
         for name, credit in zip(REFERENCE_COLUMNS, result, strict=True):

@@ -203,7 +203,7 @@ def _run(job: Job, engine: Engine, sink: Journal | Stream, talk: Talk, stopped: 
         for progress in run(job, engine, sink, stop=stopped):
             counts = progress.counts
             show(progress)
-            talk.notes(progress.notes)
+            talk.notes((*progress.notes, *progress.row_notes))
     return counts
 
 
@@ -260,6 +260,8 @@ def _tell(talk: Talk, target: str, counts: Counts, sink: Journal | Stream) -> No
             f"the reference's log-probabilities {verdict} the rows' ref_chosen_logps and ref_rejected_logps: "
             f"{counts.checked:,} compared, the furthest {counts.furthest:.2g} nats apart"
         )
+    if counts.without_prompt:
+        talk.say(f"{counts.without_prompt:,} rows were scored without a prompt: name its field with --prompt-key")
     if counts.failed:
         errors = f"; see {sink.errors}" if isinstance(sink, Journal) else ""
         talk.say(f"{counts.failed:,} rows could not be scored{errors}")

@@ -43,6 +43,7 @@ def diff(
     from dpo_credit.cli.prompt import prompt_in
     from dpo_credit.cli.run import score_row
     from dpo_credit.cli.showing import show
+    from dpo_credit.cli.talk import Talk
     from dpo_credit.rows.output import diff_record, row_record
     from dpo_credit.rows.pairs import choose, pair_of
     from dpo_credit.rows.records import stem
@@ -53,7 +54,7 @@ def diff(
         given = record(file)
         row = choose(given.row(default_id=stem(given.source)), pick, all_answers)
     else:
-        before = None if prompt is None else prompt_in(prompt)
+        before = None if prompt is None else prompt_in(prompt, Talk(outputs.quiet))
         row = pair_of(record(file), None if other is None else record(other), before)
     scored = score_row(row, options, quiet=outputs.quiet, top_k=top_k)
     shown, record_of = (scored.by_reward(), row_record) if all_answers else (scored, diff_record)

@@ -37,6 +37,7 @@ def inspect(
     outputs.check()
     row = None if file is None else reading.row(file)
     talk = Talk(outputs.quiet)
+    talk.notes(row.notes if row else ())
     talk.notes(notes_on_choice(options) if options.policy else ())
     with talk.working("Comparing the models"):
         from dpo_credit.inspect.audit import audit, to_json

@@ -14,14 +14,16 @@ if TYPE_CHECKING:
     from dpo_credit.models.pair import ModelPair
 
 
-def prompt_in(file: str) -> Prompt:
-    """The prompt that a file holds; answers in it play no part.
+def prompt_in(file: str, talk: Talk) -> Prompt:
+    """The prompt that a file holds; answers in it play no part. What there is to say about it is said.
 
     Raises:
         CreditError: there is none.
     """
     given = record(file)
-    return given.row(answers="optional", default_id=stem(given.source)).prompt
+    row = given.row(answers="optional", default_id=stem(given.source))
+    talk.notes(row.notes)
+    return row.prompt
 
 
 def prompt_ids(

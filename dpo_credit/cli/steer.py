@@ -48,9 +48,9 @@ def steer(
     from dpo_credit.views.terminal import steer as terminal
 
     outputs.check()
-    prompt = prompt_in(file)
-    sampling = Sampling(max_new_tokens, num_beams, sample, temperature, top_p, seed, count)
     loading, talk = options.loading(), Talk(outputs.quiet)
+    prompt = prompt_in(file, talk)
+    sampling = Sampling(max_new_tokens, num_beams, sample, temperature, top_p, seed, count)
     check(sampling, loading)
     pair = load(options, talk)
     side, notes = base_of(pair, base, loading)
