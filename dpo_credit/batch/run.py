@@ -104,6 +104,6 @@ def _line(row: Row | CreditError, result: Result) -> tuple[str | CreditError, Co
 
 
 def _error(record: Record, row: Row | CreditError, error: CreditError, *, several: bool) -> str:
-    row_id = row.id if isinstance(row, Row) else record.default_id
+    row_id = row.id if isinstance(row, Row) else record.id
     file = {"file": record.source} if several else {}
     return json_line({"id": row_id, **file, "line": record.line, "error": str(error)})

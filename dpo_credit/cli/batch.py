@@ -123,7 +123,7 @@ def batch(
     keep = replace(keep, output=output)
     jobs = asked.jobs(files or [], output)
     talk = Talk(outputs.quiet)
-    sinks = [_sink(target, keep, talk) for _, target in jobs]
+    sinks = [_sink(job, target, keep, talk) for job, target in jobs]
     engine = _engine([job for job, _ in jobs], running, options, talk)
     total = Counts()
     for (job, target), sink in zip(jobs, sinks, strict=True):
@@ -139,7 +139,7 @@ def batch(
         raise typer.Exit(SOME_FAILED)
 
 
-def _sink(target: str, keep: KeepOptions, talk: Talk) -> Journal | Stream:
+def _sink(job: Job, target: str, keep: KeepOptions, talk: Talk) -> Journal | Stream:
     """Where a job's rows go."""
     from dpo_credit.batch.run import Stream
     from dpo_credit.rows.formats import format_of
@@ -158,7 +158,7 @@ def _sink(target: str, keep: KeepOptions, talk: Talk) -> Journal | Stream:
     path = Path(target)
     if target != keep.output:  # a file in the folder that is the output
         path.parent.mkdir(parents=True, exist_ok=True)
-    journal = Journal(path, mode, format_of(path))
+    journal = Journal(path, mode, format_of(path, job.inputs))
     journal.check()
     return journal
 
