@@ -247,3 +247,44 @@ def test_crlf_of_two_texts_is_said_once() -> None:
     ended = run("diff", "a.txt", "b.txt")
     assert ended.code == 0
     assert ended.stderr.count("note: the text's lines end in CRLF, and are scored as they stand\n") == 1
+
+
+@pytest.mark.usefixtures("folder")
+def test_json_that_a_table_stores_as_text_is_read() -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    chats = [
+        [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho", "by": {"a": [1]}}],
+        [{"role": "user", "content": "Well?", "x": "y"}, {"role": "assistant", "content": "No"}],
+    ]
+    saved = datasets.Dataset.from_dict({"messages": chats}, on_mixed_types="use_json")
+    saved.to_parquet("chats.parquet")
+    saved.save_to_disk("chats")
+    assert [record.fields()["messages"] for record in records("chats.parquet")] == chats
+    assert [record.fields()["messages"] for record in records("chats", dataset=True)] == chats
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_files_of_pictures_pass_through_undecoded() -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    features = datasets.Features({"answer": datasets.Value("string"), "shot": datasets.Image()})
+    data = {"answer": ["A"], "shot": [{"bytes": b"\xff\x00", "path": None}]}  # no picture: decoding it would fail
+    datasets.Dataset.from_dict(data, features=features).save_to_disk("shots")
+    assert [record.fields()["shot"] for record in records("shots", dataset=True)] == [{"bytes": "/wA=", "path": None}]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [('"\\ud800"', "surrogates not allowed"), (str(2**64), "int too large"), (str(2**64 - 1), None)],
+)
+@pytest.mark.usefixtures("folder")
+def test_what_no_table_can_hold_is_one_line(value: str, message: str | None) -> None:
+    ended = run(
+        "batch", "-", "-o", "out.parquet", "-q", stdin=b'{"prompt": "Q", "answer": " A", "x": %s}' % value.encode()
+    )
+    if message is None:
+        assert (ended.code, parquet.read_table("out.parquet")["x"].to_pylist()) == (0, [2**64 - 1])
+    else:
+        assert (ended.code, ended.stderr.count("\n")) == (2, 1)
+        assert "the rows make no Parquet table" in ended.stderr and message in ended.stderr

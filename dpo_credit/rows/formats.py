@@ -57,14 +57,14 @@ def to_parquet(rows: Path, target: Path, types: Mapping[str, Any] = MappingProxy
         types: Arrow types of columns, for those whose values are all of that type once they are read (see `typed`).
 
     Raises:
-        CreditError: a column is text in one row and a number in another.
+        CreditError: a column is text in one row and a number in another, or holds what Arrow has no type for.
     """
     arrow, parquet = optional("pyarrow", target.name), optional("pyarrow.parquet", target.name)
     schema, types = arrow.schema([]), dict(types)
     try:
         for group in _groups(rows):
             names = dict.fromkeys(name for row in group for name in row)
-            columns = {name: arrow.array([row.get(name) for row in group]) for name in names}
+            columns = {name: _array([row.get(name) for row in group]) for name in names}
             schema = arrow.unify_schemas([schema, arrow.table(columns).schema], promote_options="permissive")
             types = {
                 name: kind
@@ -77,11 +77,23 @@ def to_parquet(rows: Path, target: Path, types: Mapping[str, Any] = MappingProxy
                 batch = arrow.RecordBatch.from_pylist(group, schema=schema)
                 arrays = [typed(batch[field.name], field.type) for field in kept]
                 writer.write_batch(arrow.RecordBatch.from_arrays(arrays, schema=kept))
-    except arrow.ArrowException as error:
+    except (
+        arrow.ArrowException,
+        OverflowError,
+        UnicodeEncodeError,
+    ) as error:  # numbers from 2**64 on, half a character
         raise CreditError(
             f"the rows make no Parquet table: {str(error).splitlines()[0]} They are kept in {rows.name}; use that, or "
             "give every row of a column one type."
         ) from error
+
+
+def _array(values: list[Any]) -> Any:
+    arrow = optional("pyarrow", "a table")
+    try:
+        return arrow.array(values)
+    except OverflowError:
+        return arrow.array(values, arrow.uint64())
 
 
 def _groups(rows: Path) -> Iterator[list[dict[str, Any]]]:

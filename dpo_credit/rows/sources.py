@@ -15,9 +15,10 @@ from dpo_credit.credit import CreditError
 from dpo_credit.extras import optional
 from dpo_credit.rows.documents import COMPRESSED, JSON
 from dpo_credit.rows.encodings import Line
-from dpo_credit.rows.values import TableRow, table_row
+from dpo_credit.rows.values import TableRow, parsed, stores_json, table_row
 
 _PARQUET_ROWS = 256  # read at a time
+_MEDIA = ("Image", "Audio", "Video", "Pdf", "Nifti", "Mesh")  # features of datasets that decode to Python objects
 _GZIP, _ZSTD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"  # what such files begin with
 
 TableLine = tuple[int, TableRow, int]  # a row's number, the row, and how many bytes lie behind it
@@ -163,6 +164,9 @@ def _rows(batch: Any) -> Iterator[TableRow]:
     """The rows of an Arrow batch; where a value of one cannot be read, the row says so."""
     try:
         rows = batch.to_pylist()
+        for field in filter(stores_json, batch.schema):
+            for row in rows:
+                row[field.name] = parsed(row[field.name], field.type)
     except (ValueError, OverflowError):  # text that is not UTF-8, a year 300,000
         yield from (_row(batch, n) for n in range(batch.num_rows))
     else:
@@ -173,7 +177,7 @@ def _row(batch: Any, n: int) -> TableRow:
     row, wrong = {}, ""
     for column, values in zip(batch.schema.names, batch.columns, strict=True):
         try:
-            row[column] = values[n].as_py()
+            row[column] = parsed(values[n].as_py(), values.type)
         except UnicodeDecodeError as error:
             byte = error.object[error.start]
             wrong = wrong or f"column {column} is not UTF-8: byte {byte:#04x} at offset {error.start}. Convert it."
@@ -204,7 +208,8 @@ def _streamed(dataset: Input) -> Iterable[dict[str, Any]]:
     rows = _loaded(dataset)
     if hasattr(rows, "to_iterable_dataset"):
         rows = rows.with_format(None).to_iterable_dataset()  # it may have been saved with another
-    return rows.decode(False) if rows.features else rows
+    has_media = any(f"{kind}(" in str(rows.features) for kind in _MEDIA)
+    return rows.decode(False) if has_media else rows  # which would leave JSON in columns as text, too
 
 
 def _loaded(dataset: Input) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from uuid import UUID
 from dpo_credit.credit import CreditError
 from dpo_credit.extras import optional
 
+_JSON = "extension<arrow.json>"
 _TEXTS = ("content", "value", "text", "subreddit", "title", "post")  # fields inside a column that are scored
 
 
@@ -88,6 +90,28 @@ def _text(value: Any) -> tuple[str, str]:
     if isinstance(value, datetime.timedelta):
         return f"PT{value.total_seconds():.9f}".rstrip("0").rstrip(".") + "S", "durations"
     raise TypeError(type(value).__name__)
+
+
+def stores_json(field: Any) -> bool:
+    """Whether an Arrow field is, or has in it, JSON that is stored as text."""
+    return _JSON in str(field.type)
+
+
+def parsed(value: Any, kind: Any) -> Any:
+    """A value of an Arrow type in which JSON is stored as text (`datasets`' Json), with that JSON read.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if value is None or _JSON not in str(kind):
+        return value
+    if str(kind) == _JSON:
+        return json.loads(value)
+    if isinstance(value, dict):
+        return {
+            kind.field(n).name: parsed(value[kind.field(n).name], kind.field(n).type) for n in range(kind.num_fields)
+        }
+    return [parsed(item, kind.value_type) for item in value]
 
 
 def typed(array: Any, kind: Any) -> Any:
