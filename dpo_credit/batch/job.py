@@ -67,7 +67,7 @@ class Counts:
 class Progress:
     """Where a run stands: `part` of the input lies behind, if known; `notes` are what there was to say so far.
 
-    `row_notes` are what there is to say of each row of the last chunk, one after the other.
+    `row_notes` are what there is to say about the reading of the last chunk's rows, one after the other.
     """
 
     counts: Counts

@@ -53,11 +53,12 @@ def run(job: Job, engine: Engine, sink: Sink, *, stop: Callable[[], bool] = lamb
     counts = Counts(**sink.last.counts)
     yield Progress(counts, None)
     for scored in engine.score(job, sink.last):
-        lines, errors, notes = [], [], []
+        lines, errors = [], []
+        notes: list[str] = []
         for record, row, result in zip(scored.chunk.records, scored.chunk.rows, scored.results, strict=True):
             line, added = _line(row, result)
             counts.add(added)
-            notes += _notes(row, result)
+            notes += row.notes if isinstance(row, Row) else ()
             if isinstance(line, str):
                 lines.append(line)
             elif job.strict:
@@ -70,13 +71,6 @@ def run(job: Job, engine: Engine, sink: Sink, *, stop: Callable[[], bool] = lamb
         if stop():
             return
     sink.finish()
-
-
-def _notes(row: Row | CreditError, result: Result) -> list[str]:
-    """What there is to say of a row, and of its answers' tokens."""
-    if isinstance(row, CreditError) or isinstance(result, CreditError):
-        return []
-    return list(dict.fromkeys((*row.notes, *(note for credit in result for note in credit.tokens.notes))))
 
 
 def _line(row: Row | CreditError, result: Result) -> tuple[str | CreditError, Counts]:

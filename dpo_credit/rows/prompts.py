@@ -29,7 +29,7 @@ _TURN = re.compile(r"(?:\A\s*|(?:\r?\n){2,})(?P<who>human|assistant)(?P<colon>:|
 _LINE_TURN = re.compile(r"(?:\A\s*|\r?\n)(?P<who>human|assistant)(?P<colon>:)", re.IGNORECASE)
 
 
-class FoundPrompt(NamedTuple):
+class ReadPrompt(NamedTuple):
     """A row's prompt, None where no field has it; the fields it was read from, and what there is to say about that."""
 
     prompt: Prompt | None
@@ -81,7 +81,7 @@ def _message(value: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {"role": role, "content": value["value"], **rest}
 
 
-def prompt_of(row: Mapping[str, Any], prompt_key: str | None = None, answer_key: str | None = None) -> FoundPrompt:
+def prompt_of(row: Mapping[str, Any], prompt_key: str | None = None, answer_key: str | None = None) -> ReadPrompt:
     """The prompt, if a field gives it.
 
     Answers that are transcripts or whole chats bring their own, beside which only `prompt` and a post are read.
@@ -94,17 +94,17 @@ def prompt_of(row: Mapping[str, Any], prompt_key: str | None = None, answer_key:
     key = prompt_key or ("prompt" if "prompt" in row else None)
     if key is not None:
         if isinstance(row[key], str):
-            return FoundPrompt(row[key], (key,), _not_read(row, key, _SYSTEM))
-        return FoundPrompt(messages_of(row[key], key), (key,))
+            return ReadPrompt(row[key], (key,), _not_read(row, key, _SYSTEM))
+        return ReadPrompt(messages_of(row[key], key), (key,))
     info = row["info"] if isinstance(row.get("info"), dict) and "post" in row["info"] else row
     if "post" in info:
-        return FoundPrompt(_post(info), ("info",) if info is not row else tuple(_post_fields(info)))
+        return ReadPrompt(_post(info), ("info",) if info is not row else tuple(_post_fields(info)))
     answers = _texts_and_chats(row, (answer_key,) if answer_key else ANSWERS)
     scored = answers or _texts_and_chats(row, CHATS)
-    brings = [answer for answer in scored if _brings_its_prompt(answer)]
-    if brings:
-        in_chat = isinstance(brings[0], list) and brings[0][0]["role"] == "system"
-        return FoundPrompt(None, (), () if in_chat else _not_read(row, "what its answers begin with", _SYSTEM))
+    whole = next(filter(_brings_its_prompt, scored), None)
+    if whole is not None:
+        has_system = not isinstance(whole, str) and whole[0]["role"] == "system"
+        return ReadPrompt(None, (), () if has_system else _not_read(row, "what its answers begin with", _SYSTEM))
     asked = next((name for name in CHATS if answers and is_chat(row.get(name)) and _waits(row[name])), None)
     return _question(row, scored) if asked is None else _conversation(row, asked)
 
@@ -135,35 +135,35 @@ def _waits(chat: list[Mapping[str, Any]]) -> bool:
     return chat[-1]["role"] != "assistant"
 
 
-def _conversation(row: Mapping[str, Any], key: str) -> FoundPrompt:
+def _conversation(row: Mapping[str, Any], key: str) -> ReadPrompt:
     """The chat that answers in fields of their own follow, with the system's text before it."""
     messages, keys = messages_of(row[key], key), [*_filled(row, _SYSTEM)[:1], key]
     if messages[0].role == "system":
         keys = [key]
     elif keys[0] != key:
         messages = (Message("system", row[keys[0]]), *messages)
-    return FoundPrompt(messages, tuple(keys), (f"prompt read from {' and '.join(keys)}, as a chat",))
+    return ReadPrompt(messages, tuple(keys), (f"prompt read from {' and '.join(keys)}, as a chat",))
 
 
-def _question(row: Mapping[str, Any], answers: list[Any]) -> FoundPrompt:
+def _question(row: Mapping[str, Any], answers: list[Any]) -> ReadPrompt:
     """The prompt that a column of questions holds, with its input and the system's text."""
     asked = _filled(row, _QUESTIONS)
     if len(asked) > 1:
         raise CreditError(f"several prompts: {', '.join(asked)}. Say which to read with --prompt-key.")
     keys = [*_filled(row, _SYSTEM)[:1], *asked, *_filled(row, ("input",))]
     if not set(keys) - set(_SYSTEM):
-        return FoundPrompt(None)
+        return ReadPrompt(None)
     source = " and ".join(keys)
     notes = _not_read(row, source, _UNREAD)
     if any(map(is_chat, answers)):
         system = tuple(Message("system", row[key]) for key in keys if key in _SYSTEM)
         text = "\n\n".join(row[key] for key in keys if key not in _SYSTEM)
-        return FoundPrompt(
+        return ReadPrompt(
             (*system, Message("user", text)), tuple(keys), (f"prompt read from {source}, as a chat", *notes)
         )
     joined = ", with a blank line between" if len(keys) > 1 else ""
     text = "\n\n".join(row[key] for key in keys)
-    return FoundPrompt(text, tuple(keys), (f"prompt read from {source}{joined}", *notes))
+    return ReadPrompt(text, tuple(keys), (f"prompt read from {source}{joined}", *notes))
 
 
 def _filled(row: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
