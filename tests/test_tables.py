@@ -264,6 +264,20 @@ def test_json_that_a_table_stores_as_text_is_read() -> None:
 
 
 @pytest.mark.usefixtures("folder")
+def test_a_folder_of_files_is_a_dataset_whose_columns_keep_their_types() -> None:
+    pytest.importorskip("datasets")
+    Path("mine").mkdir()
+    for name, kind in {"a": arrow.int8(), "b": arrow.int32()}.items():
+        rows = {"prompt": ["Q"], "answer": [" A"], "n": arrow.array([3], kind)}
+        parquet.write_table(arrow.table(rows), f"mine/{name}.parquet")
+        assert run("batch", "--dataset", "mine", "-o", f"{name}.out.parquet", "-q").code == 0
+        assert parquet.read_table(f"{name}.out.parquet")["n"].type == kind
+        Path(f"mine/{name}.parquet").unlink()
+    Path("mine/c.jsonl").write_text('{"prompt": "Q", "answer": " A"}\n')
+    assert run("batch", "--dataset", "mine", "-o", "c.out.parquet", "-q").code == 0
+
+
+@pytest.mark.usefixtures("folder")
 def test_the_files_of_pictures_pass_through_undecoded() -> None:
     datasets = pytest.importorskip("datasets")
     datasets.disable_progress_bars()

@@ -145,7 +145,8 @@ def column_types(inputs: Sequence[Input]) -> dict[str, Any]:
     for given in inputs:
         schema: Iterable[Any] = ()
         if given.dataset and Path(given.name).is_dir():
-            schema = _loaded(given).features.arrow_schema
+            features = _loaded(given).features
+            schema = features.arrow_schema if features else ()
         elif not (given.dataset or given.is_stdin) and is_parquet(given.name):
             schema = optional("pyarrow.parquet", given.name).read_schema(given.name)
         for column in schema:
