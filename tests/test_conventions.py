@@ -299,5 +299,7 @@ def test_every_convention_of_the_table_has_its_case_here_or_beside() -> None:
     named |= {one.name for one in table(Way(), half=False, adapter=False, own_reference=False)}
     tested = {*CASES, "prompt's start cut to 40", "prompt's end cut to 40", "longest common prefix", "average"}
     tested |= {"no reference", "swapped models", "bfloat16 autocast", "bfloat16 weights"}  # test_numerics.py
+    tested |= {"all turns", "last turn", "assistant's turns", "prompt repeated", "fields as a table's"}
+    tested |= {"no tools", "no thoughts", *(name for name in named if name.startswith("date "))}  # test_verify_chats.py
     same = {name for name in named if any(f"{limit}" in name for limit in (256, 512, 1024, 2048))}  # other limits
     assert named - tested - same - {peer.name for peer in PEERS} == set()

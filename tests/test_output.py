@@ -159,7 +159,7 @@ def test_a_preference_row_is_as_it_was_with_both_sides_and_dpos_logit(tiny_pair:
     record, credits = written(tiny_pair, TWO)
     credit = record.pop("credit")
     assert record == TWO
-    assert list(credit) == ["schema", "kind", "answers", "margin", "preference_probability"]
+    assert list(credit) == ["schema", "id", "kind", "answers", "margin", "preference_probability"]
     assert [(answer["id"], answer["label"]) for answer in credit["answers"]] == [
         ("x/chosen", "chosen"),
         ("x/rejected", "rejected"),

@@ -191,6 +191,13 @@ def test_transcripts_that_part_before_the_last_turn_are_refused() -> None:
         parse({"chosen": TURNS + " Canberra", "rejected": other + " Vienna"})
 
 
+def test_transcripts_that_part_in_a_later_turn_are_scored_from_there_on_and_that_is_said() -> None:
+    answers = [f"{TURNS} Canberra{more}" for more in ("\n\nHuman: Sure?\n\nAssistant: Yes", "!\n\nHuman: ?")]
+    row = parse({"chosen": answers[0], "rejected": answers[1]})
+    assert pairs(row) == [(TURNS, answers[0].removeprefix(TURNS)), (TURNS, answers[1].removeprefix(TURNS))]
+    assert "part before their last turns" in row.notes[0]
+
+
 def test_prompt_key_and_answer_key_name_other_fields() -> None:
     data = {"question": "Q:", "reply": " A", "prompt": "P:", "answer": " B"}
     row = parse(data, prompt_key="question", answer_key="reply")

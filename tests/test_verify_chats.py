@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_conventions import BETA, POLICY, REFERENCE, Ids, jointly, reward, rewards_of
 from test_turns import CALL, ROWS, TABLE, WEATHER
 from tiny import CHATML, save, tokenizer
 from transformers import AutoModelForCausalLM
@@ -18,7 +19,7 @@ from dpo_credit.rows.records import Row, parse_row
 from dpo_credit.verify.conventions import Way
 from dpo_credit.verify.references import gather
 from dpo_credit.verify.rewards import Rewards
-from dpo_credit.verify.targets import Trial
+from dpo_credit.verify.targets import Target, Trial
 from dpo_credit.verify.trl_rows import is_trls, trl_row
 from dpo_credit.verify.verify import VerifyReport, verify
 
@@ -136,3 +137,52 @@ def test_rows_that_trl_takes_not_go_as_they_are_read_and_that_is_said(made, fiel
     targets, notes = gather(rewards)
     assert verify(rewards, targets).agrees
     assert "1 of 1 rows are none that TRL" in notes[0] and "(the first: row)" in notes[0]
+
+
+def written(turns: list[dict[str, Any]]) -> str:
+    """ChatML, written by hand."""
+    return "".join(f"<|im_start|>{turn['role']}\n{turn['content']}<|im_end|>\n" for turn in turns)
+
+
+def after(before: list[dict[str, Any]], answer: dict[str, Any]) -> Ids:
+    """One turn's own tokens after all that was said before."""
+    return jointly(f"{written(before)}<|im_start|>assistant\n", f"{answer['content']}<|im_end|>\n")
+
+
+def last_turn(row: dict[str, Any], side: str) -> list[Ids]:
+    *before, answer = [*row["prompt"], *row[side]]
+    return [after(before, answer)]
+
+
+def assistants_turns(row: dict[str, Any], side: str) -> list[Ids]:
+    """Each after all before it: the sums of their tokens add up."""
+    turns = [*row["prompt"], *row[side]]
+    return [after(turns[:n], turn) for n, turn in enumerate(turns) if turn["role"] == "assistant"]
+
+
+def whole(row: dict[str, Any], side: str) -> list[Ids]:
+    """As if there were messages with role and content alone."""
+    opened = f"{written(row['prompt'])}<|im_start|>assistant\n"
+    return [jointly(opened, written([*row["prompt"], *row[side]]).removeprefix(opened))]
+
+
+THOUGHT = {**TABLE, "chosen": [{**TABLE["chosen"][0], "reasoning_content": "Seats?"}, *TABLE["chosen"][1:]]}
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "naive"),
+    [
+        ("last turn", TABLE, last_turn),
+        ("assistant's turns", TABLE, assistants_turns),
+        ("no tools", {**TABLE, "tools": [WEATHER]}, whole),
+        ("no thoughts", THOUGHT, whole),
+    ],
+)
+def test_what_a_script_leaves_out_of_a_chat_is_recognised(name: str, row: dict[str, Any], naive: Any) -> None:
+    numbers = tuple(
+        sum(reward(POLICY, REFERENCE, ids, BETA, average=False) for ids in naive(row, side))
+        for side in ("chosen", "rejected")
+    )
+    rewards = rewards_of(tokenizer(chat_template=TOOLS), [row], Way())
+    trial = verify(rewards, [Target("a script", "the script", (numbers,))]).comparisons[0].trials[0]  # type: ignore[arg-type]
+    assert (trial.meets, trial.name) == (True, name)

@@ -43,7 +43,7 @@ class Counts:
 
     Tokens are those of prompts and answers. A pair is won where chosen has the higher reward. Of the reference's
     log-probabilities that rows brought (see `run.REFERENCE_COLUMNS`), `checked` were compared with ours, and
-    `furthest` is the largest difference in nats.
+    `furthest` is the largest difference in nats. `without_prompt` are the scored rows that had none.
     """
 
     rows: int = 0
@@ -54,6 +54,7 @@ class Counts:
     margins: float = 0.0
     checked: int = 0
     furthest: float = 0.0
+    without_prompt: int = 0
 
     def add(self, other: Counts) -> None:
         """Count another run's rows, too."""
@@ -64,11 +65,15 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a run stands: `part` of the input lies behind, if known; `notes` are what there was to say so far."""
+    """Where a run stands: `part` of the input lies behind, if known; `notes` are what there was to say so far.
+
+    `row_notes` are what there is to say about the reading of the last chunk's rows, one after the other.
+    """
 
     counts: Counts
     part: float | None
     notes: tuple[str, ...] = ()
+    row_notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,9 +54,11 @@ def run(job: Job, engine: Engine, sink: Sink, *, stop: Callable[[], bool] = lamb
     yield Progress(counts, None)
     for scored in engine.score(job, sink.last):
         lines, errors = [], []
+        notes: list[str] = []
         for record, row, result in zip(scored.chunk.records, scored.chunk.rows, scored.results, strict=True):
             line, added = _line(row, result)
             counts.add(added)
+            notes += row.notes if isinstance(row, Row) else ()
             if isinstance(line, str):
                 lines.append(line)
             elif job.strict:
@@ -65,7 +67,7 @@ def run(job: Job, engine: Engine, sink: Sink, *, stop: Callable[[], bool] = lamb
             else:
                 errors.append(_error(record, row, line, several=len(job.inputs) > 1))
         sink.append(lines, errors, Commit(counts.rows, scored.chunk.input, state=scored.state, counts=asdict(counts)))
-        yield Progress(counts, scored.chunk.records[-1].part, scored.notes)
+        yield Progress(counts, scored.chunk.records[-1].part, scored.notes, tuple(notes))
         if stop():
             return
     sink.finish()
@@ -85,7 +87,7 @@ def _line(row: Row | CreditError, result: Result) -> tuple[str | CreditError, Co
     except RecursionError:
         return CreditError(f"{row.id} is nested too deeply to be written."), failed
     tokens = len(result[0].tokens.prompt_ids) + sum(len(credit.tokens.answer_ids) for credit in result)
-    counts = Counts(rows=1, tokens=tokens)
+    counts = Counts(rows=1, tokens=tokens, without_prompt=int(not row.prompt))
     if record.margin is not None:
         counts.pairs, counts.won, counts.margins = 1, int(record.margin > 0), record.margin
         for name, credit in zip(REFERENCE_COLUMNS, result, strict=True):
@@ -97,6 +99,6 @@ def _line(row: Row | CreditError, result: Result) -> tuple[str | CreditError, Co
 
 
 def _error(record: Record, row: Row | CreditError, error: CreditError, *, several: bool) -> str:
-    row_id = row.id if isinstance(row, Row) else record.default_id
+    row_id = row.id if isinstance(row, Row) else record.id
     file = {"file": record.source} if several else {}
     return json_line({"id": row_id, **file, "line": record.line, "error": str(error)})

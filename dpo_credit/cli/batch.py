@@ -123,7 +123,7 @@ def batch(
     keep = replace(keep, output=output)
     jobs = asked.jobs(files or [], output)
     talk = Talk(outputs.quiet)
-    sinks = [_sink(target, keep, talk) for _, target in jobs]
+    sinks = [_sink(job, target, keep, talk) for job, target in jobs]
     engine = _engine([job for job, _ in jobs], running, options, talk, _today(sinks))
     total = Counts()
     for (job, target), sink in zip(jobs, sinks, strict=True):
@@ -139,7 +139,7 @@ def batch(
         raise typer.Exit(SOME_FAILED)
 
 
-def _sink(target: str, keep: KeepOptions, talk: Talk) -> Journal | Stream:
+def _sink(job: Job, target: str, keep: KeepOptions, talk: Talk) -> Journal | Stream:
     """Where a job's rows go."""
     from dpo_credit.batch.run import Stream
     from dpo_credit.rows.formats import format_of
@@ -158,7 +158,7 @@ def _sink(target: str, keep: KeepOptions, talk: Talk) -> Journal | Stream:
     path = Path(target)
     if target != keep.output:  # a file in the folder that is the output
         path.parent.mkdir(parents=True, exist_ok=True)
-    journal = Journal(path, mode, format_of(path))
+    journal = Journal(path, mode, format_of(path, job.inputs))
     journal.check()
     return journal
 
@@ -211,7 +211,7 @@ def _run(job: Job, engine: Engine, sink: Journal | Stream, talk: Talk, stopped: 
         for progress in run(job, engine, sink, stop=stopped):
             counts = progress.counts
             show(progress)
-            talk.notes(progress.notes)
+            talk.notes((*progress.notes, *progress.row_notes))
     return counts
 
 
@@ -268,6 +268,8 @@ def _tell(talk: Talk, target: str, counts: Counts, sink: Journal | Stream) -> No
             f"the reference's log-probabilities {verdict} the rows' ref_chosen_logps and ref_rejected_logps: "
             f"{counts.checked:,} compared, the furthest {counts.furthest:.2g} nats apart"
         )
+    if counts.without_prompt:
+        talk.say(f"{counts.without_prompt:,} rows were scored without a prompt: name its field with --prompt-key")
     if counts.failed:
         errors = f"; see {sink.errors}" if isinstance(sink, Journal) else ""
         talk.say(f"{counts.failed:,} rows could not be scored{errors}")

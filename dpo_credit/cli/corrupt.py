@@ -37,7 +37,7 @@ def corrupt(
 
     talk, tally, wanted = Talk(quiet), Tally(), plan(errors, kinds, seed)
     check_writable(output)
-    rows = reading.rows([file])
+    rows = talk.noted(reading.rows([file]))
     with talk.working("making errors"), writing(output) as out:
         for fields in corrupted_rows(rows, wanted, tally):
             out.write(json_line(fields).encode() + b"\n")

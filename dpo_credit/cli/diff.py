@@ -43,6 +43,7 @@ def diff(
     from dpo_credit.cli.files import record
     from dpo_credit.cli.run import score_row
     from dpo_credit.cli.showing import show
+    from dpo_credit.cli.talk import Talk
     from dpo_credit.rows.output import credit_record
     from dpo_credit.rows.pairs import choose, pair_of
 
@@ -51,7 +52,11 @@ def diff(
     if other is None and prompt is None:
         row = choose(picking.row(file), pick, all_answers)
     else:
-        before = None if prompt is None else PickOptions().row(prompt, answers="optional").prompt
+        before = None
+        if prompt is not None:
+            given = PickOptions().row(prompt, answers="optional")
+            Talk(outputs.quiet).notes(given.notes)
+            before = given.prompt
         row = pair_of(picking.record(file), None if other is None else record(other), before)
     scored = score_row(row, options, quiet=outputs.quiet, top_k=top_k)
     shown = scored.by_reward() if all_answers else scored

@@ -14,6 +14,7 @@ import typer
 
 from dpo_credit.credit import CreditError
 from dpo_credit.models.published import named
+from dpo_credit.rows.encodings import decoded
 
 
 def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -100,9 +101,10 @@ def from_published(context: typer.Context, name: str | None) -> str | None:
 
 def _load_config(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        data = path.read_bytes()
+    except OSError as error:
         raise CreditError(f"cannot read --config {path}: {error}") from error
+    text = decoded(data, str(path), what="--config ")
     try:
         if path.suffix == ".toml":
             values = tomllib.loads(text)

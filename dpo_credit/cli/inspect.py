@@ -38,6 +38,7 @@ def inspect(
     outputs.check()
     row = None if file is None else picking.row(file, reading)
     talk = Talk(outputs.quiet)
+    talk.notes(row.notes if row else ())
     talk.notes(notes_on_choice(options) if options.policy else ())
     with talk.working("Comparing the models"):
         from dpo_credit.inspect.audit import audit, to_json

@@ -42,8 +42,8 @@ def localise(
     from dpo_credit.views.terminal import localise as terminal
 
     outputs.check()
-    cases = cases_of(reading.rows(files))
     talk = Talk(outputs.quiet)
+    cases = cases_of(talk.noted(reading.rows(files)))
     pair = load(options, talk)
     with talk.working(f"Scoring {len(cases)} answers"):
         from dpo_credit.localise.localise import Options

@@ -277,13 +277,11 @@ class PairOptions:
     def conventions(self) -> Conventions:
         """How text becomes tokens."""
         from dpo_credit.cli.files import read
+        from dpo_credit.rows.encodings import decoded
         from dpo_credit.text.conventions import Conventions
 
         template = self.chat_template
         if template not in ("auto", "none"):
-            name = template
-            try:
-                template = read(name, "--chat-template ", "auto, none or a Jinja file").decode("utf-8-sig")
-            except UnicodeDecodeError as error:
-                raise CreditError(f"--chat-template {name} is not UTF-8.") from error
+            what = "--chat-template "
+            template = decoded(read(template, what, "auto, none or a Jinja file"), template, what=what)
         return Conventions(self.eos, template, self.max_length, self.truncate, self.turns, self.date)

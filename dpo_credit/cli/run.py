@@ -39,6 +39,7 @@ def score_row(
 ) -> ScoredRow:
     """A row's answers, scored, with the policy's `values` as a Q-function or without; notes go to stderr."""
     talk = Talk(quiet)
+    talk.notes(row.notes)
     pair = load(options, talk)
     with talk.working("Scoring"):
         from dpo_credit.models.side import OnDevice

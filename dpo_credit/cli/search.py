@@ -156,7 +156,7 @@ def _search_rows(
     from dpo_credit.search.dataset import Searching
 
     beams = asked.search()
-    rows = list(read_rows(given, limit=asked.limit))
+    rows = list(talk.noted(read_rows(given, limit=asked.limit)))
     if not rows:
         raise CreditError("there are no rows. Give JSONL with prompt, chosen and rejected.")
     name, judge, endpoint = asked.judge_of(prompt_text(rows[0].prompt))
@@ -194,6 +194,7 @@ def _search_post(given: Record, asked: SearchOptions, outputs: Outputs, colours:
     row: Row = given.row(answers="optional", default_id=stem(given.source))
     name, judge, endpoint = asked.judge_of(prompt_text(row.prompt))
     talk = Talk(outputs.quiet)
+    talk.notes(row.notes)
     pair = load(options, talk)
     ids = prompt_ids(pair, row, options, talk, max_new_tokens=beams.max_new_tokens)
     widths = search(pair, row.prompt, ids, beams, name=stem(given.source))

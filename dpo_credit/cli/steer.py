@@ -49,9 +49,10 @@ def steer(
     from dpo_credit.views.terminal import steer as terminal
 
     outputs.check()
-    row = picking.row(file, answers="optional")
-    sampling = Sampling(max_new_tokens, num_beams, sample, temperature, top_p, seed, count)
     loading, talk = options.loading(), Talk(outputs.quiet)
+    row = picking.row(file, answers="optional")
+    talk.notes(row.notes)
+    sampling = Sampling(max_new_tokens, num_beams, sample, temperature, top_p, seed, count)
     check(sampling, loading)
     pair = load(options, talk)
     side, notes = base_of(pair, base, loading)

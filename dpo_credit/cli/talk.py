@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.status import Status
+
+if TYPE_CHECKING:
+    from dpo_credit.rows.records import Row
 
 
 class Talk:
@@ -30,6 +34,12 @@ class Talk:
             if note not in self._said:
                 self._said.add(note)
                 self.stderr.print(f"note: {note}", soft_wrap=True)
+
+    def noted(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Rows as they come, with what there is to say about how each was read."""
+        for row in rows:
+            self.notes(row.notes)
+            yield row
 
     def say(self, line: str) -> None:
         """Say how it went."""

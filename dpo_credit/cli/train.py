@@ -15,6 +15,7 @@ from dpo_credit.cli.stopping import INTERRUPTED, stopping
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import CreditError
 from dpo_credit.extras import INSTALL, trl_installed
+from dpo_credit.rows.encodings import decoded
 
 if TYPE_CHECKING:
     from dpo_credit.train.recipe import Recipe
@@ -86,10 +87,8 @@ def _recipe(method: Literal["sft", "dpo"], config: str, settings: Sequence[str])
 
 
 def _text(name: str, what: str) -> str:
-    try:
-        return read(name, what, "a YAML or TOML file" if what.startswith("--") else "a Jinja file").decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise CreditError(f"{what}{name} is not UTF-8.") from error
+    wanted = "a YAML or TOML file" if what.startswith("--") else "a Jinja file"
+    return decoded(read(name, what, wanted), name, what=what)
 
 
 @contextmanager

@@ -96,7 +96,7 @@ def _begin(
     if options.policy is not None:
         raise CreditError("--policy has no place here: RUN names the policies.")
     at = checkpoints(run, asked.every)
-    pairs = preferences(read_rows(records([rows]), limit=asked.limit))
+    pairs = preferences(talk.noted(read_rows(records([rows]), limit=asked.limit)))
     with talk.working("Asking the reference"):
         models = find_models(at, options.reference, options.loading())
         follower, notes = ask_reference(

@@ -53,7 +53,7 @@ def verify(
     outputs.check()
     log = None if trainer_log is None else (read(trainer_log, "--trainer-log ", "a trainer_state.json"), trainer_log)
     rest = records([file])
-    rows = preferences(read_rows(rest, limit=limit))
+    rows = preferences(talk.noted(read_rows(rest, limit=limit)))
     talk.notes([f"the first {limit} rows only (--limit)"] if next(rest, None) is not None else ())
     with talk.working("Loading the models"):
         pair = options.load_pair()

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from os.path import commonprefix
 from typing import Any
 
 from dpo_credit.credit import CreditError, Example
 from dpo_credit.rows.chats import Chat, Prompt, messages_of, prompt_text, shared_turns
-from dpo_credit.rows.documents import TLDR
-
-_ASSISTANT = "\n\nAssistant:"
+from dpo_credit.rows.prompts import answer_start, split
 
 
 def answer_value(value: Any, name: str) -> str | Chat:
@@ -60,6 +59,13 @@ def examples_of(
     elif chats and prompt and (again := [name for name, chat in chats.items() if chat[: len(prompt)] == prompt]):
         chats |= {name: chats[name][len(prompt) :] for name in again}
         notes = (f"{' and '.join(again)} repeat the prompt; it is scored once (TRL would render it twice)",)
+    texts = [value for value in values.values() if isinstance(value, str)]
+    if prompt is None and len(texts) == len(values) > 1 and len({split(text)[0] for text in texts}) > 1:
+        shared = commonprefix(texts)  # noqa: RUF071  # of texts, character by character
+        start = answer_start(shared)
+        if start is not None:
+            notes = ("the transcripts part before their last turns: all behind the turns that they share is scored",)
+            return [Example(text[:start], text[start:]) for text in texts], notes
     made = []
     for name, value in values.items():
         if name in chats:
@@ -67,7 +73,7 @@ def examples_of(
             made.append(_chat_example(prompt, chats[name], name))
         elif prompt is None:
             assert isinstance(value, str)
-            made.append(Example(*split_text(value)))
+            made.append(Example(*split(value)))
         else:
             assert isinstance(value, str)
             made.append(Example(prompt, value))
@@ -88,12 +94,3 @@ def after_colon(example: Example) -> Example:
     if isinstance(example.prompt, str) and example.answer and not example.answer[0].isspace():
         return replace(example, answer=f" {example.answer}")
     return example
-
-
-def split_text(text: str) -> tuple[str, str]:
-    """Split at the last assistant turn of a transcript, or after the last "TL;DR:"; else there is no prompt."""
-    for mark in (_ASSISTANT, TLDR):
-        before, marked, answer = text.rpartition(mark)
-        if marked:
-            return before + mark, answer
-    return "", text

@@ -12,6 +12,7 @@ from itertools import chain
 from typing import Any, Literal
 
 from dpo_credit.credit import CreditError
+from dpo_credit.rows.encodings import BOM, Line, decoded, utf8_lines
 
 TLDR = "TL;DR:"
 COMPRESSED = (".gz", ".zst", ".zstd")
@@ -21,10 +22,8 @@ SHAPES = (
     "or subreddit, title and post with summary or summaries"
 )
 _TYPES = {"dict": "object", "str": "text", "bool": "boolean", "int": "number", "float": "number", "NoneType": "null"}
-_BOM = b"\xef\xbb\xbf"
 _SPACE = re.compile(r"[ \t\n\r]*")
 
-Line = tuple[int, bytes, int]  # its number, its bytes, and how many bytes of the file were read when it came
 Content = bytes | str | dict[str, Any] | CreditError  # a line of JSON; text; an object; or what is wrong with it
 Located = tuple[int, Content, int]  # as a Line
 
@@ -36,14 +35,16 @@ def contents(lines: Iterable[Line], name: str) -> Iterator[Located]:
     JSONL comes line by line, as it is read, and ends its lines at "\\n" alone; blank lines are none. All else is one
     document: text is one record; JSON is an array, or objects one after another that may stand on many lines.
 
+    UTF-16 and UTF-32 are read as UTF-8 is.
+
     Raises:
-        CreditError: a document is not UTF-8, or no JSON.
+        CreditError: it is a kind of file that is no text, or a document is not UTF-8, or no JSON.
     """
-    head = _Head(lines)
+    head = _Head(utf8_lines(lines, name))
     shape = _shape(head, name)
     if shape == "lines":
         for number, line, position in head.all():
-            if line.removeprefix(_BOM if number == 1 else b"").strip():
+            if line.removeprefix(BOM if number == 1 else b"").strip():
                 yield number, line, position
         return
     document = list(head.all())
@@ -54,22 +55,6 @@ def contents(lines: Iterable[Line], name: str) -> Iterator[Located]:
         yield from _values(text, name, size)
     elif text.strip():
         yield 1, text.rstrip("\r\n"), size
-
-
-def decoded(data: bytes, name: str, line: int | None = None) -> str:
-    """Bytes as text, without a byte-order mark; `line` is their number where they are one line of many.
-
-    Raises:
-        CreditError: they are not UTF-8.
-    """
-    try:
-        return data.decode("utf-8" if line is not None and line > 1 else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        place = name if line is None else f"{name}, line {line}"
-        how = "" if name == "stdin" else f", for example with iconv -f latin1 -t utf-8 {name}"
-        raise CreditError(
-            f"{place} is not UTF-8: byte {data[error.start]:#04x} at offset {error.start}. Convert it{how}."
-        ) from error
 
 
 def json_object(text: str, name: str, *, line: int) -> dict[str, Any]:
@@ -114,7 +99,7 @@ class _Head:
             if line is None:
                 return None
             self._seen.append(line)
-            content = line[1].removeprefix(_BOM if line[0] == 1 else b"").strip()
+            content = line[1].removeprefix(BOM if line[0] == 1 else b"").strip()
             if content:
                 self._filled.append(content)
         return self._filled[number]

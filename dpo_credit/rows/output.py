@@ -109,12 +109,14 @@ class EchoRecord:
 class CreditRecord:
     """What a row's answers earned: a "single" answer, a "preference" (chosen first) or a "list", in the row's order.
 
+    `id` is the row's, or what it is called that has none.
     `reward` is a single answer's. `margin` is DPO's logit and `preference_probability` its sigmoid (Eq. 8). Of a diff,
     `margin` = the sum of the `edits`' deltas + `echo.sum`. `prompt_key` and `answer_key` are the row's fields that
     prompt and answer were read from, where they were named.
     """
 
     schema: Literal["dpo-credit/credit@2"]
+    id: str
     kind: Literal["single", "preference", "list"]
     answers: list[AnswerRecord]
     reward: float | None = None
@@ -130,7 +132,7 @@ class CreditRecord:
 class ScoredRecord:
     """A row as it was given, with what its answers earned beside its own fields."""
 
-    id: str | int | float
+    id: str | int | float | None
     credit: CreditRecord
 
 
@@ -182,6 +184,7 @@ def credit_record(scored: ScoredRow, *, edits: bool = False) -> CreditRecord:
     row = scored.row
     record = CreditRecord(
         "dpo-credit/credit@2",
+        scored.id,
         scored.kind,  # type: ignore[arg-type]
         answers,
         prompt_key=row.prompt_key,
@@ -239,7 +242,7 @@ def to_json(scored: ScoredRow, record: CreditRecord | None = None, more: Mapping
 def own_fields(row: Row) -> dict[str, Any]:
     """A row's own fields with its id; of text, its prompt and answers under the names that a row has for them."""
     if row.fields:
-        return dict(row.fields) if row.fields.get("id") is not None else {**row.fields, "id": row.id}
+        return {**row.fields} if "id" in row.fields else {**row.fields, "id": row.id}
     prompt, answers = as_json(row.prompt), [answer_json(example) for example in row.examples]
     fields: dict[str, Any] = {"id": row.id, **({"prompt": prompt} if prompt else {})}
     if row.kind == "list":

@@ -9,7 +9,7 @@ from dpo_credit.credit import CreditError, Example
 from dpo_credit.rows.chats import Prompt
 from dpo_credit.rows.documents import TLDR
 from dpo_credit.rows.reader import Record
-from dpo_credit.rows.records import Row, stem
+from dpo_credit.rows.records import Row, line_notes, stem
 
 
 def choose(row: Row, pick: str | None = None, every: bool = False) -> Row:
@@ -50,7 +50,7 @@ def pair_of(first: Record, second: Record | None, prompt: Prompt | None = None) 
     """
     if second is None:
         raise CreditError("--prompt with one answer. Name a second file to compare it with, or use dpo-credit score.")
-    examples = [_example(record, prompt) for record in (first, second)]
+    examples, notes = zip(*(_example(record, prompt) for record in (first, second)), strict=True)
     names = [first.source, second.source]
     if examples[0].prompt != examples[1].prompt:
         raise CreditError(
@@ -59,22 +59,23 @@ def pair_of(first: Record, second: Record | None, prompt: Prompt | None = None) 
         )
     stems = [stem(name) for name in names]
     labels = tuple(stems if stems[0] != stems[1] else names)
-    return Row(f"{labels[0]}-{labels[1]}", "preference", tuple(examples), labels, prompt=examples[0].prompt)
+    row = Row(f"{labels[0]}-{labels[1]}", "preference", examples, labels, prompt=examples[0].prompt)
+    return replace(row, notes=tuple(dict.fromkeys((*notes[0], *notes[1]))))
 
 
-def _example(record: Record, prompt: Prompt | None) -> Example:
+def _example(record: Record, prompt: Prompt | None) -> tuple[Example, tuple[str, ...]]:
     name = record.source
     if prompt is None:
         row = record.row(default_id=stem(name))
         if len(row.examples) != 1:
             raise CreditError(f"{name} holds {len(row.examples)} answers: compare them with dpo-credit diff {name}.")
-        return replace(row.examples[0], id=stem(name))
+        return replace(row.examples[0], id=stem(name)), row.notes
     answer = record.content
     if not isinstance(answer, str):
         raise CreditError(f"{name} is JSON; with --prompt it must be text, the answer alone.")
     if isinstance(prompt, str) and prompt.endswith(TLDR) and not answer[0].isspace():
         answer = f" {answer}"  # the public TL;DR format puts a space after the colon
-    return Example(prompt, answer, stem(name))
+    return Example(prompt, answer, stem(name)), line_notes(answer)
 
 
 def preferences(rows: Iterable[Row]) -> list[Row]:

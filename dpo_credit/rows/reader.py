@@ -9,9 +9,11 @@ from itertools import chain, islice
 from typing import Any, BinaryIO
 
 from dpo_credit.credit import CreditError
-from dpo_credit.rows.documents import TLDR, Content, Line, Located, contents, decoded, json_object
-from dpo_credit.rows.records import Answers, Row, parse_row, place, stem, text_row
+from dpo_credit.rows.documents import TLDR, Content, contents, json_object
+from dpo_credit.rows.encodings import Line, decoded
+from dpo_credit.rows.records import Answers, Row, id_of, parse_row, place, stem, text_row
 from dpo_credit.rows.sources import Input, dataset_rows, is_parquet, lines_of, parquet_rows
+from dpo_credit.rows.values import TableRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +25,24 @@ class Record:
 
     source: str
     line: int
-    content: Content
+    content: Content | TableRow
     part: float | None = None
 
     @property
     def default_id(self) -> str:
         """The id of a record that brings none."""
         return f"{stem(self.source)}:{self.line}"
+
+    @property
+    def id(self) -> str:
+        """Its own id, where it can be read and brings one."""
+        content = self.content
+        try:
+            if isinstance(content, TableRow):
+                return id_of(content.fields, self.default_id)
+            return id_of(json.loads(content) if isinstance(content, bytes) else self.fields(), self.default_id)
+        except (CreditError, ValueError, RecursionError, AttributeError):  # whatever else is wrong with it
+            return self.default_id
 
     @property
     def numbered(self) -> bool:
@@ -43,12 +56,12 @@ class Record:
 
     @property
     def data(self) -> bytes:
-        """The record's bytes; a table's row as JSON, as far as it is JSON."""
+        """The record's bytes; a table's row as JSON."""
         if isinstance(self.content, bytes):
             return self.content
         if isinstance(self.content, str | CreditError):
             return str(self.content).encode()
-        return json.dumps(self.content, default=str).encode()
+        return json.dumps(self.content.fields if isinstance(self.content, TableRow) else self.content).encode()
 
     def fields(self) -> dict[str, Any]:
         """The record as a JSON object.
@@ -56,6 +69,10 @@ class Record:
         Raises:
             CreditError: it is none.
         """
+        if isinstance(self.content, TableRow):
+            if self.content.wrong:
+                raise CreditError(f"{self.place}: {self.content.wrong}")
+            return self.content.fields
         if isinstance(self.content, dict):
             return self.content
         if isinstance(self.content, CreditError):
@@ -84,7 +101,14 @@ class Record:
             row = text_row(self.content, row_id, answers=answers)
         else:
             row = parse_row(self.fields(), row_id, prompt_key=prompt_key, answer_key=answer_key, answers=answers)
-        return replace(row, source=self.source, line=self.line, numbered=self.numbered)
+        row = replace(row, source=self.source, line=self.line, numbered=self.numbered)
+        if not isinstance(self.content, TableRow):
+            return row
+        try:
+            self.content.refuse_made_text((*row.prompt_keys, *row.answer_keys))
+        except CreditError as error:
+            raise CreditError(f"{row.id}: {error}") from error
+        return replace(row, notes=(*self.content.notes, *row.notes))
 
 
 def read_records(inputs: Sequence[Input], stdin: BinaryIO | None = None) -> Iterator[Record]:
@@ -116,7 +140,7 @@ def records_of(lines: Iterable[bytes], name: str) -> Iterator[Record]:
         yield Record(name, line, content)
 
 
-def _found(given: Input, stdin: BinaryIO | None) -> Iterator[Located]:
+def _found(given: Input, stdin: BinaryIO | None) -> Iterator[tuple[int, Content | TableRow, int]]:
     if given.dataset:
         return dataset_rows(given)
     if given.is_stdin:

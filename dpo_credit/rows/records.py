@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any, Literal
 
 from dpo_credit.credit import CreditError, Example, Message
-from dpo_credit.rows.answers import after_colon, answer_value, examples_of, split_text
+from dpo_credit.rows.answers import after_colon, answer_value, examples_of
 from dpo_credit.rows.chats import Chat, Prompt, is_chat, messages_of, refuse_vision, template_kwargs
-from dpo_credit.rows.documents import SHAPES, TLDR, json_type
+from dpo_credit.rows.documents import SHAPES, json_type
+from dpo_credit.rows.prompts import CHATS, field_names, plain_shape, prompt_of, split
 
 _SINGLE = ("completion", "answer", "response", "summary")
 _LISTS = ("completions", "summaries")
@@ -86,10 +87,30 @@ def text_row(text: str, row_id: str, *, answers: Answers = "required") -> Row:
 
     Where answers are optional, text without such a mark is a prompt as a whole.
     """
-    prompt, answer = split_text(text)
+    prompt, answer = split(text)
+    notes = line_notes(text)
     if answers == "optional" and not (prompt and answer.strip()):
-        return Row(row_id, "prompt", prompt=prompt or text)
-    return _row(row_id, "single", [Example(prompt, answer)])
+        return Row(row_id, "prompt", prompt=prompt or text, notes=notes)
+    return replace(_row(row_id, "single", [Example(prompt, answer)]), notes=notes)
+
+
+def line_notes(text: str) -> tuple[str, ...]:
+    """What there is to say about the ends of a text's lines."""
+    return ("the text's lines end in CRLF, and are scored as they stand",) if "\r\n" in text else ()
+
+
+def id_of(fields: Mapping[str, Any], default_id: str) -> str:
+    """A row's id: text, or a number; 3.0 is "3". Without one, or with null, the default.
+
+    Raises:
+        CreditError: it is something else.
+    """
+    given = fields.get("id")
+    if given is None:
+        return default_id
+    if isinstance(given, bool) or not isinstance(given, str | int | float):
+        raise CreditError(f"id is a {json_type(given)}; it must be text or a number.")
+    return str(int(given) if isinstance(given, float) and given.is_integer() else given)
 
 
 def parse_row(
@@ -113,26 +134,27 @@ def parse_row(
         CreditError: the object has none of the accepted shapes, or a field of a wrong type.
     """
     fields = without_credit(fields)
-    row_id = fields.get("id", default_id)
-    if isinstance(row_id, bool) or not isinstance(row_id, str | int):
-        raise CreditError(f"id is a {json_type(row_id)}; it must be text or a whole number.")
-    row_id = str(row_id)
+    row_id = id_of(fields, default_id)
     try:
         refuse_vision(fields)
-        prompt, prompt_keys = prompt_of(fields, prompt_key)
-        kwargs, template_keys = template_kwargs(fields)
-        waits = partial(Row, row_id, "prompt", fields=fields, template_kwargs=kwargs)
-        if answers == "optional" and prompt is None and (waiting := _waiting(fields)) is not None:
-            return waits(prompt=waiting, prompt_keys=("messages",))
+        given, shape_notes = plain_shape(fields, prompt_key, answer_key)
+        prompt, prompt_keys, prompt_notes = prompt_of(given, prompt_key, answer_key)
+        notes = (*shape_notes, *prompt_notes)
+        kwargs, template_keys = template_kwargs(given)
+        waits = partial(Row, row_id, "prompt", fields=fields, template_kwargs=kwargs, notes=notes)
+        if answers == "optional" and prompt is None and (waiting := _waiting(given)) is not None:
+            key, messages = waiting
+            return waits(prompt=messages, prompt_keys=(key,))
         try:
-            kind, keys, values = _values(fields, answer_key)
-            examples, notes = examples_of(prompt, values, last=answers == "optional")
+            kind, keys, values = _values(given, answer_key)
+            examples, answer_notes = examples_of(prompt, values, last=answers == "optional")
         except CreditError as error:
             if answers == "required":
                 raise
             if prompt is None:
                 raise CreditError(_NO_PROMPT) from error
             return waits(prompt=prompt, prompt_keys=prompt_keys)
+        notes += answer_notes
         if "post" in prompt_keys or "info" in prompt_keys:
             examples = [after_colon(example) for example in examples]
         if len({example.prompt for example in examples}) > 1:
@@ -167,12 +189,13 @@ def _row(row_id: str, kind: Kind, answers: Sequence[Example]) -> Row:
     return Row(row_id, kind, examples, labels_of(kind, len(examples)), prompt=examples[0].prompt)
 
 
-def _waiting(fields: Mapping[str, Any]) -> tuple[Message, ...] | None:
-    """A chat that waits for its answer."""
-    if "messages" not in fields or any(key in fields for key in (*_LISTS, *_SINGLE, "chosen")):
+def _waiting(fields: Mapping[str, Any]) -> tuple[str, tuple[Message, ...]] | None:
+    """A chat that waits for its answer, and its field."""
+    name = next((name for name in CHATS if name in fields), None)
+    if name is None or any(key in fields for key in (*_LISTS, *_SINGLE, "chosen")):
         return None
-    messages = messages_of(fields["messages"], "messages")
-    return None if messages[-1].role == "assistant" else messages
+    messages = messages_of(fields[name], name)
+    return None if messages[-1].role == "assistant" else (name, messages)
 
 
 def _values(fields: Mapping[str, Any], answer_key: str | None) -> tuple[Kind, list[str], dict[str, str | Chat]]:
@@ -185,33 +208,6 @@ def _values(fields: Mapping[str, Any], answer_key: str | None) -> tuple[Kind, li
     return kind, keys, {name: answer_value(value, name) for name, value in zip(names, values, strict=True)}
 
 
-def prompt_of(row: Mapping[str, Any], prompt_key: str | None = None) -> tuple[Prompt | None, tuple[str, ...]]:
-    """The prompt, if a field gives it, and the keys it came from.
-
-    Raises:
-        CreditError: a field is missing or of a wrong type.
-    """
-    if prompt_key is not None and prompt_key not in row:
-        raise CreditError(f"no field {prompt_key!r} (--prompt-key); the row has {_listed(row)}.")
-    key = prompt_key or ("prompt" if "prompt" in row else None)
-    if key is not None:
-        value = row[key]
-        return (value if isinstance(value, str) else messages_of(value, key)), (key,)
-    info = row["info"] if isinstance(row.get("info"), dict) and "post" in row["info"] else row
-    if "post" not in info:
-        return None, ()
-    fields = {name: info[name] for name in ("subreddit", "title", "post") if info.get(name) is not None}
-    for name, value in fields.items():
-        if not isinstance(value, str):
-            raise CreditError(f"{name} is a {json_type(value)}; it must be text.")
-    if "post" not in fields:
-        raise CreditError("post is null; it must be text.")
-    if "subreddit" in fields:
-        fields["subreddit"] = "r/" + fields["subreddit"].removeprefix("r/")
-    prompt = "".join(f"{name.upper()}: {value}\n\n" for name, value in fields.items()) + TLDR
-    return prompt, (("info",) if info is not row else tuple(fields))
-
-
 def answer_keys(row: Mapping[str, Any], answer_key: str | None = None) -> tuple[Kind, list[str]]:
     """What kind of row it is, and the fields that hold its answers.
 
@@ -220,16 +216,19 @@ def answer_keys(row: Mapping[str, Any], answer_key: str | None = None) -> tuple[
     """
     if answer_key is not None:
         if answer_key not in row:
-            raise CreditError(f"no field {answer_key!r} (--answer-key); the row has {_listed(row)}.")
+            raise CreditError(f"no field {answer_key!r} (--answer-key); the row has {field_names(row)}.")
         is_list = isinstance(row[answer_key], list) and not is_chat(row[answer_key])
         return ("list" if is_list else "single"), [answer_key]
     if "chosen" in row and "rejected" in row:
         return "preference", ["chosen", "rejected"]
     keys = [key for key in (*_LISTS, *_SINGLE) if key in row]
-    if not keys and "messages" in row:
-        if isinstance(row["messages"], str):
-            raise CreditError("messages is a text; it must be a list of messages. Text belongs into prompt and answer.")
-        return "single", ["messages"]
+    if not keys and "output" in row:  # beside an answer of another name, it may be anything
+        keys = ["output"]
+    chat = next((name for name in CHATS if name in row), None)
+    if not keys and chat is not None:
+        if isinstance(row[chat], str):
+            raise CreditError(f"{chat} is a text; it must be a list of messages. Text belongs into prompt and answer.")
+        return "single", [chat]
     if not keys:
         alone = next((key for key in ("chosen", "rejected") if key in row), None)
         if alone:
@@ -237,12 +236,10 @@ def answer_keys(row: Mapping[str, Any], answer_key: str | None = None) -> tuple[
             raise CreditError(f"{alone} without {other}. Add {other}, or score it alone with --answer-key {alone}.")
         if "prompt" in row or "post" in row:
             raise CreditError(f"a prompt but no answer. Add {', '.join(_SINGLE)}, completions or chosen and rejected.")
-        raise CreditError(f"no answer among its fields ({_listed(row)}). A row has {SHAPES}; or name the fields with "
-                          "--prompt-key and --answer-key.")  # fmt: skip
+        raise CreditError(
+            f"no answer among its fields ({field_names(row)}). A row has {SHAPES}; or name the fields with "
+            "--prompt-key and --answer-key."
+        )
     if len(keys) > 1:
         raise CreditError(f"several answers: {', '.join(keys)}. Say which to score with --answer-key.")
     return ("list" if keys[0] in _LISTS else "single"), keys
-
-
-def _listed(row: Mapping[str, Any]) -> str:
-    return ", ".join(map(repr, list(row)[:12])) or "no fields"

@@ -67,9 +67,9 @@ def _row(record: dict[str, Any], name: str, default_id: str) -> tuple[Row, list[
         raise CreditError(f"{name} is no whole record: its credit has no kind or no answers. Score the row again.")
     keys = {key: credit.get(key) for key in ("prompt_key", "answer_key")}
     fields = without_credit(record)
-    row_id = str(record.get("id", default_id))
+    row_id = str(credit.get("id") or default_id)
     try:
-        given = parse_row(fields, row_id, **keys)
+        given = replace(parse_row(fields, row_id, **keys), id=row_id)
     except CreditError:  # its own fields were changed, or hold the prompt alone: what was scored is known all the same
         given = Row(row_id, kind, fields=fields, **keys)
     labels = tuple(str(answer.get("label", "")) if isinstance(answer, dict) else "" for answer in answers)

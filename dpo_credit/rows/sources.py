@@ -6,17 +6,22 @@ import glob
 import gzip
 import io
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from dpo_credit.credit import CreditError
 from dpo_credit.extras import optional
-from dpo_credit.rows.documents import COMPRESSED, JSON, Line
+from dpo_credit.rows.documents import COMPRESSED, JSON
+from dpo_credit.rows.encodings import Line
+from dpo_credit.rows.values import TableRow, parsed, stores_json, table_row
 
 _PARQUET_ROWS = 256  # read at a time
+_MEDIA = ("Image", "Audio", "Video", "Pdf", "Nifti", "Mesh")  # features of datasets that decode to Python objects
 _GZIP, _ZSTD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"  # what such files begin with
+
+TableLine = tuple[int, TableRow, int]  # a row's number, the row, and how many bytes lie behind it
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,7 @@ def _decompressed(raw: io.BufferedReader, name: str) -> BinaryIO:
     return raw
 
 
-def parquet_rows(name: str) -> Iterator[tuple[int, dict[str, Any], int]]:
+def parquet_rows(name: str) -> Iterator[TableLine]:
     """The rows of a table, each with its number from 1 and how many bytes of the file lie behind it.
 
     Raises:
@@ -120,36 +125,104 @@ def parquet_rows(name: str) -> Iterator[tuple[int, dict[str, Any], int]]:
     parquet = optional("pyarrow.parquet", name)
     try:
         with parquet.ParquetFile(name) as file:
+            _refuse_twins(file.schema_arrow.names, name)
             batches = file.iter_batches(batch_size=_PARQUET_ROWS)
-            rows = (row for batch in batches for row in batch.to_pylist())
+            rows = (row for batch in batches for row in _rows(batch))
             size, count = Path(name).stat().st_size, file.metadata.num_rows
             yield from ((n, row, size * n // count) for n, row in enumerate(rows, 1))
     except (OSError, optional("pyarrow", name).ArrowException) as error:
         raise CreditError(f"cannot read {name}: {str(error).splitlines()[0]}") from error
 
 
-def dataset_rows(dataset: Input) -> Iterator[tuple[int, dict[str, Any], int]]:
-    """The rows of a Hugging Face dataset, each with its number from 1.
+def column_types(inputs: Sequence[Input]) -> dict[str, Any]:
+    """The Arrow types of the columns of Parquet files and saved datasets, of those that all agree on.
 
     Raises:
-        CreditError: it cannot be loaded, or has several splits and none is named.
+        CreditError: a dataset cannot be loaded.
+        OSError: a file is gone.
     """
-    datasets = optional("datasets", f"the dataset {dataset.name}")
+    types: dict[str, Any] = {}
+    for given in inputs:
+        schema: Iterable[Any] = ()
+        if given.dataset and Path(given.name).is_dir():
+            features = _loaded(given).features
+            schema = features.arrow_schema if features else ()
+        elif not (given.dataset or given.is_stdin) and is_parquet(given.name):
+            schema = optional("pyarrow.parquet", given.name).read_schema(given.name)
+        for column in schema:
+            if types.setdefault(column.name, column.type) != column.type:
+                types[column.name] = None
+    return {name: kind for name, kind in types.items() if kind is not None}
+
+
+def _refuse_twins(columns: Sequence[str], name: str) -> None:
+    twins = [column for column in dict.fromkeys(columns) if columns.count(column) > 1]
+    if twins:
+        raise CreditError(f"{name} has several columns named {twins[0]}. Rename them.")
+
+
+def _rows(batch: Any) -> Iterator[TableRow]:
+    """The rows of an Arrow batch; where a value of one cannot be read, the row says so."""
     try:
-        if Path(dataset.name).is_dir() and (Path(dataset.name) / "state.json").exists():
-            rows = datasets.load_from_disk(dataset.name)
-        elif Path(dataset.name).is_dir() and (Path(dataset.name) / "dataset_dict.json").exists():
-            splits = datasets.load_from_disk(dataset.name)
-            rows = splits[_split(dataset, list(splits))]
-        else:
-            rows = datasets.load_dataset(
-                dataset.name, split=_split(dataset, datasets.get_dataset_split_names(dataset.name)), streaming=True
-            )
+        rows = batch.to_pylist()
+        for field in filter(stores_json, batch.schema):
+            for row in rows:
+                row[field.name] = parsed(row[field.name], field.type)
+    except (ValueError, OverflowError):  # text that is not UTF-8, a year 300,000
+        yield from (_row(batch, n) for n in range(batch.num_rows))
+    else:
+        yield from map(table_row, rows)
+
+
+def _row(batch: Any, n: int) -> TableRow:
+    row, wrong = {}, ""
+    for column, values in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            row[column] = parsed(values[n].as_py(), values.type)
+        except UnicodeDecodeError as error:
+            byte = error.object[error.start]
+            wrong = wrong or f"column {column} is not UTF-8: byte {byte:#04x} at offset {error.start}. Convert it."
+        except (ValueError, OverflowError) as error:
+            wrong = wrong or f"column {column} cannot be read: {error}."
+    return table_row(row, wrong)
+
+
+def dataset_rows(dataset: Input) -> Iterator[TableLine]:
+    """The rows of a Hugging Face dataset, each with its number from 1; its pictures and sounds are not decoded.
+
+    Raises:
+        CreditError: it cannot be loaded or read on, or has several splits and none is named.
+    """
+    number = 0
+    try:
+        for number, row in enumerate(_streamed(dataset), 1):
+            yield number, table_row(row), 0
     except CreditError:
         raise
     except Exception as error:  # the hub's client and every loader raise what they like
-        raise CreditError(f"cannot load the dataset {dataset.name}: {str(error).splitlines()[0]}") from error
-    yield from ((n, row, 0) for n, row in enumerate(rows, 1))
+        what = f"read row {number + 1} of" if number else "load"
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise CreditError(f"cannot {what} the dataset {dataset.name}: {reason}") from error
+
+
+def _streamed(dataset: Input) -> Iterable[dict[str, Any]]:
+    rows = _loaded(dataset)
+    if hasattr(rows, "to_iterable_dataset"):
+        rows = rows.with_format(None).to_iterable_dataset()  # it may have been saved with another
+    has_media = any(f"{kind}(" in str(rows.features) for kind in _MEDIA)
+    return rows.decode(False) if has_media else rows  # which would leave JSON in columns as text, too
+
+
+def _loaded(dataset: Input) -> Any:
+    datasets = optional("datasets", f"the dataset {dataset.name}")
+    folder = Path(dataset.name)
+    if (folder / "state.json").exists():
+        return datasets.load_from_disk(dataset.name)
+    if (folder / "dataset_dict.json").exists():
+        splits = datasets.load_from_disk(dataset.name)
+        return splits[_split(dataset, list(splits))]
+    split = _split(dataset, datasets.get_dataset_split_names(dataset.name))
+    return datasets.load_dataset(dataset.name, split=split, streaming=True)
 
 
 def _split(dataset: Input, splits: Sequence[str]) -> str:
