@@ -20,11 +20,15 @@ from dpo_credit.train.recipe import Recipe
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What is trained on: `rows` as TRL takes them, `tokens` of each row's one or two answers, and what to say."""
+    """What is trained on: `rows` as TRL takes them, `tokens` of each row's one or two answers, and what to say.
+
+    `part`: from where to where of prompt and answer together is trained on.
+    """
 
     rows: tuple[dict[str, Any], ...]
     tokens: tuple[tuple[Tokens, ...], ...]
     notes: tuple[str, ...] = ()
+    part: tuple[int | None, int | None] = (None, None)
 
     @property
     def sha256(self) -> str:
@@ -58,15 +62,24 @@ def rows_of(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Rows:
     if over and recipe.too_long == "error":
         raise CreditError(
             f"{len(over)} of {len(taken)} rows are longer than max_length {recipe.max_length} (the first: "
-            f"{taken[over[0]][0].id}, {longest[over[0]]} tokens), and TRL would cut them. Raise max_length, or leave "
-            "such rows out with too_long: drop."
+            f"{taken[over[0]][0].id}, {longest[over[0]]} tokens), and TRL would cut them. Raise max_length, leave such "
+            "rows out with too_long: drop, or let it with too_long: truncate."
         )
+    why = "longer than"
+    part: tuple[int | None, int | None] = (None, None)
+    if over and recipe.too_long == "truncate":
+        mode = recipe.trl.get("truncation_mode", "keep_start")
+        part = (-recipe.max_length, None) if mode == "keep_end" else (None, recipe.max_length)
+        # from the start nothing is kept of an answer whose prompt alone is as long, and TRL leaves the row out
+        filled = [n for n in over if mode != "keep_end" and len(encoded[n][0].prompt_ids) >= recipe.max_length]
+        notes += (f"{len(over) - len(filled)} of {len(taken)} rows are cut to max_length {recipe.max_length} ({mode})",)
+        why, over = "their prompts alone fill", filled
     if over:
-        notes += (f"{len(over)} of {len(taken)} rows are left out: longer than max_length {recipe.max_length}",)
+        notes += (f"{len(over)} of {len(taken)} rows are left out: {why} max_length {recipe.max_length}",)
         if len(over) == len(taken):
             raise CreditError(f"all {len(taken)} rows are longer than max_length {recipe.max_length}. Raise it.")
     kept = [n for n in range(len(taken)) if n not in set(over)]
-    return Rows(tuple(_trl_row(taken[n]) for n in kept), tuple(encoded[n] for n in kept), notes)
+    return Rows(tuple(_trl_row(taken[n]) for n in kept), tuple(encoded[n] for n in kept), notes, part)
 
 
 def _answers(rows: Iterable[Row], recipe: Recipe) -> Iterable[tuple[Example, ...]]:
@@ -101,7 +114,9 @@ def compare(rows: Rows, dataset: Any) -> None:
     if len(dataset) != len(rows.rows):
         raise CreditError(f"TRL keeps {len(dataset)} of {len(rows.rows)} rows. Raise max_length, or leave them out.")
     for n, (answers, theirs) in enumerate(zip(rows.tokens, dataset, strict=True), 1):
-        ours = [([*tokens.prompt_ids], [*tokens.answer_ids]) for tokens in answers]
+        # TRL cuts a preference in its batch, and SFT's rows in the dataset
+        part = (None, None) if "prompt_ids" in theirs else rows.part
+        ours = [_part(tokens, slice(*part)) for tokens in answers]
         if (encoded := _ids(theirs)) != ours:
             at = next(k for k, (a, b) in enumerate(zip(ours, encoded, strict=True)) if a != b)
             raise CreditError(
@@ -109,6 +124,13 @@ def compare(rows: Rows, dataset: Any) -> None:
                 f"tokens, ours {len(ours[at][0])} + {len(ours[at][1])}), so rewards would not be those trained. "
                 "End the prompt where a token ends, as before a space."
             )
+
+
+def _part(tokens: Tokens, part: slice) -> tuple[list[int], list[int]]:
+    """The ids of prompt and answer that lie in a part of both together."""
+    both = list(enumerate((*tokens.prompt_ids, *tokens.answer_ids)))[part]
+    cut = len(tokens.prompt_ids)
+    return [i for n, i in both if n < cut], [i for n, i in both if n >= cut]
 
 
 def _ids(row: dict[str, Any]) -> list[tuple[list[int], list[int]]]:
