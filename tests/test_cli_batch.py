@@ -177,6 +177,8 @@ def test_a_resumed_run_needs_the_same_settings(folder: Path, pair: tuple[str, ..
     ended = run("batch", "posts.jsonl", "-o", "scored.jsonl", "--resume", *pair, "--beta", "0.3")
     assert ended.code == 2
     assert "begun with other settings: beta was 0.1 and is 0.3" in ended.stderr
+    ended = run("batch", "posts.jsonl", "-o", "scored.jsonl", "--resume", *pair, "--length-normalised")
+    assert (ended.code, "length_normalised was false and is true" in ended.stderr) == (2, True), ended.stderr
     assert run("batch", "posts.jsonl", "-o", "scored.jsonl", "--resume", "-q", *pair) == Ended(0, "", "")
 
 

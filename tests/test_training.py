@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, TrainingArguments
 from trl import DPOConfig, DPOTrainer, SFTConfig
 
 from dpo_credit import CreditError, Example, Loading, load_pair, score
-from dpo_credit.models.checkpoints import find
+from dpo_credit.models.checkpoints import Checkpoint, Location, find
 from dpo_credit.models.trained import Trained
 from dpo_credit.models.training import Training, training_of
 
@@ -109,6 +109,19 @@ def test_what_is_given_comes_first_then_the_record_then_the_arguments_then_a_def
     (folder / "policy/training_args.bin").unlink()
     assert of() == Training(0.1, False, (ASSUMED,), ASSUMED)
     assert of(beta=0.5) == Training(0.5, False)
+
+
+def test_a_policy_on_the_hub_brings_its_beta_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cached_file(name: str, file: str, **_: object) -> str:
+        if not (folder / name.partition("/")[2] / file).is_file():
+            raise OSError(f"{name} does not appear to have a file named {file}.")
+        return str(folder / name.partition("/")[2] / file)
+
+    monkeypatch.setattr("transformers.utils.cached_file", cached_file)
+    policy = Checkpoint("me/policy", "policy", Location("me/policy", local=False))
+    assert training_of(policy).notes == ("beta 0.2, as me/policy was trained with (training_args.bin)",)
+    (folder / "policy/training_args.bin").unlink()
+    assert training_of(policy).assumed == "beta 0.1 assumed: nothing beside me/policy says otherwise"
 
 
 def test_the_embedded_pair_needs_no_word() -> None:

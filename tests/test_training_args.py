@@ -93,6 +93,10 @@ ODD = {
     "cut off": (lambda path: path.write_bytes(WHOLE[:-20]), ""),
     "no pickle": (lambda path: zipped(path, WHOLE, "weights"), "a zip without data.pkl"),
     "cut off in a zip": (lambda path: zipped(path, WHOLE[: len(WHOLE) // 2]), ""),
+    "a zip cut off": (
+        lambda path: (zipped(path, WHOLE), path.write_bytes(path.read_bytes()[:99])),
+        "damaged or cut off",
+    ),
     "large": (lambda path: path.write_bytes(b"\0" * (MOST_BYTES + 1)), "more than any trainer's arguments"),
     "a bomb": (lambda path: zipped(path, b"\x80\x02X" + b"\xff\xff\xff\x7f" + b"a" * 2 * MOST_BYTES), "more than"),
     "endless": (lambda path: path.write_bytes(b"\x80\x02" + b"N" * MOST_OPCODES + b"."), "opcodes"),

@@ -58,7 +58,10 @@ def _pickled(path: Path) -> bytes:
     if (size := path.stat().st_size) > MOST_BYTES:
         raise ValueError(f"it has {size:,} bytes, more than any trainer's arguments ({MOST_BYTES:,})")
     if not zipfile.is_zipfile(path):
-        return path.read_bytes()
+        data = path.read_bytes()
+        if data.startswith(b"PK"):
+            raise ValueError("it is a zip that is damaged or cut off")
+        return data
     with zipfile.ZipFile(path) as archive:
         inside = next((name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"), None)
         if inside is None:
