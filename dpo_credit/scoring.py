@@ -98,9 +98,11 @@ class Scorer:
         encoded: list[list[Tokens] | CreditError] = []
         for row in rows:
             try:
-                encoded.append(encode_answers(self.pair.tokenizer, row, self.conventions))
+                answers = encode_answers(self.pair.tokenizer, row, self.conventions)
             except CreditError as error:
                 encoded.append(error)
+            else:
+                encoded.append([replace(a, notes=(*a.notes, *self.pair.notes_on(a))) for a in answers])
         return encoded
 
     def score(

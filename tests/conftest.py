@@ -106,7 +106,7 @@ def tiny_pair_dirs(
 @pytest.fixture(scope="session")
 def tiny_pair(tiny_pair_dirs: tuple[Path, Path]) -> ModelPair:
     """`tiny_pair_dirs`, loaded on the CPU."""
-    return load_pair(*tiny_pair_dirs, loading=Loading(device="cpu"))
+    return load_pair(*tiny_pair_dirs, beta=0.1, loading=Loading(device="cpu"))
 
 
 @pytest.fixture

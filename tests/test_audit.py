@@ -34,7 +34,13 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def look(pair: tuple[Path, Path], *examples: Example, loading: Loading = CPU, **conventions: object) -> Audit:
-    return audit(*pair, examples=examples, conventions=Conventions(**conventions), loading=loading)  # type: ignore[arg-type]
+    return audit(
+        *pair,
+        examples=examples,
+        conventions=Conventions(**conventions),
+        loading=loading,
+        given=(0.1, None),  # type: ignore[arg-type]
+    )
 
 
 def kinds(found: Audit) -> set[str]:
@@ -85,15 +91,15 @@ def test_an_adapter_on_the_wrong_base(pair: tuple[Path, Path], tmp_path: Path) -
     adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(pair[1]), config)
     randomise(adapted, seed=7, scale=0.02, only="lora_")
     adapted.save_pretrained(tmp_path / "adapter")
-    assert kinds(audit(tmp_path / "adapter", pair[1], loading=CPU)) == set()
-    assert kinds(audit(tmp_path / "adapter", loading=CPU)) == set()
-    wrong = audit(tmp_path / "adapter", pair[0], loading=CPU)
+    assert kinds(audit(tmp_path / "adapter", pair[1], loading=CPU, given=(0.1, None))) == set()
+    assert kinds(audit(tmp_path / "adapter", loading=CPU, given=(0.1, None))) == set()
+    wrong = audit(tmp_path / "adapter", pair[0], loading=CPU, given=(0.1, None))
     assert kinds(wrong) == {"wrong-base"}
     assert str(pair[1]) in wrong.findings[0].said and "Leave --reference out" in wrong.findings[0].fix
     settings = tmp_path / "adapter" / "adapter_config.json"
     other = save(language_model(seed=1, hidden_size=48), tmp_path / "other", tokenizer())
     settings.write_text(json.dumps({**json.loads(settings.read_text()), "base_model_name_or_path": str(other)}))
-    misfit = audit(tmp_path / "adapter", loading=CPU)
+    misfit = audit(tmp_path / "adapter", loading=CPU, given=(0.1, None))
     assert kinds(misfit) == {"wrong-base"}
     assert "does not fit" in misfit.findings[0].said
 
@@ -207,7 +213,7 @@ def test_sizes_are_counted_from_the_config(pair: tuple[Path, Path]) -> None:
 def test_the_command_shows_it_in_the_terminal_and_as_json(pair: tuple[Path, Path], tmp_path: Path) -> None:
     row = tmp_path / "row.json"
     row.write_text(json.dumps({"id": "rent", "prompt": POST.prompt, "answer": "[bold] up [/x]"}))
-    flags = ("--policy", pair[0], "--reference", pair[1], "--device", "cpu")
+    flags = ("--policy", pair[0], "--reference", pair[1], "--beta", "0.1", "--device", "cpu")
     ended = run("inspect", row, *flags, NO_COLOR="1")
     assert ended.code == 0, ended.stderr
     for expected in ("rent", "TL;DR:", "end token: appended", "layer 1", "fits", "nothing wrong found"):

@@ -32,7 +32,7 @@ def scores(tmp_path: Path, tiny_pair_dirs: tuple[Path, Path]) -> Callable[..., E
     """Score a file with outputs asked for; whatever the run leaves behind fails the test."""
 
     def score(file: str | Path, *flags: str | Path, pair: bool = True) -> Ended:
-        models = ("--policy", tiny_pair_dirs[0], "--reference", tiny_pair_dirs[1]) if pair else ()
+        models = ("--policy", tiny_pair_dirs[0], "--reference", tiny_pair_dirs[1], "--beta", "0.1") if pair else ()
         out = tmp_path / "out"
         out.mkdir()
         outputs = ("--json", out / "scored.json", "--svg", out / "view.svg")
@@ -269,7 +269,7 @@ def test_a_bad_model_is_one_line(
     policy = shutil.copytree(tiny_pair_dirs[0], tmp_path / "policy")
     change(policy)
     (tmp_path / "row.json").write_bytes(GOOD)
-    flags = ("--policy", policy, "--reference", tiny_pair_dirs[1])
+    flags = ("--policy", policy, "--reference", tiny_pair_dirs[1], "--beta", "0.1")
     fails_with_one_line(scores(tmp_path / "row.json", *flags, pair=False), message)
 
 

@@ -79,7 +79,7 @@ def test_a_token_added_to_one_tokenizer_is_noted(tiny_pair_dirs: tuple[Path, Pat
     grown = tokenizer()
     grown.add_special_tokens({"additional_special_tokens": ["<|tool|>"]})
     policy = save(language_model(seed=1, vocab_size=448), tmp_path / "grown", grown)
-    assert load_pair(policy, tiny_pair_dirs[1], loading=CPU).notes == (
+    assert load_pair(policy, tiny_pair_dirs[1], beta=0.1, loading=CPU).notes == (
         "only one of the two tokenizers has the added tokens <|tool|>",
     )
 

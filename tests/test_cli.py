@@ -33,7 +33,7 @@ def row_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def pair(tiny_pair_dirs: tuple[Path, Path]) -> tuple[str, ...]:
     policy, reference = map(str, tiny_pair_dirs)
-    return ("--policy", policy, "--reference", reference, "--device", "cpu")
+    return ("--policy", policy, "--reference", reference, "--beta", "0.1", "--device", "cpu")
 
 
 def expected(pair: ModelPair, data: dict[str, Any], dirs: tuple[Path, Path], **columns: Any) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def test_text_is_scored_after_its_tldr(tmp_path: Path, pair: tuple[str, ...]) ->
 def test_options_answer_to_their_aliases_and_to_underscores(
     spelled: Callable[[str, str], tuple[str, ...]], row_file: Path, pair: tuple[str, ...]
 ) -> None:
-    ended = run("score", row_file, *spelled(pair[1], pair[3]), "--device", "cpu", "--json", "-")
+    ended = run("score", row_file, *spelled(pair[1], pair[3]), "--beta", "0.1", "--device", "cpu", "--json", "-")
     assert ended == run("score", row_file, *pair, "--json", "-")
 
 

@@ -29,7 +29,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def pair(tiny_pair_dirs: tuple[Path, Path]) -> tuple[str, ...]:
-    return ("--policy", str(tiny_pair_dirs[0]), "--reference", str(tiny_pair_dirs[1]), "--device", "cpu")
+    return (
+        "--policy",
+        str(tiny_pair_dirs[0]),
+        "--reference",
+        str(tiny_pair_dirs[1]),
+        "--beta",
+        "0.1",
+        "--device",
+        "cpu",
+    )
 
 
 def test_a_file_becomes_a_file(folder: Path, pair: tuple[str, ...]) -> None:
@@ -106,7 +115,7 @@ def test_a_cache_serves_another_beta(folder: Path, pair: tuple[str, ...], monkey
         raise AssertionError("a model was run")
 
     monkeypatch.setattr(TorchSide, "logps", no_more)
-    assert run("batch", "posts.jsonl", "-o", "two.jsonl", "--cache", "kept", "--beta", "0.2", "-q", *pair).code == 0
+    assert run("batch", "posts.jsonl", "-o", "two.jsonl", "--cache", "kept", *pair, "--beta", "0.2", "-q").code == 0
     one, two = (json.loads(Path(f"{name}.jsonl").read_text().splitlines()[0]) for name in ("one", "two"))
     assert two["credit"]["margin"] == pytest.approx(2 * one["credit"]["margin"])
 
@@ -165,9 +174,11 @@ def test_a_resumed_run_needs_the_same_settings(folder: Path, pair: tuple[str, ..
     run("batch", "posts.jsonl", "-o", "scored.jsonl", *pair)
     journal = Path("scored.jsonl.journal")
     journal.write_text("".join(line for line in journal.read_text().splitlines(True) if '"done"' not in line))
-    ended = run("batch", "posts.jsonl", "-o", "scored.jsonl", "--resume", "--beta", "0.3", *pair)
+    ended = run("batch", "posts.jsonl", "-o", "scored.jsonl", "--resume", *pair, "--beta", "0.3")
     assert ended.code == 2
     assert "begun with other settings: beta was 0.1 and is 0.3" in ended.stderr
+    ended = run("batch", "posts.jsonl", "-o", "scored.jsonl", "--resume", *pair, "--length-normalised")
+    assert (ended.code, "length_normalised was false and is true" in ended.stderr) == (2, True), ended.stderr
     assert run("batch", "posts.jsonl", "-o", "scored.jsonl", "--resume", "-q", *pair) == Ended(0, "", "")
 
 

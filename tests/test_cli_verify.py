@@ -33,7 +33,7 @@ def rows_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def pair(tiny_pair_dirs: tuple[Path, Path]) -> tuple[str, ...]:
     policy, reference = map(str, tiny_pair_dirs)
-    return ("--policy", policy, "--reference", reference, "--device", "cpu")
+    return ("--policy", policy, "--reference", reference, "--beta", "0.1", "--device", "cpu")
 
 
 def test_agreement_with_trl_is_zero_and_the_json_has_every_row(rows_file: Path, pair: tuple[str, ...]) -> None:

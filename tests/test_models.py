@@ -135,7 +135,7 @@ def test_a_half_precision_dtype_holds_for_both_models(tiny_pair_dirs: tuple[Path
 def test_equal_weights_are_noted(tiny_pair_dirs: tuple[Path, Path], tmp_path: Path) -> None:
     note = "policy and reference have equal weights, so every reward is zero: is one of the two names wrong?"
     copied = shutil.copytree(tiny_pair_dirs[0], tmp_path / "copy")
-    pair = load_pair(tiny_pair_dirs[0], copied, loading=CPU)
+    pair = load_pair(tiny_pair_dirs[0], copied, beta=0.1, loading=CPU)
     assert pair.notes == (note,)
     assert {reward for credit in credits(pair) for reward in credit.rewards} == {0.0}
 
@@ -144,7 +144,7 @@ def test_padded_vocabularies_of_different_size_are_fine(
     tiny_pair_dirs: tuple[Path, Path], tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
     wider = save(language_model(seed=2, vocab_size=448), tmp_path / "wider", tiny_tokenizer)
-    pair = load_pair(tiny_pair_dirs[0], wider, loading=CPU)
+    pair = load_pair(tiny_pair_dirs[0], wider, beta=0.1, loading=CPU)
     expected = naive(*(AutoModelForCausalLM.from_pretrained(path) for path in (tiny_pair_dirs[0], wider)), pair)
     assert furthest(logps(pair), expected) < EXACT
     assert pair.notes == ()
@@ -155,7 +155,7 @@ def test_padded_vocabularies_of_different_size_are_fine(
 
 def test_an_adapters_reference_is_its_base_with_the_adapter_off(base: Path, tmp_path: Path) -> None:
     expected = adapter(base, tmp_path / "adapter")
-    pair = load_pair(tmp_path / "adapter", loading=CPU)
+    pair = load_pair(tmp_path / "adapter", beta=0.1, loading=CPU)
     assert modules(pair)[0] is modules(pair)[1]  # one base in memory
     assert furthest(logps(pair), naive(expected, AutoModelForCausalLM.from_pretrained(base), pair)) < EXACT
     apart = load_pair(tmp_path / "adapter", base, loading=CPU)
@@ -187,7 +187,7 @@ def test_an_adapter_named_ref_is_the_reference(base: Path, tmp_path: Path) -> No
 
 def test_an_untrained_adapter_says_that_every_reward_is_zero(base: Path, tmp_path: Path) -> None:
     get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora()).save_pretrained(tmp_path / "adapter")
-    pair = load_pair(tmp_path / "adapter", loading=CPU)
+    pair = load_pair(tmp_path / "adapter", beta=0.1, loading=CPU)
     assert pair.notes == ("the adapter is untrained: policy and reference are equal, so every reward is zero",)
     assert {reward for credit in credits(pair) for reward in credit.rewards} == {0.0}
 
@@ -240,7 +240,7 @@ def test_biases_that_an_adapter_trained_are_not_taken_for_the_references(base: P
 
 def test_an_adapter_scored_one_model_at_a_time_says_that_this_frees_nothing(base: Path, tmp_path: Path) -> None:
     adapter(base, tmp_path / "adapter")
-    pair = load_pair(tmp_path / "adapter", loading=Loading(device="cpu", sequential=True))
+    pair = load_pair(tmp_path / "adapter", beta=0.1, loading=Loading(device="cpu", sequential=True))
     assert pair.notes == ("--sequential frees nothing here: policy and reference share one base",)
     assert logps(pair) == logps(load_pair(tmp_path / "adapter", loading=CPU))
 

@@ -24,7 +24,7 @@ from trl import DPOTrainer
 
 from dpo_credit import load_pair
 from dpo_credit.credit import CreditError
-from dpo_credit.models.pair import Loading
+from dpo_credit.models.pair import Cut, Loading
 from dpo_credit.train.config import read_recipe
 from dpo_credit.train.recipe import LOSSES, Recipe, arguments
 from dpo_credit.train.rows import compare, rows_of
@@ -99,10 +99,14 @@ def test_a_policy_brings_its_beta_and_reference(folder: Path) -> None:
     train("--set", "loss=sigmoid_norm", "--set", "max_steps=2")
     pair = load_pair("dpo", loading=Loading(device="cpu"))
     assert (pair.beta, pair.length_normalised) == (0.25, True)
-    assert pair.notes == ("beta 0.25, as dpo was trained with",)
+    assert pair.notes[0] == "beta 0.25, as dpo was trained with" and "loss sigmoid_norm" in pair.notes[1]
     assert load_pair("dpo/checkpoint-2", loading=Loading(device="cpu")).beta == 0.25
     given = load_pair("dpo", beta=0.5, length_normalised=False, loading=Loading(device="cpu"))
-    assert (given.beta, given.length_normalised, given.notes) == (0.5, False, ())
+    assert (given.beta, given.length_normalised) == (0.5, False)
+    assert given.notes == (
+        "beta 0.5 as given; dpo was trained with 0.25",
+        "rewards are beta × log-ratio, as given; dpo was trained with loss sigmoid_norm",
+    )
     (folder / "row.json").write_text(json.dumps(ROWS[0]))
     scored = run("score", "row.json", "--policy", "dpo", "--json", "-")
     found = json.loads(scored.stdout)
@@ -241,7 +245,7 @@ WRONG = [
     ({"--set": "beta=low"}, "beta is 'low'; it must be a number"),
     ({"--set": "beta=-1"}, "beta is -1.0; it must be above zero"),
     ({"--set": "seed=1.5"}, "seed is 1.5; it must be a whole number"),
-    ({"--set": "too_long=maybe"}, "it must be error or drop"),
+    ({"--set": "too_long=maybe"}, "it must be error, drop or truncate"),
     ({"--set": "trl=3"}, "it must hold names and values"),
     ({"--set": "trl.nonsense=3"}, "DPOConfig has no argument nonsense"),
     ({"--set": "trl.beta=3"}, "trl: beta is set by beta"),
@@ -281,6 +285,50 @@ def test_rows_that_are_too_long_can_be_left_out(folder: Path) -> None:
         file.write(json.dumps(long) + "\n")
     assert "1 of 13 rows are longer" in run("train", "dpo", "-c", "dpo.yaml").stderr
     assert "1 of 13 rows are left out" in train("--set", "too_long=drop", "--dry-run").stderr
+
+
+@pytest.mark.parametrize("mode", ["keep_start", "keep_end"])
+@pytest.mark.parametrize("method", ["dpo", "sft"])
+def test_rows_that_are_too_long_can_be_cut_as_trl_cuts_them(folder: Path, method: str, mode: str) -> None:
+    long = [{**ROWS[0], "chosen": " word" * 60}, {**ROWS[0], "prompt": "word " * 60 + "TL;DR:"}]
+    with (folder / "rows.jsonl").open("a") as file:
+        file.writelines(json.dumps(row) + "\n" for row in long)
+    settings = ("too_long=truncate", "max_length=50", "max_steps=1", f"trl.truncation_mode={mode}", "output=cut")
+    ended = train(*(part for setting in settings for part in ("--set", setting)), method=method)
+    # from the start nothing is kept of an answer whose prompt alone fills the room
+    cut, left_out = (2, 0) if mode == "keep_end" else (1, 1)
+    assert f"{cut} of 14 rows are cut to max_length 50 ({mode})" in ended.stderr
+    assert ended.stderr.count("1 of 14 rows are left out: their prompts alone fill max_length 50") == left_out
+    if method == "dpo":
+        pair = load_pair("cut", loading=Loading(device="cpu"))
+        assert pair.cut == Cut(50, keeps=mode)
+
+
+def test_the_log_has_digits_of_small_rewards_too(folder: Path) -> None:
+    said = train("--set", "max_steps=3", "--set", "learning_rate=1e-6").stderr
+    lines = [line.partition(": ")[2] for line in said.splitlines() if line.startswith("step ")]
+    logged = json.loads((folder / "dpo/checkpoint-3/trainer_state.json").read_text())["log_history"]
+    for line, log in zip(lines, logged, strict=True):
+        shown = {name: float(figure) for name, figure in (part.split() for part in line.split(", "))}
+        theirs = {name: log[f"rewards/{name}"] for name in ("chosen", "rejected")}
+        assert {name: shown[name] for name in theirs} == pytest.approx(theirs, rel=1e-3)  # four digits
+        assert shown["accuracy"] == pytest.approx(log["rewards/accuracies"], rel=1e-3)
+    assert 0 < abs(logged[-1]["rewards/chosen"]) < 5e-3  # three decimals would lose most of it
+
+
+def test_the_model_card_names_what_was_trained_and_what_came_of_it(trained: Path) -> None:
+    card = (trained / "dpo/README.md").read_text()
+    assert 'model="dpo"' in card and "fine-tuned version of `sft`" in card and "None" not in card
+
+
+def test_a_loss_that_scoring_refuses_is_told_before(folder: Path) -> None:
+    refused = "trl.f_divergence_type=forward_kl"
+    said = train("--dry-run", "--set", refused).stderr
+    assert "scoring will ask for a formula, since this trains with f-divergence forward_kl" in said
+    train("--set", refused, "--set", "max_steps=1")
+    with pytest.raises(CreditError, match="policy dpo was trained with f-divergence forward_kl"):
+        load_pair("dpo", loading=Loading(device="cpu"))
+    assert load_pair("dpo", length_normalised=False, loading=Loading(device="cpu")).beta == 0.25
 
 
 def test_nothing_that_is_there_is_lost(folder: Path) -> None:

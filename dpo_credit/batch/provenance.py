@@ -34,6 +34,7 @@ def settings(job: Job, scorer: Scorer) -> dict[str, Any]:
         "device": [side.device.type if isinstance(side, OnDevice) else None for side in sides.values()],
         "tokenizer": _tokenizer_hash(pair.tokenizer),
         "beta": pair.beta,
+        "length_normalised": pair.length_normalised,
         **_conventions(scorer),
         "tokens_per_batch": scorer.state.tokens_per_batch,
         "output": SCHEMA,

@@ -175,7 +175,7 @@ def _engine(jobs: Sequence[Job], running: EngineOptions, options: PairOptions, t
     """What scores; `today` is the day of a run that goes on."""
     from dpo_credit.batch.local import Local
     from dpo_credit.cli.files import stdin
-    from dpo_credit.cli.run import notes_on_choice
+    from dpo_credit.cli.run import notes_on_choice, notes_on_training
 
     piped = stdin() if any(given.is_stdin for job in jobs for given in job.inputs) else None
     load, scorer = options.loader(), options.scorer(today)
@@ -188,6 +188,7 @@ def _engine(jobs: Sequence[Job], running: EngineOptions, options: PairOptions, t
             raise CreditError(
                 f"--engine ray loads pairs and reads files on its workers: {what}. Leave one of them out."
             )
+        talk.notes(notes_on_training(options))
         return Ray(lambda: scorer(load(), running.cache), running.workers, running.gpus_per_worker)
     with talk.working("Loading the models"):
         pair = load()

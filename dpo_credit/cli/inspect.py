@@ -49,5 +49,6 @@ def inspect(
             examples=row.examples if row else (),
             conventions=options.conventions(),
             loading=options.loading(),
+            given=(options.beta, options.length_normalised),
         )
     outputs.write(lambda look: terminal.render(audited, look, full=full), json=lambda: to_json(audited) + "\n")

@@ -120,14 +120,14 @@ class PairOptions:
         _option(
             "--beta",
             help="The beta the policy was trained with.",
-            show_default="what dpo-credit train left beside it, else 0.1",
+            show_default="what its training left beside it, else 0.1",
         ),
     ] = None
     length_normalised: Annotated[
         bool | None,
         _flag(
             *("--length-normalised/--no-length-normalised", "--length-normalized/--no-length-normalized"),
-            help="The policy was trained with length-normalised DPO: rewards are beta / T, T tokens in the answer.",
+            help="Rewards are beta / T × log-ratio, T tokens in the answer, or beta × log-ratio; default: as trained.",
         ),
     ] = None
     device: Annotated[

@@ -63,6 +63,15 @@ def _values(pair: ModelPair, credits: tuple[Credit, ...]) -> tuple[OptimalValues
     return tuple(optimal_values(credit, *numbers) for credit, numbers in zip(credits, logits, strict=True))
 
 
+def notes_on_training(options: PairOptions) -> tuple[str, ...]:
+    """What to know of a pair's beta and loss, where it is loaded elsewhere."""
+    from dpo_credit.models.checkpoints import find
+    from dpo_credit.models.training import training_of
+
+    policy = find(options.policy or "embedded", "policy", options.loading())
+    return training_of(policy, options.beta, options.length_normalised).notes
+
+
 def notes_on_choice(options: PairOptions) -> list[str]:
     """What to know of models that nobody named one by one."""
     if options.policy is None:

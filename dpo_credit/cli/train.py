@@ -21,11 +21,16 @@ if TYPE_CHECKING:
     from dpo_credit.train.recipe import Recipe
 
 _LOGGED = {
-    "loss": "loss",
-    "rewards/accuracies": "accuracy",
-    "rewards/margins": "margin",
-    "mean_token_accuracy": "tokens right",
+    "sft": {"loss": "loss", "mean_token_accuracy": "tokens right"},
+    "dpo": {
+        "loss": "loss",
+        "rewards/chosen": "chosen",
+        "rewards/rejected": "rejected",
+        "rewards/margins": "margin",
+        "rewards/accuracies": "accuracy",
+    },
 }
+_WIDE, _IN_MARGIN = 120, ("chosen", "rejected")  # columns from which on a bar has room for what the margin sums up
 EXAMPLE = "Example: dpo-credit train dpo --config examples/tldr/dpo.yaml --set beta=0.05 --dry-run"
 
 
@@ -60,7 +65,7 @@ def train(
         from dpo_credit.train import run
 
         prepared = run.prepare(recipe, template)
-    talk.notes([*prepared.rows.notes, prepared.size])
+    talk.notes([*prepared.notes, prepared.size])
     if dry_run:
         if first:
             typer.echo(recipe.as_yaml(), nl=False)
@@ -68,7 +73,7 @@ def train(
     checkpoint = run.claim(prepared, mode, first=first)
     if resume:
         talk.notes([f"going on from {checkpoint}" if checkpoint else "no checkpoint yet: training from the start"])
-    with stopping(talk, "with a checkpoint after this step") as stopped, _bar(talk) as show:
+    with stopping(talk, "with a checkpoint after this step") as stopped, _bar(talk, method) as show:
         done = run.train(prepared, checkpoint, show=show, stop=stopped)
     if not done:
         talk.notes([f"interrupted: {recipe.output} holds a checkpoint; go on with --resume"])
@@ -92,7 +97,7 @@ def _text(name: str, what: str) -> str:
 
 
 @contextmanager
-def _bar(talk: Talk) -> Iterator[Callable[[int, int, Mapping[str, float]], None]]:
+def _bar(talk: Talk, method: Literal["sft", "dpo"]) -> Iterator[Callable[[int, int, Mapping[str, float]], None]]:
     """A bar on stderr where that is a terminal, else a line for each line of TRL's log."""
     from rich.progress import MofNCompleteColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -102,9 +107,10 @@ def _bar(talk: Talk) -> Iterator[Callable[[int, int, Mapping[str, float]], None]
     with bar(talk.stderr, "Training", *columns, stays=True) as training:
 
         def show(step: int, steps: int, logs: Mapping[str, float]) -> None:
-            figures = ", ".join(f"{name} {logs[key]:.3f}" for key, name in _LOGGED.items() if key in logs)
-            training.show(step, steps, text=figures or None)
+            figures = {name: f"{name} {logs[key]:.4g}" for key, name in _LOGGED[method].items() if key in logs}
             if figures and not talk.stderr.is_terminal:
-                talk.say(f"step {step} of {steps}: {figures}")
+                talk.say(f"step {step} of {steps}: {', '.join(figures.values())}")
+            shown = [text for name, text in figures.items() if talk.stderr.width >= _WIDE or name not in _IN_MARGIN]
+            training.show(step, steps, text=", ".join(shown) or None)
 
         yield show

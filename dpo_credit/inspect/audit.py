@@ -29,6 +29,7 @@ from dpo_credit.models.devices import devices
 from dpo_credit.models.loading import load_pair
 from dpo_credit.models.pair import Loading, ModelPair
 from dpo_credit.models.torch_side import TorchSide
+from dpo_credit.models.training import training_of
 from dpo_credit.rows.output import json_line
 from dpo_credit.scoring import score
 from dpo_credit.text.conventions import Conventions
@@ -77,8 +78,9 @@ def audit(
     examples: Sequence[Example] = (),
     conventions: Conventions = Conventions(),
     loading: Loading = Loading(),
+    given: tuple[float | None, bool | None] = (None, None),
 ) -> Audit:
-    """Look at a pair, and at answers to one prompt if there are any.
+    """Look at a pair, and at answers to one prompt if there are any; `given`: beta and length_normalised, if they are.
 
     Raises:
         CreditError: a model cannot be found, or an answer cannot be encoded.
@@ -98,6 +100,7 @@ def audit(
     ]
     needed = needs(*sizes, shared=shared)
     findings = [
+        *_training(chosen, given),
         *_tokenizers(tokenizer, theirs, sizes),
         *rules.templates(
             tokenizer.chat_template,  # type: ignore[arg-type]
@@ -120,7 +123,7 @@ def audit(
         findings.append(Finding("not-loaded", "note", message, "Mend the errors first."))
     else:
         try:
-            pair = load_pair(policy, reference, loading=loading)
+            pair = load_pair(policy, reference, length_normalised=False, loading=loading)  # no reward is looked at
         except CreditError as error:
             findings.append(_not_loaded(error, chosen))
         else:
@@ -165,6 +168,17 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _training(chosen: Checkpoint, given: tuple[float | None, bool | None]) -> list[Finding]:
+    """What rewards would be computed with."""
+    try:
+        training = training_of(chosen, *given)
+    except CreditError as error:
+        said, _, fix = str(error).partition(". To score ")
+        return [Finding("training", "error", f"{said}.", f"To score {fix}" if fix else "See the message.")]
+    fix = "Name the policy's own with --beta." if training.assumed else "Nothing, if that is what you mean."
+    return [Finding("training", "note", f"{note}.", fix) for note in training.notes]
 
 
 def _tokenizers(

@@ -6,7 +6,7 @@ Rafailov et al. 2024, "From r to Q*", section 5.1 shows it on one answer; this m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -64,7 +64,10 @@ def localise(
         CreditError: an answer cannot be scored, or there is nothing wrong or nothing right in any.
     """
     wrong, right = _score(pair, cases, conventions)
-    return measure(cases, wrong, right, _beyond(pair, wrong, options), options)
+    localised = measure(cases, wrong, right, _beyond(pair, wrong, options), options)
+    if not pair.assumed:
+        return localised
+    return replace(localised, report=replace(localised.report, notes=[pair.assumed, *localised.report.notes]))
 
 
 def measure(

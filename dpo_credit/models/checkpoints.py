@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from dpo_credit.credit import CreditError
 from dpo_credit.models.pair import Loading
-from dpo_credit.models.trained import NAME, Trained, parse, read
+from dpo_credit.models.trained import NAME, Trained, beside, parse
 
 EMBEDDED = Path(__file__).parents[1] / "demo"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5")
@@ -143,14 +143,24 @@ def read_record(policy: Checkpoint) -> Trained | None:
     Raises:
         CreditError: it cannot be read.
     """
+    path = left_beside(policy, NAME)
+    return None if path is None else parse(path)
+
+
+def left_beside(policy: Checkpoint, name: str) -> Path | None:
+    """A file that a training left beside a policy's weights; None where there is none.
+
+    Raises:
+        CreditError: the hub cannot be reached.
+    """
     place = policy.adapter or policy.model
     if place.local:
-        return read(Path(place.path))
-    if not place.has(NAME, policy.role):
+        return beside(Path(place.path), name)
+    if not place.has(name, policy.role):
         return None
     from transformers.utils import cached_file
 
-    return parse(Path(str(cached_file(place.path, NAME, revision=place.revision))))
+    return Path(str(cached_file(place.path, name, revision=place.revision)))
 
 
 def _locate(name: str, role: str, revision: str | None) -> Location:

@@ -30,13 +30,13 @@ from dpo_credit.models.checkpoints import (
     load_config,
     load_tokenizer,
     max_length,
-    read_record,
     require_safe_weights,
 )
 from dpo_credit.models.devices import devices, dtype_for
 from dpo_credit.models.in_turn import Memory, OnDemand
-from dpo_credit.models.pair import DEFAULT_BETA, Loading, ModelPair
+from dpo_credit.models.pair import Loading, ModelPair
 from dpo_credit.models.torch_side import TorchSide, side_of
+from dpo_credit.models.training import training_of
 from dpo_credit.models.weights import notes_if_equal
 
 
@@ -55,21 +55,32 @@ def load_pair(
         reference: likewise. With an adapter as the policy it defaults to the adapter named "ref" that TRL saves beside
             it, else to the same base with the adapter off; either way there is one base in memory. With a policy of
             `dpo-credit train` it defaults to what its record names.
-        beta: the one the policy was trained with; None is what its record says, else 0.1.
+        beta: the one the policy was trained with; None is what its training left beside it, else 0.1, which is noted.
         length_normalised: whether it was trained with length-normalised DPO (see `Credit`); None likewise, else no.
         loading: see `Loading`.
 
     Raises:
-        CreditError: a model cannot be loaded safely, or the two tokenizers differ.
+        CreditError: a model cannot be loaded safely, the two tokenizers differ, or the policy was trained for rewards
+            that are no sum of its tokens' log-ratios (and `length_normalised` is None).
     """
     each = devices(loading.device)
     chosen, other = find_pair(policy, reference, loading)
-    beta, length_normalised, notes = trained_with(chosen, beta, length_normalised)
+    training = training_of(chosen, beta, length_normalised)
+    notes = training.notes
     tokenizer = load_tokenizer(chosen, loading)
     if not other.own:
         notes += compare_tokenizers(tokenizer, load_tokenizer(other, loading, default=tokenizer))
     limit = min((n for n in (max_length(chosen, loading), max_length(other, loading)) if n), default=None)
     budget = budget_for(each[0], loading.tokens_per_batch)
+    pair = partial(
+        ModelPair,
+        tokenizer=tokenizer,
+        beta=training.beta,
+        max_length=limit,
+        length_normalised=training.length_normalised,
+        assumed=training.assumed,
+        cut=training.cut,
+    )
     if loading.sequential and not other.own:
         memory = Memory()
         ours, theirs = (
@@ -83,7 +94,7 @@ def load_pair(
             )
             for checkpoint, device in zip((chosen, other), each, strict=True)
         )
-        return ModelPair(ours, theirs, tokenizer, beta, limit, notes, length_normalised, in_turn=True)
+        return pair(ours, theirs, notes=notes, in_turn=True)
     if loading.sequential:
         notes += ("--sequential frees nothing here: policy and reference share one base",)
     sides = (
@@ -92,24 +103,7 @@ def load_pair(
         else (load_side(chosen, each[0], loading, budget), load_side(other, each[1], loading, budget))
     )
     notes += notes_if_equal(sides[0].module, sides[1].module)
-    return ModelPair(*sides, tokenizer, beta, limit, notes, length_normalised)
-
-
-def trained_with(
-    policy: Checkpoint, beta: float | None, length_normalised: bool | None
-) -> tuple[float, bool, tuple[str, ...]]:
-    """Beta and whether rewards are length-normalised, as given or as the policy's record has it, and what to say.
-
-    Raises:
-        CreditError: the record cannot be read.
-    """
-    record = read_record(policy)
-    if record is None or record.beta is None:
-        return DEFAULT_BETA if beta is None else beta, bool(length_normalised), ()
-    normalised = record.length_normalised if length_normalised is None else length_normalised
-    if beta is not None:
-        return beta, normalised, ()
-    return record.beta, normalised, (f"beta {record.beta:g}, as {policy.name} was trained with",)
+    return pair(*sides, notes=notes)
 
 
 def load_side(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from dpo_credit.credit import Tokens
 from dpo_credit.models.side import Side
 
 if TYPE_CHECKING:
@@ -14,12 +15,40 @@ DEFAULT_BETA = 0.1
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """Where a trainer cut its rows: the most tokens of prompt and answer together, of a prompt, and of an answer.
+
+    `keeps`: which end it kept of the two together, by TRL's name.
+    """
+
+    total: int | None = None
+    prompt: int | None = None
+    answer: int | None = None
+    keeps: str = "keep_start"
+
+    def notes_on(self, tokens: Tokens) -> tuple[str, ...]:
+        """What to say of an answer that training would have cut."""
+        prompt, answer = len(tokens.prompt_ids), len(tokens.answer_ids)
+        limits = (
+            (prompt + answer, "rows", self.total, f"max_length, {self.keeps}"),
+            (prompt, "prompts", self.prompt, "max_prompt_length"),
+            (answer, "answers", self.answer, "max_completion_length"),
+        )
+        return tuple(
+            f"the policy was trained on {what} cut to {limit} tokens ({name}), and all {size} are scored here"
+            for size, what, limit, name in limits
+            if limit is not None and size > limit
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ModelPair:
     """A DPO policy and the reference that it was trained from, with one tokenizer.
 
     `max_length` is the most tokens both models take; `notes` hold what the user should be told about the pair.
     `in_turn`: the two do not fit into memory together, so all is scored under the policy before the reference is
-    asked. `length_normalised`: see `Credit`.
+    asked. `length_normalised`: see `Credit`. `assumed`: what the rewards rest on that nothing says, in words that go
+    with every answer. `cut`: where training cut its rows.
     """
 
     policy: Side
@@ -30,6 +59,12 @@ class ModelPair:
     notes: tuple[str, ...] = ()
     length_normalised: bool = False
     in_turn: bool = False
+    assumed: str = ""
+    cut: Cut | None = None
+
+    def notes_on(self, tokens: Tokens) -> tuple[str, ...]:
+        """What to say of an answer's rewards, because of how the policy was trained."""
+        return ((self.assumed,) if self.assumed else ()) + (self.cut.notes_on(tokens) if self.cut else ())
 
 
 @dataclass(frozen=True, slots=True)

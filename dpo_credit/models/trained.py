@@ -47,10 +47,14 @@ def read(directory: Path) -> Trained | None:
     Raises:
         CreditError: the record cannot be read.
     """
-    for folder in (directory, directory.parent)[: 1 + bool(re.fullmatch(r"checkpoint-\d+", directory.name))]:
-        if (folder / NAME).is_file():
-            return parse(folder / NAME)
-    return None
+    path = beside(directory, NAME)
+    return None if path is None else parse(path)
+
+
+def beside(directory: Path, name: str) -> Path | None:
+    """The file of that name in a directory, or in the run whose `checkpoint-N` it is; None where there is none."""
+    folders = (directory, directory.parent)[: 1 + bool(re.fullmatch(r"checkpoint-\d+", directory.name))]
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 
 def parse(path: Path) -> Trained:

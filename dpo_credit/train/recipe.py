@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from dpo_credit.credit import CreditError
+from dpo_credit.models.objective import averages
 
 # What a recipe has names of its own for; everything else of TRL's arguments goes through `trl`.
 OWN_NAMES = {
@@ -56,7 +57,8 @@ class Recipe:
         schedule: what the learning rate does then, by transformers' name.
         optimizer: by transformers' name.
         max_grad_norm: gradients are clipped to it.
-        max_length: the most tokens of prompt and answer. `too_long`: what happens to rows above it, "error" or "drop".
+        max_length: the most tokens of prompt and answer. `too_long`: what happens to rows above it: "error", "drop", or
+            "truncate", which is TRL's own way (`truncation_mode` under `trl`, "keep_start" by default).
         beta: DPO's.
         loss: DPO's, by TRL's name; several with a comma are added up (their weights: `loss_weights` under `trl`).
         adapter: the settings of a `peft.LoraConfig`, to train an adapter and not the weights themselves.
@@ -85,7 +87,7 @@ class Recipe:
     optimizer: str = "adamw_torch"
     max_grad_norm: float = 1.0
     max_length: int = 1024
-    too_long: Literal["error", "drop"] = "error"
+    too_long: Literal["error", "drop", "truncate"] = "error"
     beta: float = 0.1
     loss: str = "sigmoid"
     adapter: dict[str, Any] | None = None
@@ -103,8 +105,8 @@ class Recipe:
 
     @property
     def length_normalised(self) -> bool:
-        """Whether rewards are divided by the answer's length, as TRL's loss "sigmoid_norm" does."""
-        return "sigmoid_norm" in self.losses
+        """Whether rewards are divided by the answer's length, as the losses "sigmoid_norm" and "ipo" do."""
+        return averages(self.losses)
 
     def as_yaml(self) -> str:
         """The recipe as a file would hold it: what was given, and every default."""

@@ -21,11 +21,15 @@ from dpo_credit.train.recipe import Recipe
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What is trained on: `rows` as TRL takes them, `tokens` of each row's one or two answers, and what to say."""
+    """What is trained on: `rows` as TRL takes them, `tokens` of each row's one or two answers, and what to say.
+
+    `part`: from where to where of prompt and answer together is trained on.
+    """
 
     rows: tuple[dict[str, Any], ...]
     tokens: tuple[tuple[Tokens, ...], ...]
     notes: tuple[str, ...] = ()
+    part: tuple[int | None, int | None] = (None, None)
 
     @property
     def sha256(self) -> str:
@@ -46,7 +50,8 @@ def rows_of(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Rows:
         CreditError: a row is none, is longer than `max_length` (unless such rows are dropped), or there is none.
     """
     inputs = [Input(recipe.dataset, dataset=True, split=recipe.split)] if recipe.dataset else expand(recipe.data)
-    taken = list(_answers(read_rows(read_records(inputs), limit=recipe.limit), recipe))
+    read = list(read_rows(read_records(inputs), limit=recipe.limit))
+    taken = list(_answers(read, recipe))
     if not taken:
         wanted = "prompt, chosen and rejected" if recipe.method == "dpo" else "prompt and completion"
         raise CreditError(f"there are no rows in {', '.join(item.name for item in inputs)}. Give rows with {wanted}.")
@@ -55,22 +60,32 @@ def rows_of(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Rows:
     encoded = [tuple(encode_answers(tokenizer, answers)) for answers in taken]
     longest = [max(len(item.prompt_ids) + len(item.answer_ids) for item in answers) for answers in encoded]
     over = [n for n, length in enumerate(longest) if length > recipe.max_length]
-    notes: tuple[str, ...] = tuple(note for answers in encoded[:1] for item in answers for note in item.notes)
+    notes = tuple(dict.fromkeys(note for row in read for note in row.notes))
+    notes += tuple(note for answers in encoded[:1] for item in answers for note in item.notes)
     if over and recipe.too_long == "error":
         raise CreditError(
             f"{len(over)} of {len(taken)} rows are longer than max_length {recipe.max_length} (the first: "
-            f"{taken[over[0]][0].id}, {longest[over[0]]} tokens), and TRL would cut them. Raise max_length, or leave "
-            "such rows out with too_long: drop."
+            f"{taken[over[0]][0].id}, {longest[over[0]]} tokens), and TRL would cut them. Raise max_length, leave such "
+            "rows out with too_long: drop, or let it with too_long: truncate."
         )
+    why = "longer than"
+    part: tuple[int | None, int | None] = (None, None)
+    if over and recipe.too_long == "truncate":
+        mode = recipe.trl.get("truncation_mode", "keep_start")
+        part = (-recipe.max_length, None) if mode == "keep_end" else (None, recipe.max_length)
+        # from the start nothing is kept of an answer whose prompt alone is as long, and TRL leaves the row out
+        filled = [n for n in over if mode != "keep_end" and len(encoded[n][0].prompt_ids) >= recipe.max_length]
+        notes += (f"{len(over) - len(filled)} of {len(taken)} rows are cut to max_length {recipe.max_length} ({mode})",)
+        why, over = "their prompts alone fill", filled
     if over:
-        notes += (f"{len(over)} of {len(taken)} rows are left out: longer than max_length {recipe.max_length}",)
+        notes += (f"{len(over)} of {len(taken)} rows are left out: {why} max_length {recipe.max_length}",)
         if len(over) == len(taken):
             raise CreditError(f"all {len(taken)} rows are longer than max_length {recipe.max_length}. Raise it.")
     kept = [n for n in range(len(taken)) if n not in set(over)]
     rows = [_trl_row(taken[n]) for n in kept]
     # a table has the columns of its first row
     nothing: dict[str, Any] = {name: {} if name == "chat_template_kwargs" else None for row in rows for name in row}
-    return Rows(tuple({**nothing, **row} for row in rows), tuple(encoded[n] for n in kept), notes)
+    return Rows(tuple({**nothing, **row} for row in rows), tuple(encoded[n] for n in kept), notes, part)
 
 
 def _answers(rows: Iterable[Row], recipe: Recipe) -> Iterable[tuple[Example, ...]]:
@@ -106,7 +121,9 @@ def compare(rows: Rows, dataset: Any) -> None:
     if len(dataset) != len(rows.rows):
         raise CreditError(f"TRL keeps {len(dataset)} of {len(rows.rows)} rows. Raise max_length, or leave them out.")
     for n, (answers, theirs) in enumerate(zip(rows.tokens, dataset, strict=True), 1):
-        ours = [([*tokens.prompt_ids], [*tokens.answer_ids]) for tokens in answers]
+        # TRL cuts a preference in its batch, and SFT's rows in the dataset
+        part = (None, None) if "prompt_ids" in theirs else rows.part
+        ours = [_part(tokens, slice(*part)) for tokens in answers]
         if (encoded := _ids(theirs)) != ours:
             at = next(k for k, (a, b) in enumerate(zip(ours, encoded, strict=True)) if a != b)
             raise CreditError(
@@ -114,6 +131,13 @@ def compare(rows: Rows, dataset: Any) -> None:
                 f"tokens, ours {len(ours[at][0])} + {len(ours[at][1])}), so rewards would not be those trained. "
                 "End the prompt where a token ends, as before a space."
             )
+
+
+def _part(tokens: Tokens, part: slice) -> tuple[list[int], list[int]]:
+    """The ids of prompt and answer that lie in a part of both together."""
+    both = list(enumerate((*tokens.prompt_ids, *tokens.answer_ids)))[part]
+    cut = len(tokens.prompt_ids)
+    return [i for n, i in both if n < cut], [i for n, i in both if n >= cut]
 
 
 def _ids(row: dict[str, Any]) -> list[tuple[list[int], list[int]]]:

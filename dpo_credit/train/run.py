@@ -17,6 +17,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from dpo_credit.credit import CreditError
 from dpo_credit.models.checkpoints import EMBEDDED, Checkpoint, find, load_tokenizer, require_safe_weights
 from dpo_credit.models.loading import load_module
+from dpo_credit.models.objective import objective
 from dpo_credit.models.pair import Loading
 from dpo_credit.models.trained import NAME, Trained, read
 from dpo_credit.rows.journal import Mode
@@ -36,6 +37,14 @@ class Prepared:
     start: Checkpoint
     tokenizer: PreTrainedTokenizerBase
     rows: Rows
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should be told before training."""
+        trained = objective({**self.recipe.trl, "loss_type": self.recipe.losses})
+        if self.recipe.method == "sft" or not trained.refusal:
+            return self.rows.notes
+        return (*self.rows.notes, f"scoring will ask for a formula, since this trains with {trained.refusal}")
 
     @property
     def size(self) -> str:
@@ -189,4 +198,13 @@ def train(
     if watch.stopped and made.state.global_step < made.state.max_steps:
         return False
     made.save_model(recipe.output)
+    if made.is_world_process_zero():
+        _name_base(Path(recipe.output) / "README.md", recipe.model)
     return True
+
+
+def _name_base(card: Path, model: str) -> None:
+    """Name in TRL's model card what was trained, where it is a directory: TRL names models of the hub alone."""
+    if card.is_file():
+        text = card.read_text(encoding="utf-8")
+        card.write_text(text.replace("[None](https://huggingface.co/None)", f"`{model}`"), encoding="utf-8")

@@ -80,8 +80,9 @@ def trainer(
         given["peft_config"] = adapter(recipe.adapter)
     disable_progress_bars()
     logging.disable_progress_bar()
-    made: Trainer = sft(**given) if recipe.method == "sft" else DPOTrainer(ref_model=reference, **given)
+    made: Any = sft(**given) if recipe.method == "sft" else DPOTrainer(ref_model=reference, **given)
     made.remove_callback(PrinterCallback)
+    made.hub_model_id = made.hub_model_id or recipe.output  # what the model card's example loads
     return made
 
 

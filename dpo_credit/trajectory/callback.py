@@ -11,6 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from dpo_credit.credit import CreditError
 from dpo_credit.models.loading import adapter_off, adapter_ref
+from dpo_credit.models.objective import objective
 from dpo_credit.models.torch_side import side_of
 from dpo_credit.rows.kept import Kept
 from dpo_credit.rows.reader import read_records, read_rows
@@ -36,7 +37,8 @@ class CreditCallback(TrainerCallback):
         samples: answers drawn from the reference for Eq. 16; 0 for none.
 
     Raises:
-        CreditError: the trainer shards its weights (FSDP, DeepSpeed), or a row is no preference.
+        CreditError: the trainer shards its weights (FSDP, DeepSpeed), its loss is for rewards of another formula, or a
+            row is no preference.
     """
 
     def __init__(
@@ -44,6 +46,9 @@ class CreditCallback(TrainerCallback):
     ) -> None:
         if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
             raise CreditError("CreditCallback needs whole weights: with FSDP or DeepSpeed, follow the checkpoints.")
+        self.objective = objective(vars(trainer.args))
+        if self.objective.refusal:
+            raise CreditError(f"CreditCallback scores beta × log-ratio; this run trains with {self.objective.refusal}.")
         self.rows = list(read_rows(read_records(expand([rows])))) if isinstance(rows, str) else list(rows)
         if wrong := next((row for row in self.rows if row.kind != "preference"), None):
             raise CreditError(f"{wrong.id} has no chosen and rejected. Give preferences.")
@@ -58,8 +63,8 @@ class CreditCallback(TrainerCallback):
         """Ask the reference, once."""
         if not state.is_world_process_zero:
             return
-        beta, normalised = float(args.beta), "sigmoid_norm" in args.loss_type  # type: ignore[attr-defined]
-        setup = Setup(self.trainer.processing_class, beta, normalised)
+        beta = float(args.beta)  # type: ignore[attr-defined]
+        setup = Setup(self.trainer.processing_class, beta, self.objective.length_normalised)
         with self._module(reference=True) as module:
             draw = Draw(self.samples, seed=args.seed)
             self.follower = Follower(side_of(module, "reference"), self.rows, setup, draw)

@@ -18,8 +18,9 @@ from dpo_credit.models.checkpoints import (
     require_safe_weights,
 )
 from dpo_credit.models.devices import devices
-from dpo_credit.models.loading import load_side, trained_with
+from dpo_credit.models.loading import load_side
 from dpo_credit.models.pair import Loading
+from dpo_credit.models.training import training_of
 from dpo_credit.rows.kept import Kept
 from dpo_credit.rows.records import Row
 from dpo_credit.text.conventions import Conventions
@@ -91,17 +92,20 @@ def ask_reference(
         draw: see `Draw`.
 
     Raises:
-        CreditError: the model cannot be loaded, or a row not be scored.
+        CreditError: the model cannot be loaded, a row not be scored, or the run trained for rewards of another formula.
     """
-    beta, normalised, notes = trained_with(models.policies[0], beta, length_normalised)
+    training = training_of(models.policies[0], beta, length_normalised)
+    notes, normalised = training.notes, training.length_normalised
     if normalised and draw.samples:
         notes += ("length-normalised rewards have no KL as their mean: without Eq. 16",)
     side = load_side(models.reference, devices(models.loading.device)[-1], models.loading)
     if conventions.max_length is None:
         conventions = replace(conventions, max_length=max_length(models.reference, models.loading))
-    follower = Follower(side, rows, Setup(models.tokenizer, beta, normalised, conventions), draw)
+    follower = Follower(side, rows, Setup(models.tokenizer, training.beta, normalised, conventions), draw)
     del side
     free()
+    if training.cut is not None:
+        notes += tuple(note for tokens in follower.tokens for note in training.cut.notes_on(tokens))
     return follower, notes + follower.notes
 
 
