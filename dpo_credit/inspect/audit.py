@@ -18,6 +18,7 @@ from dpo_credit.inspect.findings import Finding, Surprise
 from dpo_credit.inspect.footprint import Footprint, footprint, without_adapters
 from dpo_credit.inspect.memory import Need, Size, needs, size_of
 from dpo_credit.inspect.scored_text import ScoredText, doubled, read_answers
+from dpo_credit.models.adapters import fitted
 from dpo_credit.models.checkpoints import (
     Checkpoint,
     compare_tokenizers,
@@ -86,6 +87,7 @@ def audit(
     shared = other.own
     tokenizer = load_tokenizer(chosen, loading)
     theirs = tokenizer if shared else load_tokenizer(other, loading, default=tokenizer)
+    chosen, other, _ = fitted(chosen, other, (tokenizer, theirs), loading)
     sides = [(chosen, tokenizer), (other, theirs)]
     limit = min((n for findings, _ in sides if (n := max_length(findings, loading))), default=None)
     conventions = conventions if conventions.max_length is not None else replace(conventions, max_length=limit)
@@ -222,12 +224,12 @@ def _blocked(findings: Sequence[Finding]) -> bool:
 
 def _not_loaded(error: CreditError, chosen: Checkpoint) -> Finding:
     message = str(error)
-    if chosen.adapter and "adapter of policy" in message and re.search("loading state_dict|Target modules", message):
+    if chosen.adapter and "adapter of policy" in message and re.search("size mismatch|Target modules", message):
         return Finding(
             "wrong-base",
             "error",
             f"the policy's adapter does not fit {chosen.model.path}, its base_model_name_or_path: {message}",
-            "Correct base_model_name_or_path in its adapter_config.json to the model it was trained on.",
+            "Name the model it was trained on with --base, or correct its adapter_config.json.",
         )
     return Finding("not-loaded", "error", f"the pair does not load: {message}", "See the message.")
 

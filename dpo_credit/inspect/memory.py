@@ -21,7 +21,8 @@ from transformers.utils import cached_file
 from dpo_credit.credit import Tokens
 from dpo_credit.forward.budget import BATCH_TOKENS, CUDA_BATCH_TOKENS
 from dpo_credit.forward.lm_head import BLOCK_ROWS, BLOCK_WORDS, CUDA_BLOCK_WORDS
-from dpo_credit.models.checkpoints import Checkpoint, cannot_load, load_config
+from dpo_credit.models.adapters import resize
+from dpo_credit.models.checkpoints import Checkpoint, cannot_load_model, load_config
 from dpo_credit.models.devices import dtype_for
 from dpo_credit.models.pair import Loading
 from dpo_credit.scoring import NOISE_TOKENS
@@ -78,7 +79,9 @@ def size_of(checkpoint: Checkpoint, device: torch.device, loading: Loading, batc
         with torch.device("meta"):
             module: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=loading.trust_remote_code)
     except Exception as error:  # see cannot_load
-        raise cannot_load(checkpoint.role, checkpoint.name, error) from error
+        raise cannot_load_model(checkpoint, error) from error
+    if checkpoint.rows is not None:
+        resize(module, checkpoint.rows)
     dtype = dtype_for(loading.dtype, device)
     adapter = _adapter_parameters(checkpoint)
     return Size(

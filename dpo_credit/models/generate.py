@@ -45,7 +45,7 @@ def generate(
         picked, order = order[: max(1, TOKENS // each)], order[max(1, TOKENS // each) :]
         ids = torch.tensor([[pad] * (width - len(prompts[n])) + list(prompts[n]) for n in picked], device=model.device)
         mask = torch.tensor([[0] * (width - len(prompts[n])) + [1] * len(prompts[n]) for n in picked])
-        with without_defaults(model.module):
+        with model.active(), without_defaults(model.module):
             written = model.module.generate(  # type: ignore[operator]
                 input_ids=ids,
                 attention_mask=mask.to(model.device),

@@ -10,7 +10,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from dpo_credit.credit import CreditError
-from dpo_credit.models.loading import adapter_off, adapter_ref
+from dpo_credit.models.adapters import adapter_off, adapter_ref
 from dpo_credit.models.torch_side import side_of
 from dpo_credit.rows.kept import Kept
 from dpo_credit.rows.reader import read_records, read_rows

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dpo_credit.credit import CreditError
 from dpo_credit.forward.budget import free
+from dpo_credit.models.adapters import fitted
 from dpo_credit.models.checkpoints import (
     Checkpoint,
     compare_tokenizers,
@@ -18,7 +19,7 @@ from dpo_credit.models.checkpoints import (
     require_safe_weights,
 )
 from dpo_credit.models.devices import devices
-from dpo_credit.models.loading import load_side, trained_with
+from dpo_credit.models.loading import load_reference, load_side, trained_with
 from dpo_credit.models.pair import Loading
 from dpo_credit.rows.kept import Kept
 from dpo_credit.rows.records import Row
@@ -63,12 +64,11 @@ def find_models(run: Sequence[At], reference: str | None, loading: Loading) -> R
     except CreditError:  # checkpoints of a trainer that was given no tokenizer bring none
         tokenizer = load_tokenizer(start, loading)
     theirs = load_tokenizer(start, loading, default=tokenizer)
-    notes = [
-        note
-        for policy in policies
-        for note in compare_tokenizers(load_tokenizer(policy, loading, default=tokenizer), theirs)
-    ]
-    return RunModels(policies, start, tokenizer, loading, tuple(notes))
+    brought = [load_tokenizer(policy, loading, default=tokenizer) for policy in policies]
+    notes = [note for own in brought for note in compare_tokenizers(own, theirs)]
+    each = [fitted(policy, start, (own, theirs), loading) for policy, own in zip(policies, brought, strict=True)]
+    _, start, resized = each[0]
+    return RunModels(tuple(policy for policy, *_ in each), start, tokenizer, loading, (*notes, *resized))
 
 
 def ask_reference(
@@ -96,7 +96,8 @@ def ask_reference(
     beta, normalised, notes = trained_with(models.policies[0], beta, length_normalised)
     if normalised and draw.samples:
         notes += ("length-normalised rewards have no KL as their mean: without Eq. 16",)
-    side = load_side(models.reference, devices(models.loading.device)[-1], models.loading)
+    device = devices(models.loading.device)[-1]
+    side = load_reference(models.policies[0], models.reference, device, models.loading)
     if conventions.max_length is None:
         conventions = replace(conventions, max_length=max_length(models.reference, models.loading))
     follower = Follower(side, rows, Setup(models.tokenizer, beta, normalised, conventions), draw)
