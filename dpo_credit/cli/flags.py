@@ -62,7 +62,7 @@ def _group(annotation: Any) -> tuple[Any, tuple[str, ...]] | None:
 def _flags(annotation: Any) -> tuple[str, ...]:
     """The flags of an annotated option; typer keeps the first of them as its default."""
     infos = [info for info in getattr(annotation, "__metadata__", ()) if isinstance(info, OptionInfo)]
-    return tuple(name for info in infos for name in (info.default, *(info.param_decls or ())))
+    return tuple(str(name) for info in infos for name in (info.default, *(info.param_decls or ())))
 
 
 def _without(annotation: Any, taken: set[str]) -> Any:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -16,7 +15,6 @@ import torch
 from safetensors import safe_open
 from torch import nn
 from transformers import AutoModelForCausalLM
-from transformers.utils import cached_file
 
 from dpo_credit.credit import Tokens
 from dpo_credit.forward.budget import BATCH_TOKENS, CUDA_BATCH_TOKENS
@@ -162,12 +160,8 @@ def _adapter_parameters(checkpoint: Checkpoint) -> int:
     """Numbers in an adapter's file; 0 without one that safetensors reads."""
     if checkpoint.adapter is None:
         return 0
-    name = "adapter_model.safetensors"
-    if not checkpoint.adapter.has(name, checkpoint.role):
+    path = checkpoint.adapter.file("adapter_model.safetensors", checkpoint.role)
+    if path is None:
         return 0
-    if checkpoint.adapter.local:
-        path = str(Path(checkpoint.adapter.path) / name)
-    else:
-        path = str(cached_file(checkpoint.adapter.path, name, revision=checkpoint.adapter.revision))
     with safe_open(path, framework="pt") as file:
         return sum(torch.Size(file.get_slice(key).get_shape()).numel() for key in file.keys())  # noqa: SIM118

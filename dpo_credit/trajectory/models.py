@@ -26,7 +26,7 @@ from dpo_credit.rows.records import Row
 from dpo_credit.text.encode import Conventions
 from dpo_credit.trajectory.follow import Draw, Follower, Setup
 from dpo_credit.trajectory.runs import At
-from dpo_credit.trajectory.trajectory import Moment, Trajectory
+from dpo_credit.trajectory.trajectory import Diverged, Moment, Trajectory, in_order
 from dpo_credit.trajectory.trajectory_file import header, known, line
 
 if TYPE_CHECKING:
@@ -109,7 +109,8 @@ def ask_reference(
 class Following:
     """A run that is followed: what is known of it, and each checkpoint that is left, kept as soon as it is scored.
 
-    `moments` are the reference as a policy, what the kept file holds, and what was scored since; `left` is to come.
+    `moments` are the reference as a policy, what the kept file holds, and what was scored since, the checkpoints that
+    diverged among them; `left` is to come.
 
     Args:
         name: what the run is called.
@@ -126,21 +127,21 @@ class Following:
         self, name: str, run: Sequence[At], models: RunModels, follower: Follower, kept: Kept | None = None
     ) -> None:
         self.name, self.models, self.follower, self.kept = name, models, follower, kept
-        self.moments = [follower.start]
+        self.moments: list[Moment | Diverged] = [follower.start]
         if kept is not None:
             head = header(name, follower.start)
-            nothing: list[Moment] = []
+            nothing: list[Moment | Diverged] = []
             self.moments += kept.begin(head, lambda data: known(data, kept.path, head), nothing)
         done = {(moment.step, moment.name) for moment in self.moments}
         self.left = [
             (at, policy) for at, policy in zip(run, models.policies, strict=True) if (at.step, at.name) not in done
         ]
 
-    def steps(self) -> Iterator[Moment]:
+    def steps(self) -> Iterator[Moment | Diverged]:
         """Each checkpoint that is left, its policy loaded, scored, kept and freed.
 
         Raises:
-            CreditError: a model cannot be loaded, its numbers are not finite, or they cannot be written.
+            CreditError: a model cannot be loaded, or its numbers cannot be written.
         """
         device = devices(self.models.loading.device)[0]
         for at, policy in self.left:
@@ -155,6 +156,5 @@ class Following:
 
     def trajectory(self) -> Trajectory:
         """All moments so far, in the order of training."""
-        moments = sorted(self.moments, key=lambda moment: moment.step)
         ids = tuple(chosen.id for chosen, _ in self.follower.start.pairs)
-        return Trajectory(self.name, ids, tuple(moments))
+        return in_order(self.name, ids, self.moments)
