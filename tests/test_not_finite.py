@@ -135,6 +135,34 @@ def test_steering_with_a_strength_that_overflows_is_one_line(folder: Path) -> No
     fails_with_one_line(ended, "steering with strength inf gives no numbers: it overflows. Give a smaller one.")
 
 
+def test_a_batch_of_which_no_row_can_be_scored_says_why(folder: Path, tmp_path: Path) -> None:
+    ended = run(
+        "batch", folder / "rows.jsonl", "-o", tmp_path / "out.jsonl", "--policy", folder / "nan", "-r",
+        folder / "reference", "--device", "cpu",
+    )  # fmt: skip
+    assert ended.code == 3
+    said = (
+        "no row could be scored; the first: r10/chosen: the policy gives log-probability nan at answer token 0 (' I'). "
+    )
+    assert f"{said}{BROKEN}" in ended.stderr
+
+
+@pytest.mark.parametrize(("model", "rate"), [("nan", "1e-5"), ("reference", "1e30")])
+def test_a_training_that_diverges_stops_and_says_so(folder: Path, tmp_path: Path, model: str, rate: str) -> None:
+    recipe = tmp_path / "dpo.yaml"
+    recipe.write_text(
+        f"model: {folder / model}\ndata: {folder / 'rows.jsonl'}\noutput: {tmp_path / 'dpo'}\nlearning_rate: {rate}\n"
+        "batch_size: 1\nlog_steps: 1\nmax_steps: 3\nprecision: float32\ntrl: {dataloader_pin_memory: false}\n"
+    )
+    ended = run("train", "dpo", "--config", recipe)
+    assert ended.code == 2
+    step = 1 if model == "nan" else 2
+    assert (
+        f"dpo-credit: the training diverged: at step {step} TRL logs loss nan. Lower the learning rate" in ended.stderr
+    )
+    assert "trained" not in ended.stderr.replace(str(tmp_path), "").split("diverged")[1]
+
+
 def test_a_trajectory_marks_what_diverged_and_goes_on(folder: Path, tmp_path: Path) -> None:
     kept, page = tmp_path / "kept.jsonl", tmp_path / "page.html"
     command = (
