@@ -21,6 +21,7 @@ from dpo_credit import CreditError, Example, Loading, load_pair, score
 CPU = Loading(device="cpu")
 EXAMPLE = Example("Where is the lake?", " In Canberra.")
 WEIGHTS, ADAPTER = "model.safetensors", "adapter_model.safetensors"
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
 
 
 @pytest.fixture
@@ -115,7 +116,19 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "weights cut short": (
         lambda policy: (policy / WEIGHTS).write_bytes((policy / WEIGHTS).read_bytes()[:999]),
-        r"^cannot load policy .*policy: ",
+        r"^cannot load policy .*policy: .*\. .*model\.safetensors is broken or not whole: copy or download it again\.$",
+    ),
+    "weights without their end": (
+        lambda policy: (policy / WEIGHTS).write_bytes((policy / WEIGHTS).read_bytes()[:-9]),
+        r"^cannot load policy .*policy: .*\. .*model\.safetensors is broken or not whole: copy or download it again\.$",
+    ),
+    "a pointer to weights": (
+        lambda policy: (policy / WEIGHTS).write_text(POINTER),
+        r"^cannot load policy .*policy: .*\. .*model\.safetensors is a Git LFS pointer, not the file itself: run",
+    ),
+    "a pointer to a tokenizer": (
+        lambda policy: (policy / "tokenizer.json").write_text(POINTER),
+        r"^cannot load the tokenizer of policy .*policy: .*tokenizer\.json is a Git LFS pointer, not the file itself: ",
     ),
     "config not JSON": (lambda policy: (policy / "config.json").write_text("{"), r"^cannot load .*policy.*/policy: "),
     "unknown architecture": (
@@ -129,7 +142,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "broken tokenizer": (
         lambda policy: (policy / "tokenizer.json").write_text("{}"),
-        r"^cannot load the tokenizer of policy .*policy: ",
+        r"^cannot load the tokenizer of policy .*policy: .*\. .*tokenizer\.json is broken or not whole: copy or",
     ),
     "pickle only": (
         lambda policy: pickled(policy, WEIGHTS, "pytorch_model.bin"),

@@ -15,7 +15,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from dpo_credit.models.checkpoints import NAME_BASE, Checkpoint, load_config
-from dpo_credit.models.locations import Location, cannot_load
+from dpo_credit.models.locations import Location, cannot_load, mending
 from dpo_credit.models.pair import Loading
 
 _WEIGHTS = "adapter_model.safetensors"
@@ -129,7 +129,7 @@ def _saved_rows(checkpoint: Checkpoint, adapter: Location, loading: Loading) -> 
         with safe_open(file, "pt") as weights:
             shapes = {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
     except Exception as error:  # see cannot_load
-        raise cannot_load(f"the adapter of {checkpoint.role}", checkpoint.name, error) from error
+        raise cannot_load(f"the adapter of {checkpoint.role}", checkpoint.name, error, mending(file)) from error
     whole = {name: shape for name, shape in shapes.items() if len(shape) == 2 and ".lora_" not in name}
     if not whole:
         return None

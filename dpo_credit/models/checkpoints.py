@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from safetensors import safe_open
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from dpo_credit.credit import CreditError
-from dpo_credit.models.locations import Location, cannot_load, locate
+from dpo_credit.models.locations import Location, cannot_load, locate, mending
 from dpo_credit.models.pair import Loading
 from dpo_credit.models.trained import NAME, Trained, parse, read
 
@@ -175,7 +176,9 @@ def load_tokenizer(
         try:
             return AutoTokenizer.from_pretrained(place.path, config=config, **place.options(loading))
         except Exception as error:  # see cannot_load
-            raise cannot_load(f"the tokenizer of {checkpoint.role}", checkpoint.name, error) from error
+            file = place.file("tokenizer.json", checkpoint.role) if place.local else None
+            advice = "" if file is None else mending(file)
+            raise cannot_load(f"the tokenizer of {checkpoint.role}", checkpoint.name, error, advice) from error
     if default is not None:
         return default
     raise CreditError(
@@ -232,7 +235,7 @@ def compare_tokenizers(policy: PreTrainedTokenizerBase, reference: PreTrainedTok
 
 
 def require_safe_weights(place: Location, checkpoint: Checkpoint, loading: Loading) -> None:
-    """Make sure that a place holds weights, and none that run code unless that is allowed.
+    """Make sure that a place holds weights, whole ones, and none that run code unless that is allowed.
 
     Raises:
         CreditError: it does not.
@@ -247,7 +250,13 @@ def require_safe_weights(place: Location, checkpoint: Checkpoint, loading: Loadi
                 "when loaded. Pass --allow-pickle if you trust whoever made it."
             )
         return  # a model's own loader refuses what is not safetensors
-    if any(path.glob("*.safetensors")):
+    if files := sorted(path.glob("*.safetensors")):
+        what = checkpoint.role if place == checkpoint.model else f"the adapter of {checkpoint.role}"
+        for file in files:
+            try:
+                safe_open(file, "pt")
+            except Exception as error:  # see cannot_load
+                raise cannot_load(what, checkpoint.name, error, mending(file)) from error
         return
     pickles = [file.name for pattern in _PICKLES for file in path.glob(pattern)]
     if not pickles:

@@ -141,6 +141,14 @@ def cannot_load(role: str, name: str, error: Exception, advice: str = "") -> Cre
     )
 
 
+def mending(file: Path) -> str:
+    """What to do about a file that cannot be read."""
+    with file.open("rb") as data:
+        if data.read(12) == b"version http":  # how the text begins that Git LFS puts in a file's place
+            return f"{file} is a Git LFS pointer, not the file itself: run git lfs pull."
+    return f"{file} is broken or not whole: copy or download it again."
+
+
 def _reason(error: Exception) -> str:
     """The first line of what a library says, with the next where it only announces that."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
