@@ -50,7 +50,7 @@ def find(name: str | Path, role: Literal["policy", "reference"], loading: Loadin
     """
     name = EMBEDDED / role if str(name) == "embedded" else name
     policys, references = _each("revision", loading.revision)
-    revision = policys if role == "policy" else references or policys
+    revision = policys if role == "policy" or "," not in (loading.revision or "") else references
     subfolder = _each("subfolder", loading.subfolder)[role != "policy"]
     place = locate(str(name), role, revision, subfolder)
     label = f"embedded {role}" if place.path == str(EMBEDDED / role) else ":".join(filter(None, (str(name), subfolder)))
