@@ -22,6 +22,26 @@ class CreditError(Exception):
     """Something about the input is wrong; the message says what, with values, and what to do next."""
 
 
+class NotFiniteError(CreditError):
+    """A model gives a number that is NaN or infinite: its training diverged, or its dtype overflows."""
+
+
+def not_finite(fault: str, dtype: str) -> NotFiniteError:
+    """What to raise about a number that is not finite.
+
+    Args:
+        fault: which model gives it, and where, as a sentence without its stop.
+        dtype: what that model's body ran in.
+    """
+    if dtype == "float32":
+        advice = "Its weights are broken: its training diverged, or its files are damaged. Take an earlier checkpoint."
+    elif dtype in ("4bit", "8bit"):
+        advice = f"Its weights are broken, or quantising them breaks them: try without --load-in-{dtype}."
+    else:
+        advice = f"Its weights are broken, or {dtype} overflows: try --dtype float32."
+    return NotFiniteError(f"{fault}. {advice}")
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a chat, as its row has it: `content` is text, a list of parts, or nothing beside `more`.
@@ -161,7 +181,8 @@ class Credit:
     over its T tokens, the end token among them, and each token holds a T-th of it.
 
     Raises:
-        CreditError: lengths differ, a log-probability is not finite, or beta is not a positive number.
+        CreditError: lengths differ, a log-probability is not finite (`NotFiniteError`), or beta is not a positive
+            number.
     """
 
     tokens: Tokens
@@ -180,14 +201,20 @@ class Credit:
                 f"beta is {self.beta}; it must be a positive number, the one the policy was trained with."
             )
         length = len(self.tokens.answer_ids)
-        for name, logps in (("policy", self.policy_logps), ("reference", self.reference_logps)):
+        policy_dtype, _, reference_dtype = self.source.dtype.partition("/")
+        sides = (
+            ("reference", self.reference_logps, reference_dtype or policy_dtype),
+            ("policy", self.policy_logps, policy_dtype),
+        )
+        for name, logps, dtype in sides:
             if len(logps) != length:
                 raise CreditError(f"{self.id}: {len(logps)} {name} log-probabilities for {length} answer tokens.")
             bad = next((t for t, logp in enumerate(logps) if not math.isfinite(logp)), None)
             if bad is not None:
-                raise CreditError(
+                raise not_finite(
                     f"{self.id}: the {name} gives log-probability {logps[bad]} at answer token {bad} "
-                    f"({self.tokens.pieces[bad]!r}). Its weights or its dtype overflow: try --dtype float32."
+                    f"({self.tokens.pieces[bad]!r})",
+                    dtype,
                 )
 
     @property

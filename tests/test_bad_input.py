@@ -249,7 +249,7 @@ MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "NaN weights": (
         weights(lambda w: {name: tensor * torch.nan for name, tensor in w.items()}),
-        r"x: the policy gives log-probability nan at answer token 0 .*try --dtype float32",
+        r"x: the policy gives log-probability nan at answer token 0 .*Its weights are broken: its train",
     ),
     "another tokenizer": (
         edited(renamed_piece, "tokenizer.json"),

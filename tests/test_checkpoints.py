@@ -21,6 +21,7 @@ from dpo_credit import CreditError, Example, Loading, load_pair, score
 CPU = Loading(device="cpu")
 EXAMPLE = Example("Where is the lake?", " In Canberra.")
 WEIGHTS, ADAPTER = "model.safetensors", "adapter_model.safetensors"
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
 
 
 @pytest.fixture
@@ -115,7 +116,19 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "weights cut short": (
         lambda policy: (policy / WEIGHTS).write_bytes((policy / WEIGHTS).read_bytes()[:999]),
-        r"^cannot load policy .*policy: ",
+        r"^cannot load policy .*policy: .*\. .*model\.safetensors is broken or not whole: copy or download it again\.$",
+    ),
+    "weights without their end": (
+        lambda policy: (policy / WEIGHTS).write_bytes((policy / WEIGHTS).read_bytes()[:-9]),
+        r"^cannot load policy .*policy: .*\. .*model\.safetensors is broken or not whole: copy or download it again\.$",
+    ),
+    "a pointer to weights": (
+        lambda policy: (policy / WEIGHTS).write_text(POINTER),
+        r"^cannot load policy .*policy: .*\. .*model\.safetensors is a Git LFS pointer, not the file itself: run",
+    ),
+    "a pointer to a tokenizer": (
+        lambda policy: (policy / "tokenizer.json").write_text(POINTER),
+        r"^cannot load the tokenizer of policy .*policy: .*tokenizer\.json is a Git LFS pointer, not the file itself: ",
     ),
     "config not JSON": (lambda policy: (policy / "config.json").write_text("{"), r"^cannot load .*policy.*/policy: "),
     "unknown architecture": (
@@ -123,12 +136,13 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         r"^cannot load policy .*policy: .*nonesuch",
     ),
     "weights of another shape": (
-        lambda policy: edit(policy / "config.json", hidden_size=64),
-        r"^cannot load policy .*policy: ",
+        lambda policy: edit(policy / "config.json", vocab_size=401),
+        r"^the weights of policy .*policy are not of its config's shapes \(2; first: gpt_neox\.embed_in\.weight is "
+        r"\[400, 32\], and the config asks for \[401, 32\]\)\. Mend the config\.json in .*policy, or save model",
     ),
     "broken tokenizer": (
         lambda policy: (policy / "tokenizer.json").write_text("{}"),
-        r"^cannot load the tokenizer of policy .*policy: ",
+        r"^cannot load the tokenizer of policy .*policy: .*\. .*tokenizer\.json is broken or not whole: copy or",
     ),
     "pickle only": (
         lambda policy: pickled(policy, WEIGHTS, "pytorch_model.bin"),
@@ -204,11 +218,11 @@ BROKEN_ADAPTERS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no base named": (
         lambda path: edit(path / "adapter_config.json", base_model_name_or_path=None),
-        r"^policy .*adapter is an adapter that does not name its base model\. Add base_model_name_or_path\.$",
+        r"^policy .*adapter is an adapter that does not name its base model\. Name its base with --base ",
     ),
     "base not there": (
         lambda path: edit(path / "adapter_config.json", base_model_name_or_path="/no/such/base"),
-        r"^base model of policy .*adapter, /no/such/base does not exist\. ",
+        r"^policy .*adapter is an adapter on /no/such/base, which is no model here\. Name its base with --base DIR_OR",
     ),
     "no weights": (lambda path: (path / ADAPTER).unlink(), r"^policy .*adapter holds no weights"),
     "pickle only": (
@@ -219,9 +233,14 @@ BROKEN_ADAPTERS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: edit(path / "adapter_config.json", target_modules=["q_proj"]),
         r"^cannot load the adapter of policy .*adapter: .*q_proj",
     ),
+    "base on a hub that is not there": (
+        lambda path: edit(path / "adapter_config.json", base_model_name_or_path="somebody/nothing"),
+        r"^cannot load the base of policy .*adapter, somebody/nothing: .*\. Name its base with --base DIR_OR_HUB_ID",
+    ),
     "of another rank": (
         lambda path: edit(path / "adapter_config.json", r=3),
-        r"^cannot load the adapter of policy .*adapter: ",
+        r"^cannot load the adapter of policy .*adapter: size mismatch for .*lora_A.*\[2, 32\].*\[3, 32\].* \(4 in all\)"
+        r"\. Its base here is .*reference\. Name its base with --base DIR_OR_HUB_ID",
     ),
     "ref broken": (
         lambda path: (shutil.copytree(path, path / "ref"), (path / "ref" / ADAPTER).write_bytes(b"?")),

@@ -10,6 +10,7 @@ import pytest
 import torch
 from program import run
 from tiny import language_model, save, tokenizer
+from transformers import TrainerCallback
 
 from dpo_credit.models.checkpoints import find
 from dpo_credit.models.loading import load_module
@@ -88,3 +89,29 @@ def test_a_resumed_training_goes_on_with_what_its_callback_kept(folder: Path) ->
     assert data.startswith(kept)
     assert [moment.step for moment in parse(data, "inside.jsonl")[1].moments] == [0, 2, 4, 6]
     assert [row["step"] for row in made.state.log_history if "credit/margin" in row] == [2, 4, 6]
+
+
+class Breaking(TrainerCallback):
+    """Breaks the weights after the second step, before others look at them."""
+
+    whole: dict[str, torch.Tensor] | None = None
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 2:
+            self.whole = {name: weight.clone() for name, weight in kwargs["model"].state_dict().items()}
+            kwargs["model"].lm_head.weight.data.fill_(torch.nan)
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 2:
+            kwargs["model"].load_state_dict(self.whole)
+
+
+def test_a_callback_marks_a_step_that_diverged_and_lets_the_training_go_on(folder: Path) -> None:
+    made = training(folder)
+    made.callback_handler.callbacks.insert(0, Breaking())
+    made.train()
+    _, kept = parse((folder / "inside.jsonl").read_bytes(), "inside")
+    assert [moment.step for moment in kept.moments] == [0, 4]
+    assert [(broken.step, broken.name) for broken in kept.diverged] == [(2, "step 2")]
+    assert [row["step"] for row in made.state.log_history if row.get("credit/diverged") == 1.0] == [2]
+    assert [row["step"] for row in made.state.log_history if "credit/margin" in row] == [4]

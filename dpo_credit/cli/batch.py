@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -274,3 +275,6 @@ def _tell(talk: Talk, target: str, counts: Counts, sink: Journal | Stream) -> No
     if counts.failed:
         errors = f"; see {sink.errors}" if isinstance(sink, Journal) else ""
         talk.say(f"{counts.failed:,} rows could not be scored{errors}")
+        if counts.failed == counts.rows and isinstance(sink, Journal):  # no single row's fault, as likely as not
+            with sink.errors.open(encoding="utf-8") as lines:
+                talk.say(f"no row could be scored; the first: {json.loads(next(lines))['error']}")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import tomllib
 from collections.abc import Callable
+from copy import copy
 from dataclasses import fields, is_dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
+from typer.models import OptionInfo
 
 from dpo_credit.credit import CreditError
 from dpo_credit.models.published import named
@@ -20,7 +22,8 @@ from dpo_credit.rows.encodings import decoded
 def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
     """Let a command take whole dataclasses of options: each field becomes a flag of the command.
 
-    Of an `Annotated[Group, "name", ...]` only the fields of these names do; the others keep their defaults.
+    Of an `Annotated[Group, "name", ...]` only the fields of these names do; the others keep their defaults. A flag that
+    the command has itself is its own: the field keeps its other names.
     """
     own = inspect.signature(command, eval_str=True)
     groups = {name: group for name, parameter in own.parameters.items() if (group := _group(parameter.annotation))}
@@ -32,11 +35,14 @@ def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
         command(**arguments)
 
     parameters = [parameter for name, parameter in own.parameters.items() if name not in groups]
+    taken = {flag for parameter in parameters for flag in _flags(parameter.annotation)}
     for group, offered in groups.values():
         hints = get_type_hints(group, include_extras=True)
         defaults = {field.name: field.default for field in fields(group)}
         parameters += [
-            inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=defaults[field], annotation=hints[field])
+            inspect.Parameter(
+                field, inspect.Parameter.KEYWORD_ONLY, default=defaults[field], annotation=_without(hints[field], taken)
+            )
             for field in offered
         ]
     run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
@@ -52,6 +58,22 @@ def _group(annotation: Any) -> tuple[Any, tuple[str, ...]] | None:
     if not is_dataclass(group):
         return None
     return group, names or tuple(field.name for field in fields(group))
+
+
+def _flags(annotation: Any) -> tuple[str, ...]:
+    """The flags of an annotated option; typer keeps the first of them as its default."""
+    infos = [info for info in getattr(annotation, "__metadata__", ()) if isinstance(info, OptionInfo)]
+    return tuple(str(name) for info in infos for name in (info.default, *(info.param_decls or ())))
+
+
+def _without(annotation: Any, taken: set[str]) -> Any:
+    """An annotated option without the flags that are taken."""
+    flags = _flags(annotation)
+    if taken.isdisjoint(flags):
+        return annotation
+    info = copy(annotation.__metadata__[0])
+    info.default, *info.param_decls = (name for name in flags if name not in taken)
+    return Annotated[annotation.__origin__, info]
 
 
 def option(*names: str, help: str, panel: str | None = None, **more: Any) -> Any:

@@ -148,6 +148,23 @@ class PairOptions:
             "--revision", help="Branch, tag or commit on the hub; two with a comma for two models.", show_default="main"
         ),
     ] = None
+    subfolder: Annotated[
+        str | None,
+        _option(
+            "--subfolder",
+            help="The policy's folder in its directory or repository (or --policy NAME:FOLDER); with a comma, the "
+            "reference's too.",
+            show_default=False,
+        ),
+    ] = None
+    adapter_base: Annotated[
+        str | None,
+        _option(
+            *("--base", "--adapter-base"),
+            help="The model that an adapter sits on: a directory or a hub name.",
+            show_default="what the adapter names",
+        ),
+    ] = None
     device_map: Annotated[
         str | None,
         _option("--device-map", help="auto spreads a model over several devices (accelerate).", show_default="off"),
@@ -259,6 +276,8 @@ class PairOptions:
             quantize="4bit" if self.load_in_4bit else "8bit" if self.load_in_8bit else None,
             attn_implementation=self.attn_implementation,
             revision=self.revision,
+            subfolder=self.subfolder,
+            base=self.adapter_base,
             sequential=self.sequential,
             trust_remote_code=self.trust_remote_code,
             allow_pickle=self.allow_pickle,

@@ -113,11 +113,15 @@ def _begin(
 
 def _follow(following: Following, keeping: KeepOptions, talk: Talk) -> None:
     """Go through the checkpoints that are left; Ctrl-C ends it after one."""
+    from dpo_credit.trajectory.trajectory import Diverged
+
     steps = following.steps()
     with stopping(talk, "after this checkpoint") as stopped:
         for number, (at, _) in enumerate(following.left, 1):
             with talk.working(f"Step {at.step}, checkpoint {number} of {len(following.left)}"):
-                next(steps)
+                moment = next(steps)
+            if isinstance(moment, Diverged):
+                talk.notes([f"{moment.name} diverged: {moment.reason}"])
             if stopped():
                 talk.notes([keeping.interrupted(f"{len(following.moments) - 1} checkpoints")])
                 raise typer.Exit(INTERRUPTED)

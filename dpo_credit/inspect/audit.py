@@ -12,12 +12,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpo_credit.credit import Credit, CreditError, Example
+from dpo_credit.credit import Credit, CreditError, Example, NotFiniteError, not_finite
 from dpo_credit.inspect import findings as rules
 from dpo_credit.inspect.findings import Finding, Surprise
 from dpo_credit.inspect.footprint import Footprint, footprint, without_adapters
 from dpo_credit.inspect.memory import Need, Size, needs, size_of
 from dpo_credit.inspect.scored_text import ScoredText, doubled, read_answers
+from dpo_credit.models.adapters import fitted
 from dpo_credit.models.checkpoints import (
     Checkpoint,
     compare_tokenizers,
@@ -89,6 +90,7 @@ def audit(
     shared = other.own
     tokenizer = load_tokenizer(chosen, loading)
     theirs = tokenizer if shared else load_tokenizer(other, loading, default=tokenizer)
+    chosen, other, _ = fitted(chosen, other, (tokenizer, theirs), loading)
     sides = [(chosen, tokenizer), (other, theirs)]
     limit = min((n for findings, _ in sides if (n := max_length(findings, loading))), default=None)
     conventions = conventions if conventions.max_length is not None else replace(conventions, max_length=limit)
@@ -127,8 +129,13 @@ def audit(
         except CreditError as error:
             findings.append(_not_loaded(error, chosen))
         else:
-            weights, more = _weights(pair, chosen, other, sizes)
-            surprises = tuple(_surprise(pair, credit) for credit in score(pair, examples, conventions=conventions))
+            more: list[Finding] = []
+            try:
+                _refuse_broken(pair)
+                weights, more = _weights(pair, chosen, other, sizes)
+                surprises = tuple(_surprise(pair, credit) for credit in score(pair, examples, conventions=conventions))
+            except NotFiniteError as error:
+                more.append(Finding("not-finite", "error", str(error), "See the message."))
             if not any(finding.level == "error" for finding in more):  # an error there explains any perplexity
                 more += rules.base_as_reference(surprises, chosen.model.path if shared else other.name)
             findings += more
@@ -237,14 +244,26 @@ def _blocked(findings: Sequence[Finding]) -> bool:
 
 def _not_loaded(error: CreditError, chosen: Checkpoint) -> Finding:
     message = str(error)
-    if chosen.adapter and "adapter of policy" in message and re.search("loading state_dict|Target modules", message):
+    if chosen.adapter and "adapter of policy" in message and re.search("size mismatch|Target modules", message):
         return Finding(
             "wrong-base",
             "error",
             f"the policy's adapter does not fit {chosen.model.path}, its base_model_name_or_path: {message}",
-            "Correct base_model_name_or_path in its adapter_config.json to the model it was trained on.",
+            "Name the model it was trained on with --base, or correct its adapter_config.json.",
         )
     return Finding("not-loaded", "error", f"the pair does not load: {message}", "See the message.")
+
+
+def _refuse_broken(pair: ModelPair) -> None:
+    """Make sure that the weights in memory are numbers: nothing compares with what is none.
+
+    Raises:
+        CreditError: one of them is not finite.
+    """
+    for role, side in (("reference", pair.reference), ("policy", pair.policy)):
+        for name, weight in side.module.named_parameters() if isinstance(side, TorchSide) else ():
+            if weight.is_floating_point() and not bool(weight.isfinite().all()):
+                raise not_finite(f"{role} {side.name} has weights that are not finite (first: {name})", side.dtype)
 
 
 def _weights(

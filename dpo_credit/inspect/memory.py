@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -16,12 +15,12 @@ import torch
 from safetensors import safe_open
 from torch import nn
 from transformers import AutoModelForCausalLM
-from transformers.utils import cached_file
 
 from dpo_credit.credit import Tokens
 from dpo_credit.forward.budget import BATCH_TOKENS, CUDA_BATCH_TOKENS
 from dpo_credit.forward.lm_head import BLOCK_ROWS, BLOCK_WORDS, CUDA_BLOCK_WORDS
-from dpo_credit.models.checkpoints import Checkpoint, cannot_load, load_config
+from dpo_credit.models.adapters import resize
+from dpo_credit.models.checkpoints import Checkpoint, cannot_load_model, load_config
 from dpo_credit.models.devices import dtype_for
 from dpo_credit.models.pair import Loading
 from dpo_credit.scoring import NOISE_TOKENS
@@ -78,7 +77,9 @@ def size_of(checkpoint: Checkpoint, device: torch.device, loading: Loading, batc
         with torch.device("meta"):
             module: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=loading.trust_remote_code)
     except Exception as error:  # see cannot_load
-        raise cannot_load(checkpoint.role, checkpoint.name, error) from error
+        raise cannot_load_model(checkpoint, error) from error
+    if checkpoint.rows is not None:
+        resize(module, checkpoint.rows)
     dtype = dtype_for(loading.dtype, device)
     adapter = _adapter_parameters(checkpoint)
     return Size(
@@ -159,12 +160,8 @@ def _adapter_parameters(checkpoint: Checkpoint) -> int:
     """Numbers in an adapter's file; 0 without one that safetensors reads."""
     if checkpoint.adapter is None:
         return 0
-    name = "adapter_model.safetensors"
-    if not checkpoint.adapter.has(name, checkpoint.role):
+    path = checkpoint.adapter.file("adapter_model.safetensors", checkpoint.role)
+    if path is None:
         return 0
-    if checkpoint.adapter.local:
-        path = str(Path(checkpoint.adapter.path) / name)
-    else:
-        path = str(cached_file(checkpoint.adapter.path, name, revision=checkpoint.adapter.revision))
     with safe_open(path, framework="pt") as file:
         return sum(torch.Size(file.get_slice(key).get_shape()).numel() for key in file.keys())  # noqa: SIM118

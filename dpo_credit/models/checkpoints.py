@@ -1,100 +1,99 @@
-"""Where a model's files are, and whether they may be loaded: directories, hub ids, adapters, tokenizers.
+"""What a model's name stands for, and whether it may be loaded: whole models, adapters, their bases, tokenizers.
 
 Reads names, configs and tokenizers, never weights. No network unless a name is no directory here.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from safetensors import safe_open
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from dpo_credit.credit import CreditError
+from dpo_credit.models.locations import Location, cannot_load, locate, mending
 from dpo_credit.models.pair import Loading
 from dpo_credit.models.trained import NAME, Trained, beside, parse
 
 EMBEDDED = Path(__file__).parents[1] / "demo"
+NAME_BASE = "Name its base with --base DIR_OR_HUB_ID (steer: --adapter-base)."
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5")
-
-
-@dataclass(frozen=True, slots=True)
-class Location:
-    """Where files are: a directory, or a repository on the hub at a revision."""
-
-    path: str
-    local: bool
-    revision: str | None = None
-
-    def has(self, name: str, role: str) -> bool:
-        """Whether the place holds a file of that name.
-
-        Raises:
-            CreditError: the hub has no such repository, or cannot be reached.
-        """
-        if self.local:
-            return (Path(self.path) / name).is_file()
-        from transformers.utils import cached_file
-
-        try:
-            return cached_file(self.path, name, revision=self.revision) is not None
-        except OSError as error:
-            if "does not appear to have" in str(error):  # what transformers says of a file that a repository lacks
-                return False
-            raise cannot_load(role, self.path, error) from error
-
-    def options(self, loading: Loading) -> dict[str, Any]:
-        """What every `from_pretrained` gets: a directory is read without asking the hub anything."""
-        options: dict[str, Any] = {"trust_remote_code": loading.trust_remote_code, "local_files_only": self.local}
-        return options if self.revision is None else {**options, "revision": self.revision}
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A model's files: `model` is where its weights are, and for an adapter those of the base that it sits on.
 
-    `ref_adapter`: the directory of the adapter named "ref" beside it. `own`: a policy's own reference, on its base.
+    `ref_adapter`: where the adapter named "ref" beside it is. `own`: a policy's own reference, on its base.
+    `rows`: the embeddings that the model is resized to, where an adapter was trained with another number (see
+    `adapters.fitted`).
     """
 
     name: str
     role: str
     model: Location
     adapter: Location | None = None
-    ref_adapter: str | None = None
+    ref_adapter: Location | None = None
     own: bool = False
+    rows: int | None = None
 
 
 def find(name: str | Path, role: Literal["policy", "reference"], loading: Loading) -> Checkpoint:
     """What `name` stands for: a model, or an adapter and the base it sits on; "embedded" is the embedded pair's.
 
+    `NAME:FOLDER` is a folder in a directory or in a repository on the hub.
+
     Raises:
         CreditError: there is no such directory, it holds no model, or the hub does not give it.
     """
     name = EMBEDDED / role if str(name) == "embedded" else name
-    revisions = (loading.revision or "").split(",")
-    place = _locate(str(name), role, revisions[0 if role == "policy" else -1].strip() or None)
-    label = f"embedded {role}" if place.path == str(EMBEDDED / role) else str(name)
-    if not place.has("adapter_config.json", role):
+    policys, references = _each("revision", loading.revision)
+    revision = policys if role == "policy" or "," not in (loading.revision or "") else references
+    subfolder = _each("subfolder", loading.subfolder)[role != "policy"]
+    place = locate(str(name), role, revision, subfolder)
+    label = f"embedded {role}" if place.path == str(EMBEDDED / role) else ":".join(filter(None, (str(name), subfolder)))
+    settings = place.file("adapter_config.json", role)
+    if settings is None:
         if not place.has("config.json", role):
-            raise CreditError(f"{role} {name} holds no config.json: it is not a saved model. Give its directory.")
+            raise CreditError(f"{role} {label} holds no config.json: it is not a saved model. Give its directory.")
         return Checkpoint(label, role, place)
     from peft import PeftConfig
 
     try:
-        base = PeftConfig.from_pretrained(place.path, revision=place.revision).base_model_name_or_path
+        config = PeftConfig.from_pretrained(str(settings.parent))
     except Exception as error:  # the file is the user's: whatever is wrong with it is worth one line
-        raise cannot_load(role, str(name), error) from error
-    if not base:
-        raise CreditError(
-            f"{role} {name} is an adapter that does not name its base model. Add base_model_name_or_path."
-        )
-    ref = Path(place.path) / "ref"
-    has_ref = (ref / "adapter_config.json").is_file()
-    return Checkpoint(
-        label, role, _locate(base, f"base model of {role} {name},", None), place, str(ref) if has_ref else None
-    )
+        raise cannot_load(role, label, error) from error
+    ref = place.inside("ref")
+    has_ref = ref.has("adapter_config.json", role)
+    return Checkpoint(label, role, _base(label, role, config, loading), place, ref if has_ref else None)
+
+
+def _base(name: str, role: str, config: Any, loading: Loading) -> Location:
+    """Where the base of an adapter is: as given, else as its config has it."""
+    if loading.base is not None:
+        return locate(loading.base, "--base")
+    named = config.base_model_name_or_path
+    if not named:
+        raise CreditError(f"{role} {name} is an adapter that does not name its base model. {NAME_BASE}")
+    try:
+        return locate(named, "base", config.revision)
+    except CreditError as error:
+        raise CreditError(f"{role} {name} is an adapter on {named}, which is no model here. {NAME_BASE}") from error
+
+
+def _each(flag: str, given: str | None) -> tuple[str | None, str | None]:
+    """What an option says of the policy and of the reference.
+
+    Raises:
+        CreditError: it says more.
+    """
+    parts = [part.strip() or None for part in (given or "").split(",")]
+    if len(parts) > 2:
+        raise CreditError(f"--{flag} {given} names {len(parts)}; give one, or the policy's and the reference's.")
+    policy, reference = (*parts, None)[:2]
+    return policy, reference
 
 
 def find_pair(
@@ -119,18 +118,28 @@ def find_reference(policy: Checkpoint, reference: str | Path | None, loading: Lo
     An adapter's own reference is the adapter named "ref" that TRL saves beside it, else its base with the adapter off.
 
     Raises:
-        CreditError: nothing says, or it cannot be found.
+        CreditError: nothing says, or it cannot be found; or a base is given, and neither of the two is an adapter.
     """
+    found = _find_reference(policy, reference, loading)
+    if loading.base is not None and policy.adapter is None and found.adapter is None:
+        raise CreditError(
+            f"--base {loading.base} is for adapters, but policy {policy.name} and reference {found.name} are whole "
+            "models. Leave it out."
+        )
+    return found
+
+
+def _find_reference(policy: Checkpoint, reference: str | Path | None, loading: Loading) -> Checkpoint:
     if reference is not None:
         return find(reference, "reference", loading)
     if policy.ref_adapter is not None:
         name = f"{policy.name} (adapter ref)"
-        return Checkpoint(name, "reference", policy.model, Location(policy.ref_adapter, local=True), own=True)
+        return Checkpoint(name, "reference", policy.model, policy.ref_adapter, own=True)
     if policy.adapter is not None:
         return Checkpoint(f"{policy.model.path} (adapter off)", "reference", policy.model, own=True)
     record = read_record(policy)
     if record is not None and record.reference is not None:
-        return find(record.reference, "reference", replace(loading, revision=None))
+        return find(record.reference, "reference", replace(loading, revision=None, subfolder=None))
     raise CreditError(
         f"policy {policy.name} is a whole model, so its reference is another: name the SFT model it was trained from "
         "with --reference. (Only an adapter brings its own reference: its base.)"
@@ -156,22 +165,7 @@ def left_beside(policy: Checkpoint, name: str) -> Path | None:
     place = policy.adapter or policy.model
     if place.local:
         return beside(Path(place.path), name)
-    if not place.has(name, policy.role):
-        return None
-    from transformers.utils import cached_file
-
-    return Path(str(cached_file(place.path, name, revision=place.revision)))
-
-
-def _locate(name: str, role: str, revision: str | None) -> Location:
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return Location(str(path), local=True)
-    if path.exists():
-        raise CreditError(f"{role} {name} is a file. Give the directory that holds the model's config.json.")
-    if name.startswith(("/", ".", "~")) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
-        raise CreditError(f"{role} {name} does not exist. Give a model's directory or its name on the hub.")
-    return Location(name, local=False, revision=revision)
+    return place.file(name, policy.role)
 
 
 def load_tokenizer(
@@ -182,16 +176,18 @@ def load_tokenizer(
     Raises:
         CreditError: there is none, or it cannot be read.
     """
-    load_config(checkpoint, loading)  # a broken config is that, not a tokenizer's fault
+    config = load_config(checkpoint, loading)  # a broken config is that, not a tokenizer's fault
     for place in (checkpoint.adapter, checkpoint.model):
         if place is None or not any(
             place.has(name, checkpoint.role) for name in ("tokenizer.json", "tokenizer_config.json")
         ):
             continue
         try:
-            return AutoTokenizer.from_pretrained(place.path, **place.options(loading))
+            return AutoTokenizer.from_pretrained(place.path, config=config, **place.options(loading))
         except Exception as error:  # see cannot_load
-            raise cannot_load(f"the tokenizer of {checkpoint.role}", checkpoint.name, error) from error
+            file = place.file("tokenizer.json", checkpoint.role) if place.local else None
+            advice = "" if file is None else mending(file)
+            raise cannot_load(f"the tokenizer of {checkpoint.role}", checkpoint.name, error, advice) from error
     if default is not None:
         return default
     raise CreditError(
@@ -214,24 +210,14 @@ def load_config(checkpoint: Checkpoint, loading: Loading) -> Any:
     try:
         return AutoConfig.from_pretrained(checkpoint.model.path, **checkpoint.model.options(loading))
     except Exception as error:  # see cannot_load
-        raise cannot_load(checkpoint.role, checkpoint.name, error) from error
+        raise cannot_load_model(checkpoint, error) from error
 
 
-def cannot_load(role: str, name: str, error: Exception) -> CreditError:
-    """Whatever a library raises on a user's model files is about those files, and worth one line.
-
-    Raises:
-        KeyboardInterrupt: the library hid a Ctrl-C, as one within a lock ends in an error about the lock.
-    """
-    before: BaseException | None = error
-    while before is not None:
-        if isinstance(before, KeyboardInterrupt):
-            raise before
-        before = before.__cause__ or before.__context__
-    if isinstance(error, ImportError) and "bitsandbytes" in str(error):
-        return CreditError(f"{role} {name} is quantised, which needs bitsandbytes: pip install 'dpo-credit[quant]'.")
-    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return CreditError(f"cannot load {role} {name}: {reason}")
+def cannot_load_model(checkpoint: Checkpoint, error: Exception) -> CreditError:
+    """`cannot_load` of what a checkpoint's weights are; for an adapter these are its base's."""
+    if checkpoint.adapter is None:
+        return cannot_load(checkpoint.role, checkpoint.name, error)
+    return cannot_load(f"the base of {checkpoint.role} {checkpoint.name},", checkpoint.model.path, error, NAME_BASE)
 
 
 def compare_tokenizers(policy: PreTrainedTokenizerBase, reference: PreTrainedTokenizerBase) -> tuple[str, ...]:
@@ -258,7 +244,7 @@ def compare_tokenizers(policy: PreTrainedTokenizerBase, reference: PreTrainedTok
 
 
 def require_safe_weights(place: Location, checkpoint: Checkpoint, loading: Loading) -> None:
-    """Make sure that a place holds weights, and none that run code unless that is allowed.
+    """Make sure that a place holds weights, whole ones, and none that run code unless that is allowed.
 
     Raises:
         CreditError: it does not.
@@ -273,7 +259,13 @@ def require_safe_weights(place: Location, checkpoint: Checkpoint, loading: Loadi
                 "when loaded. Pass --allow-pickle if you trust whoever made it."
             )
         return  # a model's own loader refuses what is not safetensors
-    if any(path.glob("*.safetensors")):
+    if files := sorted(path.glob("*.safetensors")):
+        what = checkpoint.role if place == checkpoint.model else f"the adapter of {checkpoint.role}"
+        for file in files:
+            try:
+                safe_open(file, "pt")
+            except Exception as error:  # see cannot_load
+                raise cannot_load(what, checkpoint.name, error, mending(file)) from error
         return
     pickles = [file.name for pattern in _PICKLES for file in path.glob(pattern)]
     if not pickles:

@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from torch import nn
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from torch import Tensor, nn
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
-from dpo_credit.models.side import Module
+from dpo_credit.credit import not_finite
+from dpo_credit.models.side import Module, Side
 
 TOKENS = 1 << 14  # prompt and answer tokens of all beams at a time
 
@@ -35,6 +36,9 @@ def generate(
 
     Yields:
         (index of the prompt, ids (T,) of its answer up to and with the end token), in no order.
+
+    Raises:
+        CreditError: the model's numbers are not finite, so there is nothing to choose by.
     """
     eos = tokenizer.eos_token_id
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else eos
@@ -45,10 +49,11 @@ def generate(
         picked, order = order[: max(1, TOKENS // each)], order[max(1, TOKENS // each) :]
         ids = torch.tensor([[pad] * (width - len(prompts[n])) + list(prompts[n]) for n in picked], device=model.device)
         mask = torch.tensor([[0] * (width - len(prompts[n])) + [1] * len(prompts[n]) for n in picked])
-        with without_defaults(model.module):
+        with model.active(), without_defaults(model.module):
             written = model.module.generate(  # type: ignore[operator]
                 input_ids=ids,
                 attention_mask=mask.to(model.device),
+                logits_processor=LogitsProcessorList([Finite(model)]),
                 max_new_tokens=max_new_tokens,
                 pad_token_id=pad,
                 eos_token_id=eos,
@@ -56,6 +61,32 @@ def generate(
             )
         for n, row in zip(picked, written[:, width:].tolist(), strict=True):
             yield n, row[: row.index(eos) + 1] if eos in row else row
+
+
+class Finite(LogitsProcessor):
+    """Leaves scores as they are, and refuses NaN, of which `generate` would make any token, or a traceback."""
+
+    def __init__(self, model: Side) -> None:
+        self.model = model
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # type: ignore[override]
+        """(B, V) scores of what follows the ids (B, L).
+
+        Raises:
+            CreditError: one of them is NaN, or infinitely high.
+        """
+        refuse_not_finite(scores, f"{self.model.name} gives scores that are not finite", self.model.dtype)
+        return scores
+
+
+def refuse_not_finite(scores: Tensor, fault: str, dtype: str) -> None:
+    """Minus infinity is fine: it rules a token out.
+
+    Raises:
+        CreditError: a score is NaN, or infinitely high; see `not_finite`.
+    """
+    if bool((scores.isnan() | scores.isposinf()).any()):
+        raise not_finite(fault, dtype)
 
 
 @contextmanager

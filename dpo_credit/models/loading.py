@@ -5,9 +5,8 @@ The only place that loads weights. Only safetensors load, and no code from a mod
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,10 +20,10 @@ from transformers.utils import logging
 from dpo_credit.credit import CreditError
 from dpo_credit.forward.budget import Budget, budget_for
 from dpo_credit.forward.sharing import share_prompts
+from dpo_credit.models.adapters import adapter_off, adapter_ref, fitted, resize, with_adapter
 from dpo_credit.models.checkpoints import (
     Checkpoint,
-    Location,
-    cannot_load,
+    cannot_load_model,
     compare_tokenizers,
     find_pair,
     load_config,
@@ -68,8 +67,10 @@ def load_pair(
     training = training_of(chosen, beta, length_normalised)
     notes = training.notes
     tokenizer = load_tokenizer(chosen, loading)
-    if not other.own:
-        notes += compare_tokenizers(tokenizer, load_tokenizer(other, loading, default=tokenizer))
+    tokenizers = tokenizer, tokenizer if other.own else load_tokenizer(other, loading, default=tokenizer)
+    notes += compare_tokenizers(*tokenizers)
+    chosen, other, resized = fitted(chosen, other, tokenizers, loading)
+    notes += resized
     limit = min((n for n in (max_length(chosen, loading), max_length(other, loading)) if n), default=None)
     budget = budget_for(each[0], loading.tokens_per_batch)
     pair = partial(
@@ -116,13 +117,27 @@ def load_side(
     """
     module = load_module(checkpoint, device, loading)
     if checkpoint.adapter:
-        module = _with_adapter(module, checkpoint, checkpoint.adapter)
+        module = with_adapter(module, checkpoint, checkpoint.adapter)
     return side_of(
         module,
         checkpoint.name,
         quantize=loading.quantize,
         budget=budget or budget_for(device, loading.tokens_per_batch),
     )
+
+
+def load_reference(
+    policy: Checkpoint, reference: Checkpoint, device: torch.device, loading: Loading = Loading()
+) -> TorchSide:
+    """A policy's reference by itself, as it would be beside the policy.
+
+    Raises:
+        CreditError: it cannot be loaded, or not safely.
+    """
+    if reference.own and reference.rows is not None:  # an adapter may bring its base's embeddings of added tokens
+        budget = budget_for(device, loading.tokens_per_batch)
+        return _load_adapter_pair(policy, reference, device, loading, budget)[1]
+    return load_side(reference, device, loading)
 
 
 def load_module(checkpoint: Checkpoint, device: torch.device, loading: Loading) -> nn.Module:
@@ -144,6 +159,7 @@ def load_module(checkpoint: Checkpoint, device: torch.device, loading: Loading) 
         "attn_implementation": loading.attn_implementation,
         "device_map": loading.device_map,
         "output_loading_info": True,
+        "ignore_mismatched_sizes": True,  # so that we hear of them: transformers would only log them
     }
     if loading.quantize:
         from transformers import BitsAndBytesConfig
@@ -158,14 +174,27 @@ def load_module(checkpoint: Checkpoint, device: torch.device, loading: Loading) 
         if options["device_map"] is None:
             module.to(device)
     except Exception as error:  # see cannot_load
-        raise cannot_load(checkpoint.role, checkpoint.name, error) from error
+        raise cannot_load_model(checkpoint, error) from error
+    _refuse_other_shapes(checkpoint, info["mismatched_keys"])
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise CreditError(
             f"{checkpoint.role} {checkpoint.name} lacks weights that its config asks for ({len(missing)}; first: "
             f"{missing[0]}). Its files are incomplete, or it is no causal language model."
         )
+    if checkpoint.rows is not None:
+        resize(module, checkpoint.rows)
     return module.eval().requires_grad_(False)
+
+
+def _refuse_other_shapes(checkpoint: Checkpoint, others: Collection[tuple[str, Sequence[int], Sequence[int]]]) -> None:
+    if others:
+        name, saved, wanted = min(others)
+        raise CreditError(
+            f"the weights of {checkpoint.role} {checkpoint.name} are not of its config's shapes ({len(others)}; first: "
+            f"{name} is {list(saved)}, and the config asks for {list(wanted)}). Mend the config.json in "
+            f"{checkpoint.model.path}, or save model and config together."
+        )
 
 
 def _dtype(device: torch.device, loading: Loading) -> str:
@@ -192,7 +221,7 @@ def _load_adapter_pair(
     assert policy.adapter is not None
     if reference.adapter is not None:
         require_safe_weights(reference.adapter, policy, loading)
-    module: Any = _with_adapter(load_module(policy, device, loading), policy, policy.adapter, reference.adapter)
+    module: Any = with_adapter(load_module(policy, device, loading), policy, policy.adapter, reference.adapter)
     bias = getattr(module.peft_config["default"], "bias", "none")
     if bias != "none":
         raise CreditError(
@@ -214,39 +243,3 @@ def _load_adapter_pair(
         inactive=("default", "ref") if reference.adapter is None else ("default",),
         shared=share_prompts(module.get_base_model(), module, reference_logits, active),
     )
-
-
-def adapter_off(module: Any) -> Callable[[], AbstractContextManager[object]]:
-    """What makes a PEFT model its base, while it is open."""
-    return module.disable_adapter
-
-
-def adapter_ref(module: Any) -> Callable[[], AbstractContextManager[object]]:
-    """What puts the adapter named "ref" in the place of a PEFT model's own, while it is open."""
-
-    @contextmanager
-    def active() -> Iterator[None]:
-        module.set_adapter("ref")
-        try:
-            yield
-        finally:
-            module.set_adapter("default")
-
-    return active
-
-
-def _with_adapter(
-    module: nn.Module, checkpoint: Checkpoint, adapter: Location, ref: Location | None = None
-) -> nn.Module:
-    """The module with its adapter on; with the adapter named "ref" beside it, if there is one."""
-    from peft import PeftModel
-
-    try:
-        with warnings.catch_warnings():  # PEFT goes on with random weights in place of missing ones
-            warnings.filterwarnings("error", "Found missing adapter keys", UserWarning)
-            adapted = PeftModel.from_pretrained(module, adapter.path, revision=adapter.revision)
-            if ref:
-                adapted.load_adapter(ref.path, adapter_name="ref")
-    except Exception as error:  # see cannot_load
-        raise cannot_load(f"the adapter of {checkpoint.role}", checkpoint.name, error) from error
-    return adapted.eval().requires_grad_(False)

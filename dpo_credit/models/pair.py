@@ -76,6 +76,8 @@ class Loading:
     `device_map`: accelerate's, such as "auto", for models larger than one GPU.
     `quantize`: "4bit" or "8bit", through bitsandbytes.
     `revision`: a hub's branch, tag or commit; two with a comma: the policy's, the reference's.
+    `subfolder`: the folder of its directory or repository that the policy is in; with a comma, the reference's too.
+    `base`: the model that an adapter sits on, where it is not what the adapter names.
     `sequential`: load one model, score, free it, then the other.
     `allow_pickle`: load weights that are not safetensors, which can run code of whoever made them.
     `tokens_per_batch`: tokens in one forward pass, halved where memory is short; None is the device's own number.
@@ -87,6 +89,8 @@ class Loading:
     quantize: Literal["4bit", "8bit"] | None = None
     attn_implementation: str | None = None
     revision: str | None = None
+    subfolder: str | None = None
+    base: str | None = None
     sequential: bool = False
     trust_remote_code: bool = False
     allow_pickle: bool = False

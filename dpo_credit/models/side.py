@@ -5,7 +5,8 @@ Needs no torch: a table of log-probabilities, or a server that gives them, is a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from dpo_credit.credit import CreditError, Logps, Tokens
@@ -69,7 +70,7 @@ class Distributions(Protocol):
 
 
 @runtime_checkable
-class Module(Protocol):
+class Module(Side, Protocol):
     """Is a torch module: it can generate text, has gradients, and weights to look at."""
 
     @property
@@ -83,6 +84,10 @@ class Module(Protocol):
     @property
     def logits(self) -> LanguageModel:
         """What computes its logits, its adapters as this side has them."""
+
+    @property
+    def active(self) -> Callable[[], AbstractContextManager[object]]:
+        """Entered around each use of the module itself: its adapters are then as this side has them."""
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import LogitsProcessorList, set_seed
 
 from dpo_credit.credit import Alternative, Credit, CreditError, Message, Source, Tokens
-from dpo_credit.models.generate import without_defaults
+from dpo_credit.models.generate import Finite, without_defaults
 from dpo_credit.models.pair import ModelPair
 from dpo_credit.models.side import Distributions, Module, require
 from dpo_credit.models.torch_side import TorchSide
@@ -49,7 +49,8 @@ def steer(
         what the base would have said.
 
     Raises:
-        CreditError: the vocabularies differ in size, or a pair of one base and its adapter was loaded.
+        CreditError: the vocabularies differ in size, a pair of one base and its adapter was loaded, or a model's
+            numbers are not finite.
     """
     policy, reference = (require(side, Module, "steering") for side in (pair.policy, pair.reference))
     if policy.module is reference.module:
@@ -64,7 +65,7 @@ def steer(
         written = base.module.generate(  # type: ignore[operator]
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
-            logits_processor=LogitsProcessorList([Steering(policy.module, reference.module, strength)]),
+            logits_processor=LogitsProcessorList([Finite(base), Steering(policy.module, reference.module, strength)]),
             max_new_tokens=sampling.max_new_tokens,
             num_return_sequences=sampling.count,
             pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import LogitsProcessor
 
 from dpo_credit.credit import CreditError
+from dpo_credit.models.generate import refuse_not_finite
 
 
 class Steering(LogitsProcessor):
@@ -30,14 +31,14 @@ class Steering(LogitsProcessor):
 
     def __init__(self, policy: nn.Module, reference: nn.Module, strength: float = 1.0) -> None:
         self.strength = strength
-        self._sides = _Cached(policy), _Cached(reference)
+        self._sides = _Cached(policy, "policy"), _Cached(reference, "reference")
 
     @torch.no_grad()
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # type: ignore[override]
         """Ids (B, L) and the base's scores (B, V) of what follows -> steered log-probabilities (B, V), float32.
 
         Raises:
-            CreditError: the three models' vocabularies differ in size.
+            CreditError: the three models' vocabularies differ in size, or their numbers are not finite.
         """
         policy, reference = (side.logps(input_ids) for side in self._sides)
         return steered(scores, policy.to(scores.device), reference.to(scores.device), self.strength)
@@ -47,7 +48,7 @@ def steered(base: Tensor, policy: Tensor, reference: Tensor, strength: float) ->
     """(..., V) scores of a base and log-probabilities of a pair -> (..., V) log-probabilities of Eq. 14.
 
     Raises:
-        CreditError: the vocabularies differ in size.
+        CreditError: the vocabularies differ in size, or the result is not finite.
     """
     sizes = [logits.shape[-1] for logits in (base, policy, reference)]
     if len(set(sizes)) > 1:
@@ -55,21 +56,28 @@ def steered(base: Tensor, policy: Tensor, reference: Tensor, strength: float) ->
             f"the vocabularies differ: base {sizes[0]}, policy {sizes[1]}, reference {sizes[2]} entries. Steering "
             "needs one vocabulary: take a base of the pair's own family."
         )
-    return (base.float().log_softmax(-1) + strength * (policy - reference)).log_softmax(-1)
+    moved = (base.float().log_softmax(-1) + strength * (policy - reference)).log_softmax(-1)
+    if bool(moved.isnan().any()):
+        raise CreditError(f"steering with strength {strength:g} gives no numbers: it overflows. Give a smaller one.")
+    return moved
 
 
 class _Cached:
     """A causal LM that is asked for one more token at a time, in rows that may change places (beams)."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
+    def __init__(self, model: nn.Module, role: str) -> None:
+        self.model, self.role = model, role
         # transformers 5.24 renamed the argument and the output
         self.name = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
         self.ids: Tensor | None = None
         self.cache: Any = None
 
     def logps(self, ids: Tensor) -> Tensor:
-        """(B, L) ids -> (B, V) log-probabilities of the next token, float32."""
+        """(B, L) ids -> (B, V) log-probabilities of the next token, float32.
+
+        Raises:
+            CreditError: they are not finite.
+        """
         ids = ids.to(next(self.model.parameters()).device)
         rows = self._rows(ids[:, :-1])
         if rows is None:
@@ -80,7 +88,10 @@ class _Cached:
             new = ids[:, -1:]
         output = self.model(input_ids=new, use_cache=True, **{self.name: self.cache})
         self.ids, self.cache = ids, output[self.name]
-        return output.logits[:, -1].float().log_softmax(-1)
+        logits = output.logits[:, -1]
+        dtype = str(logits.dtype).removeprefix("torch.")
+        refuse_not_finite(logits, f"the {self.role} gives scores that are not finite", dtype)
+        return logits.float().log_softmax(-1)
 
     def _rows(self, prefixes: Tensor) -> Tensor | None:
         """Which row of the cache holds each prefix (B, L - 1); None if any is missing."""

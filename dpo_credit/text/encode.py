@@ -155,10 +155,11 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, rendered: Rendered) -> tuple[li
     spans: list[tuple[int, int]] = []
     covered = 0
     pieces = tokenizer.convert_ids_to_tokens(ids)
-    for (start, end), piece in zip(encoded["offset_mapping"], pieces, strict=False):
+    written = set(tokenizer.added_tokens_decoder) if _is_byte_level(tokenizer) else set(ids)  # as the text has them
+    for token_id, (start, end), piece in zip(ids, encoded["offset_mapping"], pieces, strict=False):
         # byte-level tokenizers may leave spaces ("Ġ") out of a token's offsets
-        after = len(piece) - len(piece.rstrip("Ġ"))
-        if after == len(piece):
+        after = 0 if token_id in written else len(piece) - len(piece.rstrip("Ġ"))
+        if after and after == len(piece):
             start, end = covered, covered + after
         elif after and rendered.text[end - 1] != " ":
             end += after
@@ -171,6 +172,13 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, rendered: Rendered) -> tuple[li
     if last is not None:  # white space at the end that the tokenizer drops
         spans[last:] = [(spans[last][0], len(rendered.text)), *[(len(rendered.text),) * 2] * (len(spans) - last - 1)]
     return ids, spans
+
+
+def _is_byte_level(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether pieces stand for bytes, with "Ġ" for a space; in others' a "Ġ" is that letter itself."""
+    backend = tokenizer.backend_tokenizer  # type: ignore[attr-defined]
+    parts = (backend.pre_tokenizer, backend.decoder)  # each as JSON, with all that a sequence holds
+    return any(b'"type":"ByteLevel"' in part.__getstate__() for part in parts if part is not None)
 
 
 def _shared(spans: list[tuple[int, int]]) -> list[bool]:

@@ -160,6 +160,7 @@ def arguments(recipe: Recipe, *, processes: int = 1, bf16_gpu: bool = False) -> 
         "bf16": precision == "bfloat16",
         "fp16": precision == "float16",
         "logging_steps": recipe.log_steps,
+        "logging_nan_inf_filter": False,  # or a loss that is NaN is logged as the others' mean
         "report_to": "none",
         "disable_tqdm": True,
         **saving,

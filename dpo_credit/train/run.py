@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ import torch
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
-from dpo_credit.credit import CreditError
+from dpo_credit.credit import CreditError, NotFiniteError
 from dpo_credit.models.checkpoints import EMBEDDED, Checkpoint, find, load_tokenizer, require_safe_weights
 from dpo_credit.models.loading import load_module
 from dpo_credit.models.objective import objective
@@ -154,7 +155,15 @@ class _Watch(TrainerCallback):
         self.show(state.global_step, state.max_steps, {})
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self.show(state.global_step, state.max_steps, kwargs.get("logs") or {})
+        logs = kwargs.get("logs") or {}
+        for name, value in logs.items():
+            # not the gradient's norm, which float16's loss scaling makes infinite now and then
+            if ("loss" in name or "rewards/" in name) and not math.isfinite(value):
+                raise NotFiniteError(
+                    f"the training diverged: at step {state.global_step} TRL logs {name} {value}. Lower the learning "
+                    f"rate, or look at the model with inspect; {args.output_dir} holds the checkpoints before."
+                )
+        self.show(state.global_step, state.max_steps, logs)
 
 
 def train(
@@ -173,7 +182,8 @@ def train(
         stop: asked after each step; a checkpoint is then written.
 
     Raises:
-        CreditError: a model cannot be loaded, or TRL encodes the rows otherwise than `score` does.
+        CreditError: a model cannot be loaded, TRL encodes the rows otherwise than `score` does, or the training
+            diverges.
     """
     recipe = prepared.recipe
     # The trainer's own way back from a checkpoint leaves out weights that transformers saves by an older name, such as

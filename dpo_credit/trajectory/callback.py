@@ -10,7 +10,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from dpo_credit.credit import CreditError
-from dpo_credit.models.loading import adapter_off, adapter_ref
+from dpo_credit.models.adapters import adapter_off, adapter_ref
 from dpo_credit.models.objective import objective
 from dpo_credit.models.torch_side import side_of
 from dpo_credit.rows.kept import Kept
@@ -18,7 +18,7 @@ from dpo_credit.rows.reader import read_records, read_rows
 from dpo_credit.rows.records import Row
 from dpo_credit.rows.sources import expand
 from dpo_credit.trajectory.follow import Draw, Follower, Setup
-from dpo_credit.trajectory.trajectory import Moment, Point, Trajectory, points
+from dpo_credit.trajectory.trajectory import Diverged, Moment, Point, Trajectory, points
 from dpo_credit.trajectory.trajectory_file import header, known, line
 
 
@@ -27,7 +27,8 @@ class CreditCallback(TrainerCallback):
 
         trainer.add_callback(CreditCallback(trainer, "validation.jsonl", "trajectory.jsonl", every=50))
 
-    `dpo-credit trajectory trajectory.jsonl --html out.html` draws what it keeps.
+    `dpo-credit trajectory trajectory.jsonl --html out.html` draws what it keeps. A step whose numbers are not finite is
+    kept as diverged, and logged as `credit/diverged`.
 
     Args:
         trainer: a `DPOTrainer`; of several processes the first alone scores.
@@ -71,7 +72,7 @@ class CreditCallback(TrainerCallback):
         head = header(str(args.output_dir), self.follower.start)
         if state.global_step:
             self.kept.mode = "resume"
-        nothing: list[Moment] = []
+        nothing: list[Moment | Diverged] = []
         moments = self.kept.begin(head, lambda data: known(data, self.kept.path, head), nothing)
         self.done = {moment.step for moment in moments}
 
@@ -83,7 +84,8 @@ class CreditCallback(TrainerCallback):
             moment = self.follower.at(state.global_step, f"step {state.global_step}", side_of(module, "policy"))
         if state.global_step not in self.done:
             self.kept.add(line(moment))
-        self.trainer.log({f"credit/{name}": value for name, value in _means(moment, self.rows).items()})
+        means = {"diverged": 1.0} if isinstance(moment, Diverged) else _means(moment, self.rows)
+        self.trainer.log({f"credit/{name}": value for name, value in means.items()})
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

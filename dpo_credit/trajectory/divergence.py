@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from dpo_credit.credit import CreditError, Tokens
+from dpo_credit.credit import CreditError, Tokens, not_finite
 from dpo_credit.models.generate import generate
 from dpo_credit.models.side import Distributions, Module, Side, require
 from dpo_credit.trajectory.trajectory import Divergence
@@ -74,7 +74,7 @@ def divergence(policy: Side, drawn: Drawn) -> Divergence:
     """KL(pi_ref || pi) in nats an answer, with its standard error over the answers drawn.
 
     Raises:
-        CreditError: the policy has no number for a token that the reference finds likely.
+        CreditError: the policy has no number for a token that the reference finds likely, or none that is finite.
     """
     each = [0.0] * len(drawn.tokens)
     for n, rows in _log_probabilities(require(policy, Distributions, "Eq. 16"), drawn.tokens):
@@ -89,6 +89,8 @@ def divergence(policy: Side, drawn: Drawn) -> Divergence:
         exact = (drawn.logps[n].exp() * (drawn.logps[n] - rows.gather(-1, drawn.likeliest[n]))).sum()
         rest = ((drawn.own[n] - _own(rows, drawn.tokens[n])) * outside).sum()
         each[n] = float(exact + rest)
+        if not math.isfinite(each[n]):
+            raise not_finite(f"the policy's KL from an answer drawn from the reference is {each[n]}", policy.dtype)
     mean = math.fsum(each) / len(each)
     spread = math.fsum((value - mean) ** 2 for value in each) / max(1, len(each) - 1)
     return Divergence(mean, math.sqrt(spread / len(each)), len(each), _hash(drawn))

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from dpo_credit.credit import Credit, Source, Tokens
+from dpo_credit.credit import Credit, NotFiniteError, Source, Tokens
 from dpo_credit.models.side import Side
 from dpo_credit.rows.records import Row
 from dpo_credit.text.conventions import Conventions
 from dpo_credit.text.encode import encode_answers
 from dpo_credit.trajectory.divergence import Drawn, divergence, draw
-from dpo_credit.trajectory.trajectory import Moment
+from dpo_credit.trajectory.trajectory import Diverged, Moment
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -76,12 +76,18 @@ class Follower:
             self.start = replace(self.start, divergence=divergence(reference, self.drawn))
             self.notes = _cut(self.drawn, tokenizer.eos_token_id, draw.max_new_tokens)
 
-    def at(self, step: int, name: str, policy: Side) -> Moment:
-        """The rows under the policy of a step.
+    def at(self, step: int, name: str, policy: Side) -> Moment | Diverged:
+        """The rows under the policy of a step, or what is wrong with its numbers where they are not finite.
 
         Raises:
-            CreditError: its numbers are not finite.
+            CreditError: the policy's vocabulary is another.
         """
+        try:
+            return self._moment(step, name, policy)
+        except NotFiniteError as error:
+            return Diverged(step, name, str(error))
+
+    def _moment(self, step: int, name: str, policy: Side) -> Moment:
         logps = [answer.logps for answer in policy.logps(self.tokens)]
         moment = self.start.with_logps(step, name, list(zip(logps[::2], logps[1::2], strict=True)))
         return moment if self.drawn is None else replace(moment, divergence=divergence(policy, self.drawn))

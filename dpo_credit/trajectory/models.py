@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dpo_credit.credit import CreditError
 from dpo_credit.forward.budget import free
+from dpo_credit.models.adapters import fitted
 from dpo_credit.models.checkpoints import (
     Checkpoint,
     compare_tokenizers,
@@ -18,7 +19,7 @@ from dpo_credit.models.checkpoints import (
     require_safe_weights,
 )
 from dpo_credit.models.devices import devices
-from dpo_credit.models.loading import load_side
+from dpo_credit.models.loading import load_reference, load_side
 from dpo_credit.models.pair import Loading
 from dpo_credit.models.training import training_of
 from dpo_credit.rows.kept import Kept
@@ -26,7 +27,7 @@ from dpo_credit.rows.records import Row
 from dpo_credit.text.conventions import Conventions
 from dpo_credit.trajectory.follow import Draw, Follower, Setup
 from dpo_credit.trajectory.runs import At
-from dpo_credit.trajectory.trajectory import Moment, Trajectory
+from dpo_credit.trajectory.trajectory import Diverged, Moment, Trajectory, in_order
 from dpo_credit.trajectory.trajectory_file import header, known, line
 
 if TYPE_CHECKING:
@@ -64,12 +65,11 @@ def find_models(run: Sequence[At], reference: str | None, loading: Loading) -> R
     except CreditError:  # checkpoints of a trainer that was given no tokenizer bring none
         tokenizer = load_tokenizer(start, loading)
     theirs = load_tokenizer(start, loading, default=tokenizer)
-    notes = [
-        note
-        for policy in policies
-        for note in compare_tokenizers(load_tokenizer(policy, loading, default=tokenizer), theirs)
-    ]
-    return RunModels(policies, start, tokenizer, loading, tuple(notes))
+    brought = [load_tokenizer(policy, loading, default=tokenizer) for policy in policies]
+    notes = [note for own in brought for note in compare_tokenizers(own, theirs)]
+    each = [fitted(policy, start, (own, theirs), loading) for policy, own in zip(policies, brought, strict=True)]
+    _, start, resized = each[0]
+    return RunModels(tuple(policy for policy, *_ in each), start, tokenizer, loading, (*notes, *resized))
 
 
 def ask_reference(
@@ -98,7 +98,8 @@ def ask_reference(
     notes, normalised = training.notes, training.length_normalised
     if normalised and draw.samples:
         notes += ("length-normalised rewards have no KL as their mean: without Eq. 16",)
-    side = load_side(models.reference, devices(models.loading.device)[-1], models.loading)
+    device = devices(models.loading.device)[-1]
+    side = load_reference(models.policies[0], models.reference, device, models.loading)
     if conventions.max_length is None:
         conventions = replace(conventions, max_length=max_length(models.reference, models.loading))
     follower = Follower(side, rows, Setup(models.tokenizer, training.beta, normalised, conventions), draw)
@@ -112,7 +113,8 @@ def ask_reference(
 class Following:
     """A run that is followed: what is known of it, and each checkpoint that is left, kept as soon as it is scored.
 
-    `moments` are the reference as a policy, what the kept file holds, and what was scored since; `left` is to come.
+    `moments` are the reference as a policy, what the kept file holds, and what was scored since, the checkpoints that
+    diverged among them; `left` is to come.
 
     Args:
         name: what the run is called.
@@ -129,21 +131,21 @@ class Following:
         self, name: str, run: Sequence[At], models: RunModels, follower: Follower, kept: Kept | None = None
     ) -> None:
         self.name, self.models, self.follower, self.kept = name, models, follower, kept
-        self.moments = [follower.start]
+        self.moments: list[Moment | Diverged] = [follower.start]
         if kept is not None:
             head = header(name, follower.start)
-            nothing: list[Moment] = []
+            nothing: list[Moment | Diverged] = []
             self.moments += kept.begin(head, lambda data: known(data, kept.path, head), nothing)
         done = {(moment.step, moment.name) for moment in self.moments}
         self.left = [
             (at, policy) for at, policy in zip(run, models.policies, strict=True) if (at.step, at.name) not in done
         ]
 
-    def steps(self) -> Iterator[Moment]:
+    def steps(self) -> Iterator[Moment | Diverged]:
         """Each checkpoint that is left, its policy loaded, scored, kept and freed.
 
         Raises:
-            CreditError: a model cannot be loaded, its numbers are not finite, or they cannot be written.
+            CreditError: a model cannot be loaded, or its numbers cannot be written.
         """
         device = devices(self.models.loading.device)[0]
         for at, policy in self.left:
@@ -158,6 +160,5 @@ class Following:
 
     def trajectory(self) -> Trajectory:
         """All moments so far, in the order of training."""
-        moments = sorted(self.moments, key=lambda moment: moment.step)
         ids = tuple(chosen.id for chosen, _ in self.follower.start.pairs)
-        return Trajectory(self.name, ids, tuple(moments))
+        return in_order(self.name, ids, self.moments)

@@ -57,12 +57,36 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
+class Diverged:
+    """A checkpoint that gives numbers that are not finite: its step, the policy's name, and what is wrong."""
+
+    step: int
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Trajectory:
-    """A run's checkpoints in the order of training; the first may be its start, where policy and reference are one."""
+    """A run's checkpoints in the order of training; the first may be its start, where policy and reference are one.
+
+    `diverged` are the checkpoints that have no numbers.
+    """
 
     name: str
     ids: tuple[str, ...]
     moments: tuple[Moment, ...]
+    diverged: tuple[Diverged, ...] = ()
+
+
+def in_order(name: str, ids: tuple[str, ...], moments: Sequence[Moment | Diverged]) -> Trajectory:
+    """The trajectory of moments in any order; the first of a step stays before the others."""
+    known = sorted(moments, key=lambda moment: moment.step)
+    return Trajectory(
+        name,
+        ids,
+        tuple(moment for moment in known if isinstance(moment, Moment)),
+        tuple(moment for moment in known if isinstance(moment, Diverged)),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +217,7 @@ def record(trajectory: Trajectory, label: str = "") -> dict[str, Any]:
         "length_normalised": first.length_normalised,
         "reference": first.source.reference,
         "checkpoints": [asdict(point) for point in points(trajectory)],
+        "diverged": [asdict(diverged) for diverged in trajectory.diverged],
         "learnt": [
             {
                 "id": trajectory.ids[token.row],

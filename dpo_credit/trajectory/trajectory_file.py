@@ -13,7 +13,7 @@ from dpo_credit.rows.records import Row
 from dpo_credit.rows.saved import parse_scored
 from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.rows.settings import refuse_changes
-from dpo_credit.trajectory.trajectory import SIDES, Divergence, Moment, Trajectory
+from dpo_credit.trajectory.trajectory import SIDES, Diverged, Divergence, Moment, Trajectory, in_order
 
 SCHEMA = "dpo-credit/trajectory@1"
 _DRAWN = "answers drawn from the reference (--seed, --max-new-tokens, the device)"
@@ -29,8 +29,10 @@ def header(name: str, start: Moment) -> dict[str, Any]:
     return {"schema": SCHEMA, "name": name, "samples": _divergence(start), "rows": rows}
 
 
-def line(moment: Moment) -> str:
+def line(moment: Moment | Diverged) -> str:
     """A checkpoint's line."""
+    if isinstance(moment, Diverged):
+        return json_line({"step": moment.step, "policy": moment.name, "diverged": moment.reason}) + "\n"
     fields = {
         "step": moment.step,
         "policy": moment.name,
@@ -60,22 +62,24 @@ def parse(data: bytes, name: str) -> tuple[dict[str, Any], Trajectory]:
         read = [parse_scored(row, name).credits for row in head["rows"]]
         pairs = tuple((chosen, rejected) for chosen, rejected in read)
         start = Moment(0, pairs[0][0].source.reference, pairs, _known(head["samples"]))
-        moments = [start]
+        moments: list[Moment | Diverged] = [start]
         for fields in rest:
+            if "diverged" in fields:
+                moments.append(Diverged(fields["step"], fields["policy"], fields["diverged"]))
+                continue
             logps = list(zip(fields["chosen_logps"], fields["rejected_logps"], strict=True))
             moment = start.with_logps(fields["step"], fields["policy"], logps)
             moments.append(replace(moment, divergence=_known(fields["divergence"])))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise CreditError(f"{name} is no trajectory that was kept ({error}). Give what -o wrote.") from error
-    moments.sort(key=lambda moment: moment.step)
-    return head, Trajectory(head["name"], tuple(chosen.id for chosen, _ in pairs), tuple(moments))
+    return head, in_order(head["name"], tuple(chosen.id for chosen, _ in pairs), moments)
 
 
 def _known(fields: dict[str, Any] | None) -> Divergence | None:
     return None if fields is None else Divergence(**fields)
 
 
-def known(data: bytes, path: Path, head: dict[str, Any]) -> list[Moment]:
+def known(data: bytes, path: Path, head: dict[str, Any]) -> list[Moment | Diverged]:
     """The checkpoints that a file holds already.
 
     Raises:
@@ -83,7 +87,7 @@ def known(data: bytes, path: Path, head: dict[str, Any]) -> list[Moment]:
     """
     was, trajectory = parse(data, str(path))
     _refuse_changes(path, was, head)
-    return list(trajectory.moments[1:])
+    return [*trajectory.moments[1:], *trajectory.diverged]
 
 
 def _refuse_changes(path: Path, was: dict[str, Any], now: dict[str, Any]) -> None:

@@ -104,6 +104,9 @@ def gather(
     notes: tuple[str, ...] = ()
     if trl and trl_installed():
         target, notes = trl_rewards(rewards.pair, rewards.rows, rewards.base.max_length)
+        for row, numbers in zip(rewards.rows, target.numbers, strict=True):
+            if not all(map(math.isfinite, numbers or ())):
+                raise CreditError(f"{row.id}: {target.name} gives the rewards {numbers}. --no-trl leaves it out.")
         targets.append(target)
     elif trl:
         notes = (f"TRL is not installed, so its own evaluation is left out: {INSTALL.format('train')}",)

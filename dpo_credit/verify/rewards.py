@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from dpo_credit.credit import CreditError, Tokens
+from dpo_credit.credit import CreditError, Tokens, not_finite
 from dpo_credit.models.pair import ModelPair
 from dpo_credit.models.torch_side import HALF, TorchSide
 from dpo_credit.rows.records import Row
@@ -111,7 +111,7 @@ class Rewards:
         return all(_ids(a) == _ids(b) for a, b in zip(self.encode(way), self.encode(other), strict=True))
 
     def answers(self, way: Way, rows: Sequence[int] | None = None) -> list[Answers | None]:
-        """Each row's two answers, or None where it cannot go that way.
+        """Each row's two answers, or None where it cannot go that way; not finite under the options given alone.
 
         Args:
             rows: indices of the rows; all, if not given.
@@ -127,8 +127,24 @@ class Rewards:
                 results.append(None)
                 continue
             chosen, rejected = (Answer(p, r, sum(tokens.counted)) for p, r, tokens in (next(each), next(each)))
-            results.append((chosen, rejected))
+            finite = math.isfinite(chosen.policy + chosen.reference + rejected.policy + rejected.reference)
+            results.append((chosen, rejected) if finite or way == self.base else None)
         return results
+
+    def refuse_not_finite(self) -> None:
+        """Make sure that the way of the options given has numbers for every row that can go it.
+
+        Raises:
+            CreditError: a model gives one that is not finite.
+        """
+        answers = self.answers(self.base)
+        for side in ("policy", "reference"):
+            for row, pair in zip(self.rows, answers, strict=True):
+                for label, answer in zip(("chosen", "rejected"), pair or (), strict=False):
+                    logp = getattr(answer, side)
+                    if not math.isfinite(logp):
+                        dtype = getattr(self.pair, side).dtype
+                        raise not_finite(f"{row.id}: the {side} gives its {label} answer log-probability {logp}", dtype)
 
     def error(self, way: Way) -> float:
         """The standard error of a log-ratio in this arithmetic (nats), measured on some rows; 0 for float32."""

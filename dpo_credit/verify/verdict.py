@@ -45,7 +45,7 @@ def sentence(comparison: Comparison) -> str:
 
 def close(difference: float | None) -> str:
     """A difference, rounded up to one digit below a thousandth and to two above it."""
-    if difference is None:
+    if difference is None or not math.isfinite(difference):
         return "unknown"
     if difference == 0:
         return "0"

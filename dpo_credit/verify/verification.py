@@ -43,8 +43,11 @@ def verify_rows(
         say: told what is going on.
 
     Raises:
-        CreditError: there is nothing to compare with, some of it cannot be used, or no row can be scored.
+        CreditError: there is nothing to compare with, some of it cannot be used, no row can be scored, or a model's
+            numbers are not finite.
     """
+    say("Scoring")
+    rewards.refuse_not_finite()
     say("Running TRL's evaluation")
     targets, notes = gather(rewards, log, trl=trl)
     say("Comparing")

@@ -44,6 +44,10 @@ def render(trajectories: Sequence[Trajectory], labels: Sequence[str]) -> Figure:
             _line(rewards, steps, expected, QUIET, r"expected under $\pi_{ref}$", dash=(1, 1.2))
         _line(logps, steps, [point.chosen_logp for point in known], CHOSEN, "chosen")
         _line(logps, steps, [point.rejected_logp for point in known], REJECTED, "rejected", dash=(4, 1.5))
+        for axes, name in ((rewards, "diverged"), (logps, None)):
+            for broken in trajectory.diverged:
+                axes.axvline(broken.step, color=QUIET, linewidth=0.8, linestyle=(0, (2, 2)), label=name)
+                name = None
         rewards.axhline(0, color=QUIET, linewidth=0.6, zorder=0)
         last = known[-1].accuracy
         rewards.set_title(label, fontsize=9, color=INK)
@@ -59,7 +63,14 @@ def render(trajectories: Sequence[Trajectory], labels: Sequence[str]) -> Figure:
     panels[0][0].set_ylabel("implicit reward", fontsize=8)
     panels[1][0].set_ylabel("log-likelihood (nats)", fontsize=8)
     handles, names = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=7.5, frameon=False)
+    figure.legend(
+        handles,
+        names,
+        loc="outside lower center",
+        ncols=len(names) if len(names) < 4 else 2,
+        fontsize=7.5,
+        frameon=False,
+    )
     for axes in panels.flat:
         axes.tick_params(labelsize=7.5, colors=INK, width=0.6, length=3)
         axes.spines[["top", "right"]].set_visible(False)

@@ -55,6 +55,11 @@ def _run(trajectory: Trajectory, label: str, number: int) -> dict[str, Any]:
         "count": len(trajectory.ids),
         "points": known,
         "steps": [point.step for point in known],
+        "diverged": [
+            {"step": broken.step, "name": visible(broken.name), "reason": visible(broken.reason)}
+            for broken in trajectory.diverged
+        ],
+        "broken": _inside([broken.step for broken in trajectory.diverged], known[0].step, known[-1].step),
         "charts": [
             _chart("Implicit reward", known, ("chosen", "rejected", "expected")),
             _chart("Log-likelihood under the policy", known, ("chosen_logp", "rejected_logp")),
@@ -75,6 +80,11 @@ def _run(trajectory: Trajectory, label: str, number: int) -> dict[str, Any]:
             for learning in learnt(trajectory)[:TOKENS]
         ],
     }
+
+
+def _inside(steps: Sequence[int], first: int, last: int) -> list[float]:
+    """Where the steps between the first and the last that have numbers stand, of 1000."""
+    return [round(1000 * (step - first) / (last - first), 1) for step in steps if first < step < last]
 
 
 def _scale(credits: Sequence[Credit]) -> Scale:

@@ -25,7 +25,8 @@ def render(trajectory: Trajectory, look: Look, label: str = "") -> RenderableTyp
     """Two tables under a head."""
     first = trajectory.moments[0].pairs[0][0]
     head = Text(visible(label or trajectory.name, look), style="bold")
-    head.append(f": {len(trajectory.ids):,} preferences, {len(trajectory.moments):,} steps", "not bold")
+    broken = f", {len(trajectory.diverged):,} more diverged" if trajectory.diverged else ""
+    head.append(f": {len(trajectory.ids):,} preferences, {len(trajectory.moments):,} steps{broken}", "not bold")
     weight = f"beta {first.beta:g}" + " / T (length-normalised)" * first.length_normalised
     head.append(visible(f"\nreference {first.source.reference}, {weight}; 95 % intervals", look), "dim not bold")
     return Group(head, _figures(trajectory, look), Text(), _learnt(trajectory, look))
@@ -39,15 +40,22 @@ def _figures(trajectory: Trajectory, look: Look) -> RenderableType:
     expected = ("expected",) if known[-1].expected is not None else ()
     for heading in ("step", "chosen", "rejected", "margin", "accuracy", *expected, *logps):
         table.add_column(look.plain(heading), justify="right", no_wrap=True)
+    left = list(trajectory.diverged)
     for point in known:
+        while left and left[0].step < point.step:
+            table.add_row(str(left.pop(0).step), "diverged")
         cells = [_mean(point.chosen, look), _mean(point.rejected, look), _mean(point.margin, look)]
         cells.append(look.plain("–") if point.accuracy is None else f"{100 * point.accuracy.share:.0f} %")
         cells += [_mean(point.expected, look)] * len(expected)
         if wide:
             cells += [look.plain(f"{m.mean:.1f}".replace("-", "−")) for m in (point.chosen_logp, point.rejected_logp)]
         table.add_row(str(point.step), *cells)
+    for diverged in left:
+        table.add_row(str(diverged.step), "diverged")
     note = "expected: the reward of an answer of the reference, −beta KL(π_ref || π), Eq. 16" if expected else ""
-    return Group(table, Text(look.plain(note), style="dim")) if note else table
+    notes = [note] if note else []
+    notes += [visible(f"step {broken.step} diverged: {broken.reason}", look) for broken in trajectory.diverged]
+    return Group(table, *(Text(look.plain(note), style="dim") for note in notes))
 
 
 def _mean(mean: Mean | None, look: Look) -> str:
