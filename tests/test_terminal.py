@@ -81,7 +81,7 @@ def test_without_colours_marks_show_sign_and_strength() -> None:
     shown = printed(made, look=Look(colours="none"), rows=0)
     assert shown.startswith(f"a▲▲▲ b▼▼▼ c▲▲ d▼▼ e▲ f▼ g {END}\n")
     assert "\x1b" not in shown
-    ascii_only = printed(made, look=Look(colours="none", ascii_only=True), rows=0)
+    ascii_only = printed(made, look=Look(colours="none", encoding="ascii"), rows=0)
     assert ascii_only.startswith(f"a[+++] b[---] c[++] d[--] e[+] f[-] g {END}\n")
 
 
@@ -210,7 +210,7 @@ def test_a_terminal_of_ascii_only_gets_ascii_only(width: int, colours: Colours) 
     made = words(f"日本 {ASTRONAUT} é \u202e naïve\n\n“quoted” … × ▼")
     top = ((Alternative("日", -1.0), Alternative("\u3000", -2.0)),) * len(made.tokens.answer_ids)
     made = replace(made, policy_top=top, reference_top=top)
-    look = Look(colours=colours, width=width, ascii_only=True)
+    look = Look(colours=colours, width=width, encoding="ascii")
     shown = printed(made, made, look=look, labels=("chosen", "rejected"), rows=9)
     assert shown.isascii()
     assert "log pi_ref" in shown

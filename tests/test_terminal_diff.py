@@ -68,7 +68,7 @@ def test_answers_stand_beside_each_other_from_100_columns_on():
 
 
 def test_an_ascii_terminal_gets_ascii_only():
-    assert shown(ascii_only=True).isascii()
+    assert shown(encoding="ascii").isascii()
 
 
 def test_equal_answers_say_so():

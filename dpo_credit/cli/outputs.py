@@ -102,7 +102,7 @@ class Outputs:
         if "-" not in self.targets:
             console.print(terminal(look), soft_wrap=not fold)
         if self.svg is not None:
-            write(self.svg, _picture(terminal(replace(look, colours="full", ascii_only=False)), console.width, look))
+            write(self.svg, _picture(terminal(replace(look, colours="full", encoding="utf-8")), console.width, look))
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def look_of(console: Console, theme: Literal["auto", "dark", "light"]) -> Look:
     colours: Literal["full", "basic", "none"] = (
         "full" if system in ("truecolor", "256") else "none" if system is None else "basic"
     )
-    return Look(theme, colours, console.width, ascii_only=not (console.encoding or "").lower().startswith("utf"))
+    return Look(theme, colours, console.width, console.encoding)
 
 
 def _picture(view: RenderableType, width: int, look: Look) -> str:

@@ -22,7 +22,7 @@ class Talk:
 
     def working(self, task: str) -> AbstractContextManager[Status]:
         """A spinner on stderr, where that is a terminal; what it says may be updated."""
-        return self.stderr.status(task)
+        return self.stderr.status(task, spinner="line" if self.stderr.options.ascii_only else "dots")
 
     def notes(self, notes: Iterable[str]) -> None:
         """Say each note once."""
