@@ -16,6 +16,7 @@ from dpo_credit.rows.journal import Commit
 from dpo_credit.rows.reader import Record, read_records
 from dpo_credit.rows.records import Row
 from dpo_credit.rows.sources import Input
+from dpo_credit.rows.tally import Tally
 
 if TYPE_CHECKING:
     from dpo_credit.credit import Example
@@ -64,11 +65,15 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a run stands: `part` of the input lies behind, if known; `notes` are what there was to say so far."""
+    """Where a run stands: `part` of the input lies behind, if known; `notes` are what there was to say so far.
+
+    `of_rows`: the notes of the rows that this run scored.
+    """
 
     counts: Counts
     part: float | None
     notes: tuple[str, ...] = ()
+    of_rows: Tally = field(default_factory=Tally)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from dpo_credit.cli.aside import BadRows, end
 from dpo_credit.cli.flags import with_shared_options
 from dpo_credit.cli.outputs import Colours, Outputs
 
@@ -19,19 +20,23 @@ def render(
         float | None, typer.Option("--beta", help="Another beta than the saved one.", show_default=False)
     ] = None,
     *,
+    bad: BadRows,
     outputs: Outputs,
     colours: Colours,
 ) -> None:
     """Draw saved scores again: another page, figure, palette or beta. Several rows make one page with an index."""
     from dpo_credit.cli.files import records, write
+    from dpo_credit.cli.scored import usable
     from dpo_credit.cli.showing import page, show
+    from dpo_credit.cli.talk import Talk
     from dpo_credit.credit import CreditError
     from dpo_credit.rows.output import diff_record, row_record
-    from dpo_credit.rows.saved import read_scored
 
     outputs.check()
     _ = colours.shading
-    rows = list(read_scored(records([file]), beta))
+    talk, aside = Talk(outputs.quiet), bad.aside()
+    rows = list(usable(records([file]), aside, beta))
+    aside.require(rows)
     if not rows:
         raise CreditError(f"{file} is empty. Give what dpo-credit score --json wrote.")
     if len(rows) > 1:
@@ -40,6 +45,8 @@ def render(
                 f"{file} holds {len(rows)} rows, which make one page: give --html out.html and nothing else."
             )
         write(outputs.html, page(rows, file, colours))
+        end(aside, talk)
         return
     (scored,) = rows
     show(scored, diff_record(scored) if scored.kind == "preference" else row_record(scored), outputs, colours)
+    end(aside, talk)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.status import Status
+
+if TYPE_CHECKING:
+    from dpo_credit.credit import Credit
 
 
 class Talk:
@@ -30,6 +34,21 @@ class Talk:
             if note not in self._said:
                 self._said.add(note)
                 self.stderr.print(f"note: {note}", soft_wrap=True)
+
+    def notes_of(self, rows: Iterable[Sequence[Credit]]) -> None:
+        """Say what there is to say of rows of answers: a line a kind, with how many rows it is about.
+
+        Of a single row, how many answers.
+        """
+        from dpo_credit.rows.tally import Tally
+
+        of_rows, of_answers = Tally(), Tally()
+        for row in rows:
+            of_rows.add(row[-1].id, [note for credit in row for note in credit.tokens.notes])
+            if of_rows.things == 1:
+                for credit in row:
+                    of_answers.add(credit.id, credit.tokens.notes)
+        self.notes(of_rows.lines("rows") if of_rows.things > 1 else of_answers.lines("answers"))
 
     def say(self, line: str) -> None:
         """Say how it went."""

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any, BinaryIO
 
 from dpo_credit.credit import CreditError
+from dpo_credit.rows.aside import STRICT, SetAside
 from dpo_credit.rows.documents import TLDR, Content, Line, Located, contents, decoded, json_object
 from dpo_credit.rows.records import Answers, Row, parse_row, place, stem, text_row
 from dpo_credit.rows.sources import Input, dataset_rows, is_parquet, lines_of, parquet_rows
@@ -131,18 +132,18 @@ def read_rows(
     prompt_key: str | None = None,
     answer_key: str | None = None,
     limit: int | None = None,
+    aside: SetAside = STRICT,
 ) -> Iterator[Row]:
     """The rows of records, the first `limit` of them; see `parse_row`.
 
     Raises:
-        CreditError: a record is no row; the message says which.
+        CreditError: a record is no row, and none is set aside; the message says which.
     """
     for record in islice(records, limit):
         try:
             yield record.row(prompt_key=prompt_key, answer_key=answer_key)
         except CreditError as error:
-            message = str(error)
-            raise CreditError(message if message.startswith(record.source) else f"{record.place}: {error}") from error
+            aside.add(record.default_id, record.place, error)
 
 
 def only(given: Input, stdin: BinaryIO | None = None) -> Record:

@@ -20,6 +20,7 @@ from dpo_credit.models.checkpoints import (
 from dpo_credit.models.devices import devices
 from dpo_credit.models.loading import load_side, trained_with
 from dpo_credit.models.pair import Loading
+from dpo_credit.rows.aside import STRICT, SetAside
 from dpo_credit.rows.kept import Kept
 from dpo_credit.rows.records import Row
 from dpo_credit.text.encode import Conventions
@@ -79,6 +80,7 @@ def ask_reference(
     length_normalised: bool | None,
     conventions: Conventions,
     draw: Draw,
+    aside: SetAside = STRICT,
 ) -> tuple[Follower, tuple[str, ...]]:
     """Score the rows under the reference, which is freed then; and what the user should be told.
 
@@ -89,9 +91,10 @@ def ask_reference(
         length_normalised: likewise.
         conventions: how text becomes tokens; without a `max_length`, the model's own limit holds.
         draw: see `Draw`.
+        aside: takes the rows that cannot be scored.
 
     Raises:
-        CreditError: the model cannot be loaded, or a row not be scored.
+        CreditError: the model cannot be loaded, or a row not be scored and is not set aside.
     """
     beta, normalised, notes = trained_with(models.policies[0], beta, length_normalised)
     if normalised and draw.samples:
@@ -99,7 +102,7 @@ def ask_reference(
     side = load_side(models.reference, devices(models.loading.device)[-1], models.loading)
     if conventions.max_length is None:
         conventions = replace(conventions, max_length=max_length(models.reference, models.loading))
-    follower = Follower(side, rows, Setup(models.tokenizer, beta, normalised, conventions), draw)
+    follower = Follower(side, rows, Setup(models.tokenizer, beta, normalised, conventions), draw, aside)
     del side
     free()
     return follower, notes + follower.notes
