@@ -210,13 +210,25 @@ def score(
     Raises:
         CreditError: an example cannot be encoded, or a model gives numbers that are not finite.
     """
+    rows = (list(answers) for _, answers in groupby(examples, key=lambda example: example.prompt))
+    for result in score_rows(pair, rows, conventions=conventions, top_k=top_k):
+        if isinstance(result, CreditError):
+            raise result
+        yield from result
+
+
+def score_rows(
+    pair: ModelPair,
+    rows: Iterable[Sequence[Example]],
+    *,
+    conventions: Conventions = Conventions(),
+    top_k: int = 0,
+) -> Iterator[tuple[Credit, ...] | CreditError]:
+    """`score` for rows, each of them answers to one prompt: a row's credits, or what is wrong with it."""
     scorer = Scorer(pair, conventions=conventions, top_k=top_k)
-    windows = _windows(examples)
+    windows = _windows(rows)
     for results in scorer.windows(list(windows)) if pair.in_turn else map(scorer.rows, windows):
-        for result in results:
-            if isinstance(result, CreditError):
-                raise result
-            yield from result
+        yield from results
 
 
 def source_of(pair: ModelPair, noise: float) -> Source:
@@ -229,6 +241,7 @@ def source_of(pair: ModelPair, noise: float) -> Source:
 def noise_floor(ratios: Sequence[float], exact: Sequence[float]) -> float:
     """The measured error of a token's log-ratio: the 95th percentile of |as computed - recomputed in float32|, nats."""
     errors = np.abs(np.array(ratios) - np.array(exact))
+    errors = errors[np.isfinite(errors)]  # an answer whose numbers are not finite fails by itself
     return float(np.quantile(errors, NOISE_QUANTILE)) if len(errors) else 0.0
 
 
@@ -241,11 +254,11 @@ def _log_ratios(policy: Sequence[Logps], reference: Sequence[Logps]) -> list[flo
     ]
 
 
-def _windows(examples: Iterable[Example]) -> Iterator[list[list[Example]]]:
-    """Runs of answers to one prompt, as many as make a window."""
-    window: list[list[Example]] = []
-    for _, answers in groupby(examples, key=lambda example: example.prompt):
-        window.append(list(answers))
+def _windows(rows: Iterable[Sequence[Example]]) -> Iterator[list[Sequence[Example]]]:
+    """As many rows as make a window."""
+    window: list[Sequence[Example]] = []
+    for row in rows:
+        window.append(row)
         if sum(map(len, window)) >= WINDOW:
             yield window
             window = []

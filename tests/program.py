@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
 
@@ -18,11 +18,12 @@ ESCAPE = "\x1b["
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run of the program ended."""
+    """How a run of the program ended; `data` are the bytes of its stdout."""
 
     code: int | str | None
     stdout: str
     stderr: str
+    data: bytes = field(default=b"", repr=False, compare=False)
 
 
 def run(*arguments: str | Path, stdin: bytes = b"", encoding: str = "utf-8", **environment: str) -> Ended:
@@ -42,4 +43,5 @@ def run(*arguments: str | Path, stdin: bytes = b"", encoding: str = "utf-8", **e
         except SystemExit as ended:
             code = ended.code
         out.flush(), err.flush()  # a closed one would fail to
-    return Ended(code, *(stream.buffer.getvalue().decode(encoding) for stream in (out, err)))  # type: ignore[attr-defined]
+    data, talk = (stream.buffer.getvalue() for stream in (out, err))  # type: ignore[attr-defined]
+    return Ended(code, data.decode(encoding, "replace"), talk.decode(encoding), data)

@@ -74,7 +74,11 @@ def test_other_columns_are_kept_and_what_offers_nothing_is_counted() -> None:
         ),
         ((), b"{", "stdin is not JSON: Expecting property name enclosed in double quotes at line 1, column 2."),
         ((), b'{"prompt": "p", "completion": "\xff"}', "stdin, line 1 is not UTF-8: byte 0xff at offset 31."),
-        ((), b'{"prompt": "p", "completions": ["a", "b"]}', "stdin:1: 2 answers, and none is said to be right. "),
+        (
+            (),
+            b'{"prompt": "p", "completions": ["a", "b"]}',
+            "stdin:1: 2 answers, and none is said to be right. ",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_one_line(flags: tuple[str, ...], stdin: bytes, message: str) -> None:
@@ -86,7 +90,7 @@ def test_what_cannot_be_done_is_one_line(flags: tuple[str, ...], stdin: bytes, m
 def test_a_bad_line_leaves_the_output_as_it_was(tmp_path: Path) -> None:
     target = tmp_path / "wrong.jsonl"
     target.write_text("before")
-    assert run("corrupt", "-", "-o", target, stdin=SUMMARIES.read_bytes() + b"{\n").code == 2
+    assert run("corrupt", "-", "--strict", "-o", target, stdin=SUMMARIES.read_bytes() + b"{\n").code == 2
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("wrong.jsonl", "before")]
     assert run("corrupt", SUMMARIES, "-o", target, "-q") == Ended(0, "", "")
     assert len(rows(target.read_text(encoding="utf-8"))) > 5

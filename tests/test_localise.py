@@ -90,7 +90,7 @@ def test_labels_that_do_not_fit_are_refused_with_their_line(tmp_path: Path, labe
     good = {**row, "labels": [{"start": 1, "end": 7}]}
     file = tmp_path / "rows.jsonl"
     file.write_text("\n".join(json.dumps(one) for one in (good, {**row, "labels": labels})))
-    ended = run("localise", file, "--device", "cpu")
+    ended = run("localise", file, "--strict", "--device", "cpu")
     assert (ended.code, ended.stdout) == (2, "")
     assert re.search(message, ended.stderr), ended.stderr
 

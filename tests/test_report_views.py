@@ -113,7 +113,7 @@ def test_several_files_are_one_data_set_whose_places_name_the_file(file: Path, t
 def test_a_line_that_is_no_scored_row_is_named(file: Path, tmp_path: Path, data: bytes, message: str) -> None:
     wrong = tmp_path / "wrong.jsonl"
     wrong.write_bytes(file.read_bytes() + data + b"\n" if data else b"")
-    ended = run("report", wrong, "--html", tmp_path / "page.html")
+    ended = run("report", wrong, "--strict", "--html", tmp_path / "page.html")
     assert (ended.code, ended.stdout) == (2, "")
     assert re.search(message, ended.stderr) and len(ended.stderr.splitlines()) == 1
     assert not (tmp_path / "page.html").exists()

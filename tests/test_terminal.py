@@ -42,10 +42,16 @@ def words(text: str) -> Credit:
     return credit(*((part, ((n * 5) % 9 - 4) / 4) for n, part in enumerate(re.findall(r"\s*\S+", text))))
 
 
-def printed(*credits: Credit, look: Look, rows: int | None = None, labels: tuple[str, ...] = ("",)) -> str:
+def printed(
+    *credits: Credit,
+    look: Look,
+    rows: int | None = None,
+    labels: tuple[str, ...] = ("",),
+    shading: Shading = Shading(),
+) -> str:
     out = io.StringIO()
     Console(file=out, width=look.width, color_system=SYSTEMS[look.colours], force_terminal=True).print(
-        render(scored_row(credits, labels), look, rows=rows)
+        render(scored_row(credits, labels), look, rows=rows, shading=shading)
     )
     return out.getvalue()
 
@@ -75,14 +81,34 @@ def test_every_shaded_text_is_readable(palette: Palette, theme: Theme) -> None:
         assert contrast(text, background) >= 4.5, piece  # type: ignore[arg-type]
 
 
-def test_without_colours_marks_show_sign_and_strength() -> None:
-    """The limit is 8 (the second largest): 1 is 12.5 % of it, 4 is 50 %, 8 all of it; 0.5 is too little to mark."""
-    made = credit((" a", 8.0), (" b", -8.0), (" c", 4.0), (" d", -4.0), (" e", 1.0), (" f", -1.0), (" g", -0.5))
+def test_without_colours_signs_show_what_stands_out() -> None:
+    """The limit is 8 (the second largest): 4 is half of it, which has a sign, and 8 all of it, which has two."""
+    made = credit((" a", 8.0), (" b", -8.0), (" c", 4.0), (" d", -4.0), (" e", 3.9), (" f", -1.0))
     shown = printed(made, look=Look(colours="none"), rows=0)
-    assert shown.startswith(f"a▲▲▲ b▼▼▼ c▲▲ d▼▼ e▲ f▼ g {END}\n")
+    assert shown.startswith(f"a▲▲ b▼▼ c▲ d▼ e f {END}\n")
+    assert "\n▼▼ −8  ▼ −4  ▲ +4  ▲▲ +8  reward of a word, beta × nats\n" in shown
     assert "\x1b" not in shown
-    ascii_only = printed(made, look=Look(colours="none", ascii_only=True), rows=0)
-    assert ascii_only.startswith(f"a[+++] b[---] c[++] d[--] e[+] f[-] g {END}\n")
+    ascii_only = printed(made, look=Look(colours="none", encoding="ascii"), rows=0)
+    assert ascii_only.startswith(f"a[++] b[--] c[+] d[-] e f {END}\n")
+
+
+@pytest.mark.parametrize("colours", SYSTEMS)
+def test_without_colours_no_sign_stands_inside_a_word_unless_asked(colours: Colours) -> None:
+    """encouraged is 2 - 6 = -4 as a word, and the largest magnitudes of words are 4, 4; of tokens 6, 4."""
+    made = credit((" I", 4.0), (" encourag", 2.0), ("ed", -6.0), (" it", 0.5))
+    shown = printed(made, look=Look(colours=colours), rows=0)
+    assert ("I▲▲ encouraged▼▼ it" in shown) == (colours == "none")
+    (scale,) = Shading().scales([made])
+    look = Look(colours=colours)
+    asked = answer(made, scale, look, "token").plain
+    assert asked.startswith("I▲▲ encourag▲ed▼▼ it" if colours == "none" else "I encouraged it")
+
+
+def test_a_sign_needs_more_than_the_noise() -> None:
+    """Half of the limit is 1, the noise 1.5: 1.2 is within it."""
+    made = credit((" a", 2.0), (" b", -2.0), (" c", 1.2), (" d", 1.6), noise=1.5)
+    shown = printed(made, look=Look(colours="none"), rows=0)
+    assert shown.startswith(f"a▲▲ b▼▼ c d▲ {END}\n") and "▼▼ −2  ▼ −1.5  ▲ +1.5  ▲▲ +2" in shown
 
 
 @pytest.mark.parametrize("colours", ["full", "basic"])
@@ -210,7 +236,7 @@ def test_a_terminal_of_ascii_only_gets_ascii_only(width: int, colours: Colours) 
     made = words(f"日本 {ASTRONAUT} é \u202e naïve\n\n“quoted” … × ▼")
     top = ((Alternative("日", -1.0), Alternative("\u3000", -2.0)),) * len(made.tokens.answer_ids)
     made = replace(made, policy_top=top, reference_top=top)
-    look = Look(colours=colours, width=width, ascii_only=True)
+    look = Look(colours=colours, width=width, encoding="ascii")
     shown = printed(made, made, look=look, labels=("chosen", "rejected"), rows=9)
     assert shown.isascii()
     assert "log pi_ref" in shown
@@ -218,8 +244,8 @@ def test_a_terminal_of_ascii_only_gets_ascii_only(width: int, colours: Colours) 
 
 def test_line_breaks_are_kept_and_have_a_sign_to_be_shaded() -> None:
     made = credit(("One.", 0.0), ("\n\n", -1.0), ("Two.", 1.0))
-    shown = printed(made, look=Look(colours="none"), rows=0)
-    assert shown.startswith(f"One.↵▼▼▼\n\nTwo.▲▲▲ {END}\n")
+    shown = printed(made, look=Look(colours="none"), rows=0, shading=Shading(unit_of_signs="token"))
+    assert shown.startswith(f"One.↵▼▼\n\nTwo.▲▲ {END}\n")
 
 
 def test_the_sums_are_those_of_the_credit() -> None:
@@ -239,10 +265,12 @@ def test_the_tables_list_the_lowest_and_the_highest_tokens_first() -> None:
 
 
 def test_the_legend_names_the_scales_ends() -> None:
-    for colours in SYSTEMS:
-        (scale,) = Shading().scales([made := credit((" a", -0.25), (" b", 0.5))])
-        text = legend(scale, made, Look(colours=colours)).plain
+    (scale,) = Shading().scales([made := credit((" a", -0.25), (" b", 0.5))])
+    for colours in ("full", "basic"):
+        text = legend(scale, made, Look(colours=colours)).plain  # type: ignore[arg-type]
         assert text.startswith("−0.25 ") and " +0.25  reward, beta × nats" in text
+    plain = legend(scale, made, Look(colours="none"), "sentence").plain
+    assert plain == "▼▼ −0.25  ▼ −0.125  ▲ +0.125  ▲▲ +0.25  reward of a sentence, beta × nats"
 
 
 def test_a_preference_shows_its_margin_and_its_probability() -> None:

@@ -16,6 +16,7 @@ from dpo_credit.rows.journal import Commit
 from dpo_credit.rows.reader import Record, read_records
 from dpo_credit.rows.records import Row
 from dpo_credit.rows.sources import Input
+from dpo_credit.rows.tally import Tally
 
 if TYPE_CHECKING:
     from dpo_credit.credit import Example
@@ -67,13 +68,13 @@ class Counts:
 class Progress:
     """Where a run stands: `part` of the input lies behind, if known; `notes` are what there was to say so far.
 
-    `row_notes` are what there is to say about the reading of the last chunk's rows, one after the other.
+    `of_rows`: the notes of the rows that this run scored.
     """
 
     counts: Counts
     part: float | None
     notes: tuple[str, ...] = ()
-    row_notes: tuple[str, ...] = ()
+    of_rows: Tally = field(default_factory=Tally)
 
 
 @dataclass(frozen=True, slots=True)

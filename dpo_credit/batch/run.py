@@ -12,6 +12,7 @@ from dpo_credit.rows.output import credit_record, json_line, to_json
 from dpo_credit.rows.reader import Record
 from dpo_credit.rows.records import Row
 from dpo_credit.rows.scored import ScoredRow
+from dpo_credit.rows.tally import Tally
 
 REFERENCE_COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")  # what TRL's precompute_ref_log_probs adds
 
@@ -51,23 +52,23 @@ def run(job: Job, engine: Engine, sink: Sink, *, stop: Callable[[], bool] = lamb
             or the results cannot be written. What was committed stays.
     """
     counts = Counts(**sink.last.counts)
+    of_rows = Tally()
     yield Progress(counts, None)
     for scored in engine.score(job, sink.last):
         lines, errors = [], []
-        notes: list[str] = []
         for record, row, result in zip(scored.chunk.records, scored.chunk.rows, scored.results, strict=True):
             line, added = _line(row, result)
             counts.add(added)
-            notes += row.notes if isinstance(row, Row) else ()
             if isinstance(line, str):
                 lines.append(line)
+                of_rows.add(row.id, [*row.notes, *(note for credit in result for note in credit.tokens.notes)])  # type: ignore[union-attr]
             elif job.strict:
                 kept = f"the {sink.last.rows} rows before its chunk are kept" if sink.last.rows else "nothing was kept"
                 raise CreditError(f"{record.place}: {line} (--strict; {kept})") from line
             else:
                 errors.append(_error(record, row, line, several=len(job.inputs) > 1))
         sink.append(lines, errors, Commit(counts.rows, scored.chunk.input, state=scored.state, counts=asdict(counts)))
-        yield Progress(counts, scored.chunk.records[-1].part, scored.notes, tuple(notes))
+        yield Progress(counts, scored.chunk.records[-1].part, scored.notes, of_rows)
         if stop():
             return
     sink.finish()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from typing import Annotated
@@ -26,6 +27,7 @@ from dpo_credit.cli import (
     trajectory,
     verify,
 )
+from dpo_credit.views.look import STAND_INS
 
 BAD_INPUT = 2
 
@@ -70,6 +72,9 @@ def dpo_credit(
 
 def main() -> None:
     """Run a command; exit with 2 and one line on stderr if its input is at fault."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # none where it is closed
+            stream.reconfigure(errors=STAND_INS)
     try:
         app()
     except CreditError as error:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from dpo_credit.cli.aside import SOME_FAILED
 from dpo_credit.cli.flags import flag, option, with_shared_options
 from dpo_credit.cli.keeping import KeepOptions
 from dpo_credit.cli.options import PairOptions
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from dpo_credit.rows.journal import Journal
 
 EXAMPLE = "Example: dpo-credit batch examples/posts.jsonl -o scored.jsonl"
-SOME_FAILED = 3
 RUN, CLUSTER = "Running", "Cluster"
 AGREES_NATS = 1e-2  # of an answer's log-probability: float32 sums of hundreds of tokens stay well below
 
@@ -207,13 +207,15 @@ def _run(job: Job, engine: Engine, sink: Journal | Stream, talk: Talk, stopped: 
     """Score a job into its output, with a bar on stderr; what it added up."""
     from dpo_credit.batch.job import Counts
     from dpo_credit.batch.run import run
+    from dpo_credit.rows.tally import Tally
 
-    counts = Counts()
+    counts, of_rows = Counts(), Tally()
     with _begun(sink, engine, job), _bar(talk) as show:
         for progress in run(job, engine, sink, stop=stopped):
-            counts = progress.counts
+            counts, of_rows = progress.counts, progress.of_rows
             show(progress)
-            talk.notes((*progress.notes, *progress.row_notes))
+            talk.notes(progress.notes)
+    talk.notes(of_rows.lines("rows"))
     return counts
 
 

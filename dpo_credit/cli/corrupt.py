@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from dpo_credit.cli.aside import BadRows, end
 from dpo_credit.cli.flags import with_shared_options
 from dpo_credit.cli.options import ReadingOptions
 
@@ -24,6 +25,7 @@ def corrupt(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes on stderr.", show_default=False)] = False,
     *,
     reading: ReadingOptions,
+    bad: BadRows,
 ) -> None:
     """Make right answers minimally wrong: rows with prompt, chosen, rejected, and labels that say which characters are.
 
@@ -35,10 +37,12 @@ def corrupt(
     from dpo_credit.corrupt.corrupt import Tally, corrupted_rows, plan, summary
     from dpo_credit.rows.output import json_line
 
-    talk, tally, wanted = Talk(quiet), Tally(), plan(errors, kinds, seed)
+    talk, tally, wanted, aside = Talk(quiet), Tally(), plan(errors, kinds, seed), bad.aside()
     check_writable(output)
-    rows = talk.noted(reading.rows([file]))
+    rows = talk.noted(reading.rows([file], aside))
     with talk.working("making errors"), writing(output) as out:
-        for fields in corrupted_rows(rows, wanted, tally):
+        for fields in corrupted_rows(rows, wanted, tally, aside):
             out.write(json_line(fields).encode() + b"\n")
+        aside.require(range(tally.answers))
     talk.notes(summary(tally))
+    end(aside, talk)

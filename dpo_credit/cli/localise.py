@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from dpo_credit.cli.aside import BadRows, end
 from dpo_credit.cli.flags import option, with_shared_options
 from dpo_credit.cli.options import PairOptions, ReadingOptions
 from dpo_credit.cli.outputs import Outputs
@@ -27,6 +28,7 @@ def localise(
     seed: Annotated[int, option("--seed", min=0, help="Of resampling and of the random baseline.")] = 0,
     *,
     reading: ReadingOptions,
+    bad: BadRows,
     outputs: Annotated[Outputs, "json", "html", "svg", "theme", "quiet"],
     options: PairOptions,
 ) -> None:
@@ -42,16 +44,17 @@ def localise(
     from dpo_credit.views.terminal import localise as terminal
 
     outputs.check()
-    talk = Talk(outputs.quiet)
-    cases = cases_of(talk.noted(reading.rows(files)))
+    talk, aside = Talk(outputs.quiet), bad.aside()
+    cases = cases_of(talk.noted(reading.rows(files, aside)), aside)
     pair = load(options, talk)
     with talk.working(f"Scoring {len(cases)} answers"):
         from dpo_credit.localise.localise import Options
         from dpo_credit.localise.localise import localise as measure
 
         wanted = Options(by, top_k, compare == "captum", seed)
-        localised = measure(pair, cases, conventions=options.conventions(), options=wanted)
-    talk.notes(note for credit in localised.wrong for note in credit.tokens.notes)
+        localised = measure(pair, cases, conventions=options.conventions(), options=wanted, aside=aside)
+    both = zip(localised.right, localised.wrong, strict=True)
+    talk.notes_of([wrong] if right is None else [right, wrong] for right, wrong in both)
     talk.notes(localised.report.notes)
 
     def page() -> str:
@@ -64,3 +67,4 @@ def localise(
         json=lambda: json_line(localised.report.record()) + "\n",
         page=page,
     )
+    end(aside, talk)

@@ -14,6 +14,7 @@ from dpo_credit.models.published import published
 
 if TYPE_CHECKING:
     from dpo_credit.models.pair import Loading, ModelPair
+    from dpo_credit.rows.aside import SetAside
     from dpo_credit.rows.reader import Record
     from dpo_credit.rows.records import Answers, Row
     from dpo_credit.scoring import Scorer
@@ -34,16 +35,16 @@ class ReadingOptions:
         str | None, option("--answer-key", help="The field that holds the answer.", show_default=False)
     ] = None
 
-    def rows(self, files: Sequence[str]) -> Iterator[Row]:
+    def rows(self, files: Sequence[str], aside: SetAside) -> Iterator[Row]:
         """The rows of files and patterns, or of stdin for `-`, one after the other.
 
         Raises:
-            CreditError: a file cannot be read, or a record is no row.
+            CreditError: a file cannot be read, or a record is no row and is not set aside.
         """
         from dpo_credit.cli.files import records
         from dpo_credit.rows.reader import read_rows
 
-        return read_rows(records(files), prompt_key=self.prompt_key, answer_key=self.answer_key)
+        return read_rows(records(files), prompt_key=self.prompt_key, answer_key=self.answer_key, aside=aside)
 
 
 @dataclass(frozen=True)

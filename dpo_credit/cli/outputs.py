@@ -102,14 +102,22 @@ class Outputs:
         if "-" not in self.targets:
             console.print(terminal(look), soft_wrap=not fold)
         if self.svg is not None:
-            write(self.svg, _picture(terminal(replace(look, colours="full", ascii_only=False)), console.width, look))
+            write(self.svg, _picture(terminal(replace(look, colours="full", encoding="utf-8")), console.width, look))
 
 
 @dataclass(frozen=True)
 class Colours:
     """What is summed and how it is coloured, where answers are drawn."""
 
-    by: Annotated[Unit, option("--by", panel=VIEW, help="Sum rewards over tokens, words or sentences.")] = "token"
+    by: Annotated[
+        Unit | None,
+        option(
+            "--by",
+            panel=VIEW,
+            help="Sum rewards over tokens, words or sentences.",
+            show_default="token; word for the signs in a text without colours",
+        ),
+    ] = None
     scale: Annotated[
         str, option("--scale", panel=VIEW, help="shared, per-answer, or the reward at which the colours end.")
     ] = "shared"
@@ -135,15 +143,16 @@ class Colours:
             CreditError: --scale is no scale.
         """
         palette: Palette = "paper" if self.style == "paper" else self.palette
+        units: tuple[Unit, Unit] = ("token", "word") if self.by is None else (self.by, self.by)
         if self.scale in ("shared", "per-answer"):
-            return Shading(self.by, self.scale, palette)  # type: ignore[arg-type]
+            return Shading(units[0], self.scale, palette, units[1])  # type: ignore[arg-type]
         try:
             limit = float(self.scale)
         except ValueError:
             limit = 0.0
         if not 0 < limit < float("inf"):
             raise CreditError(f"--scale {self.scale} is neither shared, per-answer nor a reward such as 0.5.")
-        return Shading(self.by, limit, palette)
+        return Shading(units[0], limit, palette, units[1])
 
 
 def look_of(console: Console, theme: Literal["auto", "dark", "light"]) -> Look:
@@ -156,7 +165,7 @@ def look_of(console: Console, theme: Literal["auto", "dark", "light"]) -> Look:
     colours: Literal["full", "basic", "none"] = (
         "full" if system in ("truecolor", "256") else "none" if system is None else "basic"
     )
-    return Look(theme, colours, console.width, ascii_only=not (console.encoding or "").lower().startswith("utf"))
+    return Look(theme, colours, console.width, console.encoding)
 
 
 def _picture(view: RenderableType, width: int, look: Look) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from dpo_credit.cli.aside import BadRows, end
 from dpo_credit.cli.flags import with_shared_options
 from dpo_credit.cli.options import PickOptions
 from dpo_credit.cli.outputs import Colours, Outputs
@@ -21,19 +22,24 @@ def render(
     ] = None,
     *,
     picking: PickOptions,
+    bad: BadRows,
     outputs: Outputs,
     colours: Colours,
 ) -> None:
     """Draw saved scores again: another page, figure, palette or beta. Several rows make one page with an index."""
     from dpo_credit.cli.files import records, write
+    from dpo_credit.cli.scored import usable
     from dpo_credit.cli.showing import page, show
+    from dpo_credit.cli.talk import Talk
     from dpo_credit.credit import CreditError
     from dpo_credit.rows.output import credit_record
-    from dpo_credit.rows.saved import read_scored
 
     outputs.check()
     _ = colours.shading
-    rows = list(read_scored([picking.record(file)] if picking.picks else records([file]), beta))
+    talk, aside = Talk(outputs.quiet), bad.aside()
+    given = [picking.record(file)] if picking.picks else records([file])
+    rows = list(usable(given, aside, beta))
+    aside.require(rows)
     if not rows:
         raise CreditError(f"{file} is empty. Give what dpo-credit score --json wrote.")
     if len(rows) > 1:
@@ -43,6 +49,8 @@ def render(
                 "pick one with --row or --id."
             )
         write(outputs.html, page(rows, file, colours))
+        end(aside, talk)
         return
     (scored,) = rows
     show(scored, credit_record(scored, edits=scored.kind == "preference"), outputs, colours)
+    end(aside, talk)

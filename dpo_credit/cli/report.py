@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from dpo_credit.cli.aside import BadRows, end
 from dpo_credit.cli.flags import with_shared_options
 from dpo_credit.cli.outputs import Outputs
 
@@ -20,6 +21,7 @@ def report(
     min_rows: Annotated[int, typer.Option("--min-rows", min=2, help="In how many rows a listed word occurs.")] = 5,
     rows: Annotated[int, typer.Option("--rows", min=0, help="How many rows to list at either end.")] = 10,
     *,
+    bad: BadRows,
     outputs: Annotated[Outputs, "json", "html", "svg", "theme", "quiet"],
 ) -> None:
     """Report on a scored data set: accuracy, margins, rewards by place and kind of token, length, and words.
@@ -28,21 +30,24 @@ def report(
     highest margins, and one for each word listed. No model is needed.
     """
     from dpo_credit.cli.scored import ScoredFiles
+    from dpo_credit.cli.talk import Talk
     from dpo_credit.report.figures import to_json
     from dpo_credit.report.report import report as report_on
     from dpo_credit.views.terminal import report as terminal
 
     outputs.check()
+    aside = bad.aside()
 
     def page() -> str:
         from dpo_credit.views.page import report as view
 
         return view.render(figures, scored.find(view.drawn(figures)))
 
-    with ScoredFiles(files, quiet=outputs.quiet, again=outputs.html is not None) as scored:
-        figures = report_on(scored.rows(), words=words, min_rows=min_rows, shown=rows)
+    with ScoredFiles(files, aside, quiet=outputs.quiet, again=outputs.html is not None) as scored:
+        figures = report_on(scored.rows(), words=words, min_rows=min_rows, shown=rows, aside=aside)
         outputs.write(
             lambda look: terminal.render(figures, look),
             json=lambda: to_json(figures) + "\n",
             page=page,
         )
+    end(aside, Talk(outputs.quiet))

@@ -47,7 +47,7 @@ def score_row(
 
         credits = tuple(score(pair, row.examples, conventions=options.conventions(), top_k=top_k))
         scored = ScoredRow(row, credits, _values(pair, credits) if values else ())
-    talk.notes(note for credit in credits for note in credit.tokens.notes)
+    talk.notes_of([credits])
     if isinstance(pair.policy, OnDevice):
         talk.notes(pair.policy.budget.notes)
     return scored

@@ -13,17 +13,36 @@ from rich.progress import TimeRemainingColumn
 
 from dpo_credit.cli import files
 from dpo_credit.cli.bars import TEXT, bar
-from dpo_credit.credit import CreditError
-from dpo_credit.rows.reader import read_records
+from dpo_credit.credit import CreditError, margin
+from dpo_credit.rows.aside import SetAside
+from dpo_credit.rows.reader import Record, read_records
 from dpo_credit.rows.saved import read_scored
 from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.rows.sources import expand
 
 
+def usable(records: Iterable[Record], aside: SetAside, beta: float | None = None) -> Iterator[ScoredRow]:
+    """`read_scored`, where what is no scored row, or holds answers that do not compare, is set aside.
+
+    Raises:
+        CreditError: it is not set aside.
+    """
+    for record in records:
+        try:
+            (scored,) = read_scored([record], beta)
+            if scored.kind == "preference":
+                margin(*scored.credits)
+        except CreditError as error:
+            aside.add(record.default_id, record.place, error)
+        else:
+            yield scored
+
+
 class ScoredFiles:
     """Files of scored rows. With `again`, what is piped in is kept in a temporary file until the block ends."""
 
-    def __init__(self, names: Sequence[str], *, quiet: bool, again: bool) -> None:
+    def __init__(self, names: Sequence[str], aside: SetAside, *, quiet: bool, again: bool) -> None:
+        self._aside = aside
         self._inputs = expand(names)
         self._quiet = quiet
         self._kept = ExitStack()
@@ -44,14 +63,14 @@ class ScoredFiles:
         """All rows in order.
 
         Raises:
-            CreditError: a file cannot be read, or a line is no scored row.
+            CreditError: a file cannot be read, or a line is no scored row and is not set aside.
         """
         stderr = Console(stderr=True, quiet=self._quiet)
         with bar(stderr, "Reading", TEXT, TimeRemainingColumn()) as reading:
             for count, record in enumerate(read_records(self._inputs, self._stdin), 1):
                 if count % 100 == 0:
                     reading.show(count, count / record.part if record.part else None, text=f"{count:,} rows")
-                yield from read_scored([record])
+                yield from usable([record], self._aside)
 
     def find(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], ScoredRow]:
         """The rows at these lines (source, line), read again.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Group
 
+from dpo_credit.cli.aside import BadRows, end
 from dpo_credit.cli.files import read, records
 from dpo_credit.cli.flags import flag, option, with_shared_options
 from dpo_credit.cli.keeping import KeepOptions
@@ -23,6 +24,7 @@ from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import CreditError
 
 if TYPE_CHECKING:
+    from dpo_credit.rows.aside import SetAside
     from dpo_credit.rows.reader import Record
     from dpo_credit.rows.records import Row
     from dpo_credit.search.beams import Search
@@ -109,6 +111,7 @@ def search(
     *,
     picking: PickOptions,
     asked: SearchOptions,
+    bad: BadRows,
     keeping: KeepOptions,
     outputs: Outputs,
     colours: Colours,
@@ -140,11 +143,19 @@ def search(
     if picking.picks or (alone and Path(files[0]).suffix not in DATA_SETS):
         _search_post(first[0], asked, outputs, colours, options)
     else:
-        _write([_search_rows(chain(first, given), asked, keeping, options, Talk(outputs.quiet))], ("",), outputs)
+        talk, aside = Talk(outputs.quiet), bad.aside()
+        found = _search_rows(chain(first, given), asked, keeping, options, talk, aside)
+        _write([replace(found, set_aside=tuple(aside.rows))], ("",), outputs)
+        end(aside, talk)
 
 
 def _search_rows(
-    given: Iterable[Record], asked: SearchOptions, keeping: KeepOptions, options: PairOptions, talk: Talk
+    given: Iterable[Record],
+    asked: SearchOptions,
+    keeping: KeepOptions,
+    options: PairOptions,
+    talk: Talk,
+    aside: SetAside,
 ) -> Search:
     """The answers to all rows, judged; Ctrl-C ends it after a chunk of them."""
     from rich.progress import MofNCompleteColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -154,14 +165,18 @@ def _search_rows(
     from dpo_credit.rows.chats import prompt_text
     from dpo_credit.rows.reader import read_rows
     from dpo_credit.search.dataset import Searching
+    from dpo_credit.search.rows import searchable
 
     beams = asked.search()
-    rows = list(talk.noted(read_rows(given, limit=asked.limit)))
+    rows = list(talk.noted(read_rows(given, limit=asked.limit, aside=aside)))
+    aside.require(rows)
     if not rows:
         raise CreditError("there are no rows. Give JSONL with prompt, chosen and rejected.")
     name, judge, endpoint = asked.judge_of(prompt_text(rows[0].prompt))
     with keeping.kept() or nullcontext() as kept:
-        searching = Searching(load(options, talk), rows, beams, (name, judge), kept)
+        pair = load(options, talk)
+        rows = searchable(pair, rows, beams, options.conventions(), aside)
+        searching = Searching(pair, rows, beams, (name, judge), kept)
         steps = searching.steps(options.conventions())
         with (
             stopping(talk, "after this chunk of rows") as stopped,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.status import Status
 
 if TYPE_CHECKING:
+    from dpo_credit.credit import Credit
     from dpo_credit.rows.records import Row
 
 
@@ -26,7 +27,7 @@ class Talk:
 
     def working(self, task: str) -> AbstractContextManager[Status]:
         """A spinner on stderr, where that is a terminal; what it says may be updated."""
-        return self.stderr.status(task)
+        return self.stderr.status(task, spinner="line" if self.stderr.options.ascii_only else "dots")
 
     def notes(self, notes: Iterable[str]) -> None:
         """Say each note once."""
@@ -40,6 +41,21 @@ class Talk:
         for row in rows:
             self.notes(row.notes)
             yield row
+
+    def notes_of(self, rows: Iterable[Sequence[Credit]]) -> None:
+        """Say what there is to say of rows of answers: a line a kind, with how many rows it is about.
+
+        Of a single row, how many answers.
+        """
+        from dpo_credit.rows.tally import Tally
+
+        of_rows, of_answers = Tally(), Tally()
+        for row in rows:
+            of_rows.add(row[-1].id, [note for credit in row for note in credit.tokens.notes])
+            if of_rows.things == 1:
+                for credit in row:
+                    of_answers.add(credit.id, credit.tokens.notes)
+        self.notes(of_rows.lines("rows") if of_rows.things > 1 else of_answers.lines("answers"))
 
     def say(self, line: str) -> None:
         """Say how it went."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from dpo_credit.cli.files import read
+from dpo_credit.cli.files import read, write
 from dpo_credit.cli.keeping import mode_of
 from dpo_credit.cli.stopping import INTERRUPTED, stopping
 from dpo_credit.cli.talk import Talk
@@ -80,7 +80,7 @@ def train(
         raise typer.Exit(INTERRUPTED)
     talk.say("trained; next: dpo-credit score post.json --policy " + recipe.output if method == "dpo" else "trained")
     if first:
-        typer.echo(recipe.output)
+        write("-", os.fsencode(recipe.output) + b"\n")
 
 
 def _recipe(method: Literal["sft", "dpo"], config: str, settings: Sequence[str]) -> tuple[Recipe, str | None]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group
 
+from dpo_credit.cli.aside import BadRows, end
 from dpo_credit.cli.files import read, records
 from dpo_credit.cli.flags import option, with_shared_options
 from dpo_credit.cli.keeping import KeepOptions
@@ -21,6 +22,7 @@ from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import CreditError
 
 if TYPE_CHECKING:
+    from dpo_credit.rows.aside import SetAside
     from dpo_credit.rows.kept import Kept
     from dpo_credit.trajectory.models import Following
     from dpo_credit.trajectory.trajectory import Trajectory
@@ -52,6 +54,7 @@ def trajectory(
     ],
     *,
     asked: FollowOptions,
+    bad: BadRows,
     keeping: KeepOptions,
     outputs: Outputs,
     options: PairOptions,
@@ -73,17 +76,23 @@ def trajectory(
         names = keeping.names_of(sources)
         _write([parse(read(source), source)[1] for source in sources], names, outputs)
     elif len(sources) == 2 and not kept[0]:
+        talk, aside = Talk(outputs.quiet), bad.aside()
         with keeping.kept() or nullcontext() as file:
-            talk = Talk(outputs.quiet)
-            following = _begin((sources[0], sources[1]), file, asked, options, talk)
+            following = _begin((sources[0], sources[1]), file, asked, options, talk, aside)
             _follow(following, keeping, talk)
-        _write([following.trajectory()], ("",), outputs)
+        _write([replace(following.trajectory(), set_aside=tuple(aside.rows))], ("",), outputs)
+        end(aside, talk)
     else:
         raise CreditError("give a run and its rows: dpo-credit trajectory RUN rows.jsonl; or only files that -o kept.")
 
 
 def _begin(
-    sources: tuple[str, str], kept: Kept | None, asked: FollowOptions, options: PairOptions, talk: Talk
+    sources: tuple[str, str],
+    kept: Kept | None,
+    asked: FollowOptions,
+    options: PairOptions,
+    talk: Talk,
+    aside: SetAside,
 ) -> Following:
     """The run, once the reference was asked and what was kept is read."""
     from dpo_credit.rows.pairs import preferences
@@ -96,7 +105,7 @@ def _begin(
     if options.policy is not None:
         raise CreditError("--policy has no place here: RUN names the policies.")
     at = checkpoints(run, asked.every)
-    pairs = preferences(talk.noted(read_rows(records([rows]), limit=asked.limit)))
+    pairs = preferences(talk.noted(read_rows(records([rows]), limit=asked.limit, aside=aside)), aside)
     with talk.working("Asking the reference"):
         models = find_models(at, options.reference, options.loading())
         follower, notes = ask_reference(
@@ -106,8 +115,10 @@ def _begin(
             length_normalised=options.length_normalised,
             conventions=options.conventions(),
             draw=Draw(asked.samples, asked.max_new_tokens, asked.seed),
+            aside=aside,
         )
     talk.notes([*models.notes, *notes])
+    talk.notes_of(follower.start.pairs)
     return Following(run, at, models, follower, kept)
 
 

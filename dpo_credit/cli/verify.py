@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
 
+from dpo_credit.cli.aside import BadRows, end
 from dpo_credit.cli.flags import with_shared_options
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.outputs import Outputs
@@ -28,6 +29,7 @@ def verify(
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many rows to compare; TRL takes its time.")] = 200,
     no_trl: Annotated[bool, typer.Option("--no-trl", help="Do not run TRL.", show_default=False)] = False,
     *,
+    bad: BadRows,
     outputs: Annotated[Outputs, "json", "svg", "theme", "quiet"],
     options: PairOptions,
 ) -> None:
@@ -41,7 +43,7 @@ def verify(
     from dpo_credit.cli.files import read, records
     from dpo_credit.cli.talk import Talk
 
-    talk = Talk(outputs.quiet)  # before the libraries are imported, which it keeps quiet
+    talk, aside = Talk(outputs.quiet), bad.aside()  # before the libraries are imported, which it keeps quiet
     from dpo_credit.rows.output import json_line
     from dpo_credit.rows.pairs import preferences
     from dpo_credit.rows.reader import read_rows
@@ -53,7 +55,7 @@ def verify(
     outputs.check()
     log = None if trainer_log is None else (read(trainer_log, "--trainer-log ", "a trainer_state.json"), trainer_log)
     rest = records([file])
-    rows = preferences(talk.noted(read_rows(rest, limit=limit)))
+    rows = preferences(talk.noted(read_rows(rest, limit=limit, aside=aside)), aside)
     talk.notes([f"the first {limit} rows only (--limit)"] if next(rest, None) is not None else ())
     with talk.working("Loading the models"):
         pair = options.load_pair()
@@ -63,6 +65,6 @@ def verify(
         rewards = rewards_of(pair, rows, options.conventions(), own)
         verified = verify_rows(rewards, log, trl=not no_trl, say=status.update)
     talk.notes(verified.notes)
-    outputs.write(lambda look: render(verified.record, look), json=lambda: json_line(verified.record) + "\n")
-    if not verified.agrees:
-        raise typer.Exit(DIFFER)
+    record = {**verified.record, "set_aside": [asdict(row) for row in aside.rows]}
+    outputs.write(lambda look: render(record, look), json=lambda: json_line(record) + "\n")
+    end(aside, talk, None if verified.agrees else DIFFER)

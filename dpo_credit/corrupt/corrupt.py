@@ -17,6 +17,7 @@ from dpo_credit.corrupt.errors import date, entity, negation, number, relation, 
 from dpo_credit.corrupt.errors.change import Change, applied, mended
 from dpo_credit.corrupt.errors.passage import Passage
 from dpo_credit.credit import CreditError, Example
+from dpo_credit.rows.aside import STRICT, SetAside
 from dpo_credit.rows.records import Row
 
 Finder = Callable[[Passage, Passage], Iterator[Change]]
@@ -204,14 +205,18 @@ def summary(tally: Tally) -> list[str]:
     return lines
 
 
-def corrupted_rows(rows: Iterable[Row], plan: Plan, tally: Tally) -> Iterator[dict[str, Any]]:
+def corrupted_rows(rows: Iterable[Row], plan: Plan, tally: Tally, aside: SetAside = STRICT) -> Iterator[dict[str, Any]]:
     """Rows with `id`, `prompt`, `chosen`, `rejected` and `labels`, one at a time; the tally is kept on the way.
 
     Other columns of a row follow. One named like a field of these rows becomes `input_<name>`, and so does the
     rejected answer that a preference came with. An answer that offers too little to change gives no row.
     """
     for row in rows:
-        example = right_answer(row)
+        try:
+            example = right_answer(row)
+        except CreditError as error:
+            aside.add(row.id, row.place, error)
+            continue
         made = corrupt(example, plan)
         tally.answers += 1
         if made is None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dpo_credit.credit import CreditError, Example
+from dpo_credit.rows.aside import STRICT, SetAside
 from dpo_credit.rows.records import Row
 
 UNSPECIFIED = "unspecified"
@@ -31,15 +32,16 @@ class Error:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An answer with its errors in order, none of which overlap, and the right answer where the row has one."""
+    """An answer with its errors in order, none of which overlap, the right answer if the row has one, and its place."""
 
     id: str
     wrong: Example
     errors: tuple[Error, ...]
     right: Example | None = None
+    place: str = ""
 
 
-def cases_of(rows: Iterable[Row]) -> list[Case]:
+def cases_of(rows: Iterable[Row], aside: SetAside = STRICT) -> list[Case]:
     """The labelled answers of rows.
 
     Args:
@@ -55,7 +57,8 @@ def cases_of(rows: Iterable[Row]) -> list[Case]:
         try:
             cases.append(_case(row))
         except CreditError as error:
-            raise CreditError(f"{row.place}: {error}") from error
+            aside.add(row.id, row.place, error)
+    aside.require(cases)
     if not cases:
         raise CreditError(f"{source} is empty. Give rows with labels: {_SHAPE}.")
     if not any(case.errors for case in cases):
@@ -81,7 +84,7 @@ def _case(row: Row) -> Case:
     if any(mark.start < 0 for mark in moved):
         raise CreditError(f"{row.id}: a label lies in the prompt. Labels mark what is wrong in the answer.")
     right = row.examples[0] if row.kind == "preference" else None
-    return Case(row.id, wrong, _merged(moved), right)
+    return Case(row.id, wrong, _merged(moved), right, row.place)
 
 
 def _given(value: Any, answer: str) -> str:

@@ -5,7 +5,7 @@ Rafailov et al. 2024, "From r to Q*", section 5.1 shows it on one answer; this m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +20,8 @@ from dpo_credit.localise.preference import preference
 from dpo_credit.localise.scores import ALIGNED, REWARD, SURE, UNSURE, Beyond, Units, token_values, units_of
 from dpo_credit.models.pair import ModelPair
 from dpo_credit.models.side import Distributions, Module, require, unwrapped
-from dpo_credit.scoring import score
+from dpo_credit.rows.aside import STRICT, SetAside
+from dpo_credit.scoring import score_rows
 from dpo_credit.text.conventions import Conventions
 
 FEW = 30  # answers below which the intervals are rough
@@ -51,6 +52,7 @@ def localise(
     *,
     conventions: Conventions = Conventions(),
     options: Options = Options(),
+    aside: SetAside = STRICT,
 ) -> Localised:
     """Score labelled answers and measure how well the reward finds what is wrong in them, beside the baselines.
 
@@ -59,15 +61,17 @@ def localise(
         cases: see `cases_of`.
         conventions: how text becomes tokens.
         options: see `Options`.
+        aside: takes the answers that cannot be scored; the report lists them.
 
     Raises:
-        CreditError: an answer cannot be scored, or there is nothing wrong or nothing right in any.
+        CreditError: an answer cannot be scored and is not set aside, or there is nothing wrong or nothing right in any.
     """
-    wrong, right = _score(pair, cases, conventions)
-    localised = measure(cases, wrong, right, _beyond(pair, wrong, options), options)
-    if not pair.assumed:
-        return localised
-    return replace(localised, report=replace(localised.report, notes=[pair.assumed, *localised.report.notes]))
+    scored = list(_score(pair, cases, conventions, aside))
+    aside.require(scored)
+    kept, wrong, right = zip(*scored, strict=True)
+    localised = measure(kept, wrong, right, _beyond(pair, wrong, options), options)
+    notes = [*([pair.assumed] if pair.assumed else ()), *localised.report.notes]
+    return replace(localised, report=replace(localised.report, notes=notes, set_aside=list(aside.rows)))
 
 
 def measure(
@@ -138,22 +142,21 @@ def measure(
 
 
 def _score(
-    pair: ModelPair, cases: Sequence[Case], conventions: Conventions
-) -> tuple[list[Credit], list[Credit | None]]:
-    examples = [example for case in cases for example in (case.right, case.wrong) if example is not None]
-    scored = score(pair, examples, conventions=conventions)
-    wrong: list[Credit] = []
-    right: list[Credit | None] = []
-    for case in cases:
-        right.append(next(scored) if case.right else None)
-        credit = next(scored)
-        if credit.tokens.answer != case.wrong.answer:
-            raise CreditError(
+    pair: ModelPair, cases: Sequence[Case], conventions: Conventions, aside: SetAside
+) -> Iterator[tuple[Case, Credit, Credit | None]]:
+    """Each case with its wrong answer's credit and its right one's."""
+    rows = [[case.wrong] if case.right is None else [case.right, case.wrong] for case in cases]
+    for case, result in zip(cases, score_rows(pair, rows, conventions=conventions), strict=True):
+        if isinstance(result, CreditError):
+            aside.add(case.id, case.place, result)
+        elif result[-1].tokens.answer != case.wrong.answer:
+            message = (
                 f"{case.id}: the chat template rewrites the answer, so the labels no longer fit it. Label "
-                f"it as rendered: {credit.tokens.answer[:60]!r}"
+                f"it as rendered: {result[-1].tokens.answer[:60]!r}"
             )
-        wrong.append(credit)
-    return wrong, right
+            aside.add(case.id, case.place, CreditError(message))
+        else:
+            yield case, result[-1], None if case.right is None else result[0]
 
 
 def _beyond(pair: ModelPair, wrong: Sequence[Credit], options: Options) -> list[Beyond]:
@@ -200,4 +203,5 @@ def _answer(
         scores={name: units.scores[name].tolist() for name in measured},
         auroc={name: None if np.isnan(value) else value for name, value in within.items()},
         margin=None if right is None else right.reward - wrong.reward,
+        notes=list(dict.fromkeys(note for credit in (right, wrong) if credit for note in credit.tokens.notes)),
     )

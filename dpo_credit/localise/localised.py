@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from dpo_credit.estimates.statistics import Bin, Estimate
 from dpo_credit.localise.labels import Error
+from dpo_credit.rows.aside import BadRow
 
 Unit = Literal["token", "word"]
 Verdict = Literal["better", "worse", "undecided"]
@@ -103,6 +104,7 @@ class LabelledAnswer:
     scores: dict[str, list[float]]
     auroc: dict[str, float | None]
     margin: float | None
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,7 @@ class LocaliseReport:
     groups: list[Group]
     notes: list[str]
     cases: list[LabelledAnswer]
+    set_aside: list[BadRow] = field(default_factory=list)
 
     def finding(self, name: str) -> Detection:
         """The finding of a score."""

@@ -8,6 +8,7 @@ from typing import Literal
 from dpo_credit.estimates.intervals import Mean, Share
 from dpo_credit.report.length import LengthFigures
 from dpo_credit.report.words import Place, WordFigures
+from dpo_credit.rows.aside import BadRow
 from dpo_credit.rows.output import json_line
 from dpo_credit.text.token_class import TokenClass
 
@@ -93,7 +94,7 @@ class Report:
     """All figures of a scored data set, unrounded.
 
     `lowest` holds preferences by margin, wrongly ordered ones first, and `highest` the others; rows by reward where
-    there are no preferences.
+    there are no preferences. `set_aside`: what is no scored row, and in no figure.
     """
 
     schema: Literal["dpo-credit/report@1"]
@@ -109,6 +110,7 @@ class Report:
     words: WordFigures
     lowest: list[RowFigures]
     highest: list[RowFigures]
+    set_aside: list[BadRow]
 
 
 def to_json(report: Report) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -28,6 +29,7 @@ from dpo_credit.report.figures import (
 )
 from dpo_credit.report.length import Length
 from dpo_credit.report.words import Place, Words
+from dpo_credit.rows.aside import STRICT, SetAside
 from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.text.token_class import CLASSES, token_classes
 
@@ -38,7 +40,14 @@ _SAMPLE = 100_000  # margins behind the quantiles and the histogram
 _BINS = 40  # of the histogram, at most
 
 
-def report(rows: Iterable[ScoredRow], *, words: int = 20, min_rows: int = MIN_ROWS, shown: int = 10) -> Report:
+def report(
+    rows: Iterable[ScoredRow],
+    *,
+    words: int = 20,
+    min_rows: int = MIN_ROWS,
+    shown: int = 10,
+    aside: SetAside = STRICT,
+) -> Report:
     """All figures of a scored data set.
 
     Args:
@@ -46,6 +55,7 @@ def report(rows: Iterable[ScoredRow], *, words: int = 20, min_rows: int = MIN_RO
         words: how many of the most rewarded and of the most punished words to list.
         min_rows: in how many rows a word occurs to be listed; at least 2.
         shown: how many of the rows with the lowest and of those with the highest margin (or reward) to list.
+        aside: took the rows that are none; the report lists them.
 
     Raises:
         CreditError: there are no rows, or two answers of a preference do not compare.
@@ -53,7 +63,8 @@ def report(rows: Iterable[ScoredRow], *, words: int = 20, min_rows: int = MIN_RO
     data = _DataSet(shown)
     for row in rows:
         data.add(row)
-    return data.figures(words, min_rows)
+    aside.require(range(data.rows))
+    return replace(data.figures(words, min_rows), set_aside=list(aside.rows))
 
 
 class _Answer(NamedTuple):
@@ -139,7 +150,7 @@ class _DataSet:
 
     def __init__(self, shown: int) -> None:
         self._files: dict[str, None] = {}
-        self._rows = self._answers = self._tokens = self._right = 0
+        self.rows = self._answers = self._tokens = self._right = 0
         self._sources: Counter[tuple[str, str, float, str, bool]] = Counter()
         self._sides: dict[Side, _SideSums] = {}
         self._class_tokens = np.zeros(len(CLASSES), dtype=np.int64)
@@ -151,7 +162,7 @@ class _DataSet:
         place = Place(row.row.source, row.row.line, row.id)
         preference = row.kind == "preference"
         self._files[row.row.source] = None
-        self._rows += 1
+        self.rows += 1
         self._answers += len(row.credits)
         scored = [
             _Answer(credit, np.array(credit.rewards), np.array(token_classes(credit.tokens))) for credit in row.credits
@@ -187,13 +198,13 @@ class _DataSet:
         return self._sides.setdefault(side, _SideSums())
 
     def figures(self, words: int, min_rows: int) -> Report:
-        if not self._rows:
+        if not self.rows:
             raise CreditError("there are no rows to report on. Give what dpo-credit score --json or batch wrote.")
         lowest, highest = (self._pairs if self._sample.seen else self._others).figures()
         return Report(
             schema="dpo-credit/report@1",
             files=list(self._files),
-            rows=self._rows,
+            rows=self.rows,
             answers=self._answers,
             tokens=self._tokens,
             sources=[SourceFigures(*source, rows) for source, rows in self._sources.most_common()],
@@ -204,6 +215,7 @@ class _DataSet:
             words=self._words.figures(words, min_rows),
             lowest=lowest,
             highest=highest,
+            set_aside=[],
         )
 
     def _pair_figures(self) -> PairFigures:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from dpo_credit.credit import CreditError, Example
+from dpo_credit.rows.aside import STRICT, SetAside
 from dpo_credit.rows.chats import Prompt
 from dpo_credit.rows.documents import TLDR
 from dpo_credit.rows.reader import Record
@@ -78,17 +79,20 @@ def _example(record: Record, prompt: Prompt | None) -> tuple[Example, tuple[str,
     return Example(prompt, answer, stem(name)), line_notes(answer)
 
 
-def preferences(rows: Iterable[Row]) -> list[Row]:
+def preferences(rows: Iterable[Row], aside: SetAside = STRICT) -> list[Row]:
     """The rows, each of which has a chosen and a rejected answer.
 
     Raises:
-        CreditError: there is none, or one has no two answers to compare.
+        CreditError: there is none, or one has no two answers to compare and is not set aside.
     """
     taken = []
     for row in rows:
-        if row.kind != "preference":
-            raise CreditError(f"{row.id} has no chosen and rejected, which is what a DPO trainer takes. Give pairs.")
-        taken.append(row)
+        if row.kind == "preference":
+            taken.append(row)
+            continue
+        message = f"{row.id} has no chosen and rejected, which is what a DPO trainer takes. Give pairs."
+        aside.add(row.id, row.place, CreditError(message))
+    aside.require(taken)
     if not taken:
         raise CreditError("there are no rows. Give JSONL with prompt, chosen and rejected.")
     return taken

@@ -9,6 +9,7 @@ from itertools import chain, islice
 from typing import Any, BinaryIO
 
 from dpo_credit.credit import CreditError
+from dpo_credit.rows.aside import STRICT, SetAside
 from dpo_credit.rows.documents import TLDR, Content, contents, json_object
 from dpo_credit.rows.encodings import Line, decoded
 from dpo_credit.rows.records import Answers, Row, id_of, parse_row, place, stem, text_row
@@ -155,18 +156,18 @@ def read_rows(
     prompt_key: str | None = None,
     answer_key: str | None = None,
     limit: int | None = None,
+    aside: SetAside = STRICT,
 ) -> Iterator[Row]:
     """The rows of records, the first `limit` of them; see `parse_row`.
 
     Raises:
-        CreditError: a record is no row; the message says which.
+        CreditError: a record is no row, and none is set aside; the message says which.
     """
     for record in islice(records, limit):
         try:
             yield record.row(prompt_key=prompt_key, answer_key=answer_key)
         except CreditError as error:
-            message = str(error)
-            raise CreditError(message if message.startswith(record.source) else f"{record.place}: {error}") from error
+            aside.add(record.id, record.place, error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,20 +194,12 @@ class Pick:
             picked = next(islice(records, self.number - 1, None), None)
             wanted = f"--row {self.number}"
         elif self.row_id is not None:
-            picked = next((record for record in records if _id(record) == self.row_id), None)
+            picked = next((record for record in records if record.id == self.row_id), None)
             wanted = f"--id {self.row_id}"
         elif next(islice(records, 1, None), None) is None:
             return first
         else:
-            raise CreditError(f"{name} holds more than one row. Pick one with --row 1 or --id {_id(first)}.")
+            raise CreditError(f"{name} holds more than one row. Pick one with --row 1 or --id {first.id}.")
         if picked is None:
             raise CreditError(f"{name} has no row {wanted}.")
         return picked
-
-
-def _id(record: Record) -> str:
-    """The id that a row will have, as far as it is one."""
-    try:
-        return str(record.fields().get("id", record.default_id))
-    except CreditError:
-        return record.default_id

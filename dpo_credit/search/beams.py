@@ -14,6 +14,7 @@ from scipy.stats import bootstrap
 
 from dpo_credit.credit import Credit, CreditError
 from dpo_credit.estimates.intervals import CONFIDENCE, Mean
+from dpo_credit.rows.aside import BadRow
 from dpo_credit.rows.output import json_line
 from dpo_credit.rows.settings import refuse_changes
 from dpo_credit.search.judges import Verdict
@@ -45,10 +46,14 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A search over rows, and under which settings; `beams`, in the order of each row's answers."""
+    """A search over rows, and under which settings; `beams`, in the order of each row's answers.
+
+    `set_aside`: rows that could not be searched; a file that was kept does not tell them.
+    """
 
     settings: dict[str, Any]
     rows: tuple[Judged, ...]
+    set_aside: tuple[BadRow, ...] = ()
 
     @property
     def beams(self) -> tuple[int, ...]:
@@ -124,6 +129,7 @@ def record(search: Search, label: str = "") -> dict[str, Any]:
         "rows": len(search.rows),
         "chosen_tokens": None if (mean := chosen_tokens(search)) is None else asdict(mean),
         "widths": [asdict(width) for width in figures(search)],
+        "set_aside": [asdict(row) for row in search.set_aside],
     }
 
 

@@ -11,6 +11,7 @@ from dpo_credit.credit import Credit, CreditError, Example
 from dpo_credit.models.generate import generate
 from dpo_credit.models.pair import ModelPair
 from dpo_credit.models.side import Module, require
+from dpo_credit.rows.aside import SetAside
 from dpo_credit.rows.records import Row
 from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.scoring import Scorer
@@ -67,6 +68,29 @@ def search_rows(
         for n, (row, answers, its) in enumerate(zip(chunk, answers_of, own, strict=True), begin):
             if n >= skip:
                 yield FoundAnswers(tuple(answers), ScoredRow(row, its))
+
+
+def searchable(
+    pair: ModelPair, rows: Sequence[Row], beams: Beams, conventions: Conventions, aside: SetAside
+) -> list[Row]:
+    """The rows whose prompts leave room for an answer and whose own answers can be scored.
+
+    Raises:
+        CreditError: one is not among them and is not set aside, or none is left.
+    """
+    encoded = Scorer(pair, conventions=conventions).encode([row.examples for row in rows])
+    fit = []
+    for row, tokens in zip(rows, encoded, strict=True):
+        try:
+            if isinstance(tokens, CreditError):
+                raise tokens
+            _prompt(pair, row, beams, conventions)
+        except CreditError as error:
+            aside.add(row.id, row.place, error)
+        else:
+            fit.append(row)
+    aside.require(fit)
+    return fit
 
 
 def _prompt(pair: ModelPair, row: Row, beams: Beams, conventions: Conventions) -> tuple[int, ...]:

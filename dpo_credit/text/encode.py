@@ -176,7 +176,9 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, rendered: Rendered) -> tuple[li
 
 def _is_byte_level(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether pieces stand for bytes, with "Ġ" for a space; in others' a "Ġ" is that letter itself."""
-    backend = tokenizer.backend_tokenizer  # type: ignore[attr-defined]
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return False
     parts = (backend.pre_tokenizer, backend.decoder)  # each as JSON, with all that a sequence holds
     return any(b'"type":"ByteLevel"' in part.__getstate__() for part in parts if part is not None)
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from dpo_credit.credit import Credit, NotFiniteError, Source, Tokens
+from dpo_credit.credit import Credit, CreditError, NotFiniteError, Source, Tokens
 from dpo_credit.models.side import Side
+from dpo_credit.rows.aside import STRICT, SetAside
 from dpo_credit.rows.records import Row
 from dpo_credit.text.conventions import Conventions
 from dpo_credit.text.encode import encode_answers
 from dpo_credit.trajectory.divergence import Drawn, divergence, draw
-from dpo_credit.trajectory.trajectory import Diverged, Moment
+from dpo_credit.trajectory.trajectory import Diverged, Moment, Pair
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -50,25 +51,20 @@ class Follower:
         rows: preferences.
         setup: see `Setup`.
         draw: see `Draw`; a length-normalised policy gets none, since its expected reward is no KL.
+        aside: takes the rows that cannot be scored.
 
     Raises:
-        CreditError: a row cannot be encoded, or the reference's numbers are not finite.
+        CreditError: a row cannot be encoded, or the reference's numbers for it are not finite, and it is not set aside.
     """
 
-    def __init__(self, reference: Side, rows: Sequence[Row], setup: Setup, draw: Draw = Draw()) -> None:
+    def __init__(
+        self, reference: Side, rows: Sequence[Row], setup: Setup, draw: Draw = Draw(), aside: SetAside = STRICT
+    ) -> None:
         tokenizer = setup.tokenizer
-        self.tokens: list[Tokens] = []
-        for row in rows:
-            self.tokens += encode_answers(tokenizer, row.examples, setup.conventions)
-        source = Source(reference.name, reference.name, reference.dtype)
-        credits = [
-            Credit(
-                tokens, answer.logps, answer.logps, setup.beta, source, row.id,
-                length_normalised=setup.length_normalised,
-            )
-            for (row, tokens), answer in zip(_each(rows, self.tokens), reference.logps(self.tokens), strict=True)
-        ]  # fmt: skip
-        self.start = Moment(0, reference.name, tuple(zip(credits[::2], credits[1::2], strict=True)))
+        pairs = list(_scored(reference, rows, setup, aside))
+        aside.require(pairs)
+        self.tokens: list[Tokens] = [credit.tokens for pair in pairs for credit in pair]
+        self.start = Moment(0, reference.name, tuple(pairs))
         self.drawn: Drawn | None = None
         self.notes: tuple[str, ...] = ()
         if draw.samples and not setup.length_normalised:
@@ -93,8 +89,30 @@ class Follower:
         return moment if self.drawn is None else replace(moment, divergence=divergence(policy, self.drawn))
 
 
-def _each(rows: Sequence[Row], tokens: Sequence[Tokens]) -> list[tuple[Row, Tokens]]:
-    return [(rows[n // 2], answer) for n, answer in enumerate(tokens)]
+def _scored(reference: Side, rows: Sequence[Row], setup: Setup, aside: SetAside) -> Iterator[Pair]:
+    """Each row's two answers, where the reference is policy and reference in one."""
+    encoded: list[tuple[Row, list[Tokens]]] = []
+    for row in rows:
+        try:
+            encoded.append((row, encode_answers(setup.tokenizer, row.examples, setup.conventions)))
+        except CreditError as error:
+            aside.add(row.id, row.place, error)
+    aside.require(encoded)
+    source = Source(reference.name, reference.name, reference.dtype)
+    logps = iter(reference.logps([tokens for _, pair in encoded for tokens in pair]))
+    for row, pair in encoded:
+        numbers = [(tokens, next(logps).logps) for tokens in pair]
+        try:
+            chosen, rejected = (
+                Credit(
+                    tokens, its, its, setup.beta, source, row.id, length_normalised=setup.length_normalised
+                )
+                for tokens, its in numbers
+            )  # fmt: skip
+        except CreditError as error:
+            aside.add(row.id, row.place, error)
+        else:
+            yield chosen, rejected
 
 
 def _draw(reference: Side, chosen: Sequence[Tokens], setup: Setup, asked: Draw) -> Drawn:

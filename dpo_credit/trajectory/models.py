@@ -22,6 +22,7 @@ from dpo_credit.models.devices import devices
 from dpo_credit.models.loading import load_reference, load_side
 from dpo_credit.models.pair import Loading
 from dpo_credit.models.training import training_of
+from dpo_credit.rows.aside import STRICT, SetAside
 from dpo_credit.rows.kept import Kept
 from dpo_credit.rows.records import Row
 from dpo_credit.text.conventions import Conventions
@@ -80,6 +81,7 @@ def ask_reference(
     length_normalised: bool | None,
     conventions: Conventions,
     draw: Draw,
+    aside: SetAside = STRICT,
 ) -> tuple[Follower, tuple[str, ...]]:
     """Score the rows under the reference, which is freed then; and what the user should be told.
 
@@ -90,9 +92,11 @@ def ask_reference(
         length_normalised: likewise.
         conventions: how text becomes tokens; without a `max_length`, the model's own limit holds.
         draw: see `Draw`.
+        aside: takes the rows that cannot be scored.
 
     Raises:
-        CreditError: the model cannot be loaded, a row not be scored, or the run trained for rewards of another formula.
+        CreditError: the model cannot be loaded, a row not be scored and is not set aside, or the run trained for
+            rewards of another formula.
     """
     training = training_of(models.policies[0], beta, length_normalised)
     notes, normalised = training.notes, training.length_normalised
@@ -102,7 +106,7 @@ def ask_reference(
     side = load_reference(models.policies[0], models.reference, device, models.loading)
     if conventions.max_length is None:
         conventions = replace(conventions, max_length=max_length(models.reference, models.loading))
-    follower = Follower(side, rows, Setup(models.tokenizer, training.beta, normalised, conventions), draw)
+    follower = Follower(side, rows, Setup(models.tokenizer, training.beta, normalised, conventions), draw, aside)
     del side
     free()
     if training.cut is not None:

@@ -13,6 +13,7 @@ from scipy.special import stdtrit
 from dpo_credit.align import diff
 from dpo_credit.credit import Credit
 from dpo_credit.estimates.intervals import CONFIDENCE, Mean, Share, mean_of, wilson
+from dpo_credit.rows.aside import BadRow
 from dpo_credit.segments import Segment
 
 SIDES = ("chosen", "rejected")
@@ -69,13 +70,15 @@ class Diverged:
 class Trajectory:
     """A run's checkpoints in the order of training; the first may be its start, where policy and reference are one.
 
-    `diverged` are the checkpoints that have no numbers.
+    `diverged` are the checkpoints that have no numbers. `set_aside`: rows that could not be followed; a file that was
+    kept does not tell them.
     """
 
     name: str
     ids: tuple[str, ...]
     moments: tuple[Moment, ...]
     diverged: tuple[Diverged, ...] = ()
+    set_aside: tuple[BadRow, ...] = ()
 
 
 def in_order(name: str, ids: tuple[str, ...], moments: Sequence[Moment | Diverged]) -> Trajectory:
@@ -228,4 +231,5 @@ def record(trajectory: Trajectory, label: str = "") -> dict[str, Any]:
             }
             for token in learnt(trajectory)[:LISTED]
         ],
+        "set_aside": [asdict(row) for row in trajectory.set_aside],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -11,31 +12,56 @@ from dpo_credit.views.scale import Theme
 # C0 (but tab and newline), C1, and what reorders or hides text: bidi controls, line separators, the byte-order mark
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]")
 _STAND_INS = {
-    **{"▼": "-", "▲": "+", "π": "pi", "−": "-", "×": "x", "…": "...", "→": "->", "Δ": "delta "},
+    **{"▼": "-", "▲": "+", "π": "pi", "−": "-", "×": "x", "…": "...", "→": "->", "Δ": "delta ", "·": "."},
     **{"±": "+/-", "–": "-", "↵": "\\n", "␣": "_", "‹": "<", "›": ">", "⟦": "[[", "⟧": "]]"},
+    **{"▶": ">", "│": "|", "✗": "x"},
     **dict(zip("▁▂▃▄▅▆▇█", "01234567", strict=True)),
 }
+_TABLE = str.maketrans(_STAND_INS)
+_SIGNS = "".join(_STAND_INS)
+STAND_INS = (
+    "dpo_credit.stand_ins"  # the name of a stream's `errors`: what it cannot carry is written as `stand_ins` does
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the terminal can show: its theme, how many colours, how wide, and whether more than ASCII."""
+    """What the terminal can show: its theme, how many colours, how wide, and in which encoding."""
 
     theme: Theme = "dark"
     colours: Literal["full", "basic", "none"] = "full"
     width: int = 80
-    ascii_only: bool = False
+    encoding: str = "utf-8"
+
+    @property
+    def ascii_only(self) -> bool:
+        """Whether some of our signs cannot be shown: all of them get stand-ins then."""
+        try:
+            _SIGNS.encode(self.encoding)
+        except UnicodeEncodeError:
+            return True
+        return False
 
     def plain(self, text: str) -> str:
-        """The text with ASCII stand-ins for our own signs, where the terminal shows no more."""
-        if not self.ascii_only:
-            return text
-        for sign, stand_in in _STAND_INS.items():
-            text = text.replace(sign, stand_in)
-        return text
+        """The text with ASCII stand-ins for our own signs, where the terminal does not show all of them."""
+        return text.translate(_TABLE) if self.ascii_only else text
 
 
 def visible(text: str, look: Look) -> str:
-    """Text with its control and reordering characters written out, so that none acts on the terminal."""
+    """Text with its control and reordering characters written out, so that none acts on the terminal.
+
+    Likewise the characters that the terminal's encoding does not have.
+    """
     text = _HIDDEN.sub(lambda match: f"<U+{ord(match[0]):04X}>", text)
-    return text.encode("ascii", "backslashreplace").decode() if look.ascii_only else text
+    return text.encode(look.encoding, "backslashreplace").decode(look.encoding)
+
+
+def stand_ins(error: UnicodeError) -> tuple[str, int]:
+    """An error handler for streams (see `codecs`): our signs' stand-ins, other characters written out."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    return text.translate(_TABLE).encode("ascii", "backslashreplace").decode(), error.end
+
+
+codecs.register_error(STAND_INS, stand_ins)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from dpo_credit.credit import Credit
@@ -37,6 +37,7 @@ _STOPS: dict[Palette, dict[Theme, tuple[RGB, RGB, RGB]]] = {
     },
 }
 _STEPS = (0.12, 0.4, 0.75)  # shares of the limit from which a reward counts as slight, clear, strong
+_STANDS_OUT = 0.5  # share of the limit from which one has a sign where there are no colours: a handful of words do
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,16 @@ class Scale:
         return sum(abs(self.position(reward)) >= step for step in _STEPS)
 
     @property
+    def stands_out(self) -> float:
+        """The reward from which on one has a sign where there are no colours; from the limit on it has two."""
+        return max(_STANDS_OUT * self.limit, self.noise)
+
+    def signs(self, reward: float) -> int:
+        """How many signs a reward has where there are no colours: 0, 1 or 2."""
+        position = abs(self.position(reward))
+        return (position >= _STANDS_OUT) + (position >= 1)
+
+    @property
     def decimals(self) -> int:
         """Decimals that give the scale's limit three significant digits; from 2 to 9."""
         return decimals_for(self.limit)
@@ -72,11 +83,19 @@ class Shading:
     """How a view colours: what it sums rewards over, where the colours end, and which they are.
 
     `limit`: "shared" (one scale for all answers compared), "per-answer", or the reward at which the colours end.
+    `unit_of_signs`: what rewards are summed over where signs in the text stand for colours; a sign inside a word would
+    make it hard to read.
     """
 
     unit: Unit = "token"
     limit: Literal["shared", "per-answer"] | float = "shared"
     palette: Palette = "orange-blue"
+    unit_of_signs: Unit = "word"
+
+    @property
+    def in_signs(self) -> Shading:
+        """The same for a text without colours."""
+        return replace(self, unit=self.unit_of_signs)
 
     def scales(self, credits: Sequence[Credit]) -> tuple[Scale, ...]:
         """A scale for each answer; the same for all but with "per-answer"."""

@@ -14,7 +14,7 @@ from dpo_credit.align import Diff, Edit
 from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.views.look import Look, visible
 from dpo_credit.views.scale import Shading, decimals_for
-from dpo_credit.views.terminal.score import answer, comparison, legend, signed, sums, tables
+from dpo_credit.views.terminal.score import answer, comparison, in_text, legend, signed, sums, tables
 
 _SIDE_BY_SIDE = 100  # columns from which the two answers stand beside each other
 _EDITS = 12  # rows of the table of edits; the largest are kept
@@ -31,10 +31,11 @@ def render(
     """Both answers, their edits and echo, margin and preference probability, cumulative rewards, lowest and highest."""
     diff, labels = scored.diff, scored.labels
     credits = (diff.chosen, diff.rejected)
-    scales = shading.scales(credits)
+    text = in_text(shading, look)
+    scales = text.scales(credits)
     spans = ([edit.chosen_span for edit in diff.edits], [edit.rejected_span for edit in diff.edits])
     columns = [
-        Group(Text(label, style="bold"), answer(credit, scale, look, shading.unit, marked), sums(credit, look))
+        Group(Text(label, style="bold"), answer(credit, scale, look, text.unit, marked), sums(credit, look))
         for label, credit, scale, marked in zip(labels, credits, scales, spans, strict=True)
     ]
     parts: list[RenderableType] = [
@@ -43,10 +44,11 @@ def render(
         Text(),
     ]
     parts += [
-        legend(scale, credit, look) for scale, credit in list(zip(scales, credits, strict=True))[: len(set(scales))]
+        legend(scale, credit, look, text.unit)
+        for scale, credit in list(zip(scales, credits, strict=True))[: len(set(scales))]
     ]
     parts += [Text(), edits(diff, look, labels), echo(diff, look), Text(), *chart(diff, look, labels)]
-    for label, credit, scale in zip(labels, credits, scales, strict=True) if rows != 0 else ():
+    for label, credit, scale in zip(labels, credits, shading.scales(credits), strict=True) if rows != 0 else ():
         parts += [Text(), tables(credit.by(shading.unit), credit, scale, look, 5 if rows is None else rows, label)]
     return Group(*parts)
 

@@ -47,21 +47,26 @@ def render(
     credits, labels = scored.credits, scored.labels
     if rows is None:
         rows = 5 if len(credits) <= 2 else 0
-    scales = shading.scales(credits)
-    each = list(zip(labels, credits, scales, strict=True))
+    text = in_text(shading, look)
+    scales = text.scales(credits)
     parts: list[RenderableType] = []
-    for label, credit, scale in each:
+    for label, credit, scale in zip(labels, credits, scales, strict=True):
         if label:
             parts.append(Text(label, style="bold"))
-        parts += [answer(credit, scale, look, shading.unit), sums(credit, look)]
-        parts += [legend(scale, credit, look), Text()] if shading.limit == "per-answer" else [Text()]
+        parts += [answer(credit, scale, look, text.unit), sums(credit, look)]
+        parts += [legend(scale, credit, look, text.unit), Text()] if shading.limit == "per-answer" else [Text()]
     if tuple(labels) == ("chosen", "rejected"):
         parts += [comparison(credits[0], credits[1], look), Text()]
     if shading.limit != "per-answer":
-        parts += [legend(scales[0], credits[0], look), Text()]
-    for label, credit, scale in each if rows else ():
+        parts += [legend(scales[0], credits[0], look, text.unit), Text()]
+    for label, credit, scale in zip(labels, credits, shading.scales(credits), strict=True) if rows else ():
         parts += [tables(credit.by(shading.unit), credit, scale, look, rows, label), Text()]
     return Group(*parts[:-1])
+
+
+def in_text(shading: Shading, look: Look) -> Shading:
+    """How running text is shaded: by colours, or by signs where there are none."""
+    return shading.in_signs if look.colours == "none" else shading
 
 
 def answer(
@@ -134,15 +139,13 @@ def tables(
     return both
 
 
-def legend(scale: Scale, credit: Credit, look: Look) -> Text:
-    """The scale's colours and numbers."""
-    text = Text(f"{signed(-scale.limit, look)} ", style="dim")
+def legend(scale: Scale, credit: Credit, look: Look, unit: Unit = "token") -> Text:
+    """The scale's colours, or the signs of a `unit` that stands out, and their numbers."""
+    nats = look.plain("beta / T × nats, T tokens" if credit.length_normalised else "beta × nats")
     if look.colours == "none":
-        marks = look.plain(
-            " ".join(sign * n for sign, n in (("▼", 3), ("▼", 2), ("▼", 1), ("▲", 1), ("▲", 2), ("▲", 3)))
-        )
-        text.append(marks, style="not dim")
+        text = Text(signs(scale, look) + f"  reward of a {unit}, {nats}", style="dim")
     else:
+        text = Text(f"{signed(-scale.limit, look)} ", style="dim")
         steps = 20 if look.colours == "full" else 6
         for step in range(steps + 1):
             position = 2 * step / steps - 1
@@ -150,10 +153,7 @@ def legend(scale: Scale, credit: Credit, look: Look) -> Text:
                 "  " if look.colours == "basic" else " ",
                 _style(position, 3 if abs(position) > 0.7 else 2, look, scale.palette),
             )
-    unit = "beta / T × nats, T tokens" if credit.length_normalised else "beta × nats"
-    text.append(look.plain(f" {signed(scale.limit, look)}  reward, {unit}"))
-    if look.colours != "none":
-        text.append("; underlined below 0")
+        text.append(f" {signed(scale.limit, look)}  reward, {nats}; underlined below 0")
     if scale.noise:
         text.append(f"; italic: within the {credit.source.dtype} error of {scale.noise:.1g}")
     return text
@@ -182,11 +182,27 @@ def _style(position: float, strength: int, look: Look, palette: Palette) -> Styl
 
 
 def mark(reward: float, scale: Scale, look: Look) -> str:
-    """Without colours, a sign after the token: one to three, by strength."""
+    """Without colours, one sign or two after what stands out."""
     if look.colours != "none":
         return ""
-    signs = look.plain("▼" if reward < 0 else "▲") * scale.strength(reward)
+    return _sign(-1 if reward < 0 else 1, scale.signs(reward), look)
+
+
+def _sign(side: int, count: int, look: Look) -> str:
+    signs = look.plain("▼" if side < 0 else "▲") * count
     return f"[{signs}]" if signs and look.ascii_only else signs
+
+
+def signs(scale: Scale, look: Look) -> str:
+    """Each sign with the reward from which on it stands."""
+    if not scale.limit:
+        return "all 0:"
+    ends = [(1, scale.stands_out), (2, scale.limit)]
+    return "  ".join(
+        f"{_sign(side, count, look)} {signed(side * reward, look)}"
+        for side, order in ((-1, reversed(ends)), (1, ends))
+        for count, reward in order
+    )
 
 
 def signed(value: float, look: Look, decimals: int | None = None) -> str:

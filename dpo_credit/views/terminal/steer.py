@@ -11,16 +11,17 @@ from rich.text import Text
 from dpo_credit.credit import Credit
 from dpo_credit.views.look import Look, visible
 from dpo_credit.views.scale import Shading
-from dpo_credit.views.terminal.score import answer, signed, style
+from dpo_credit.views.terminal.score import answer, in_text, signed, signs, style
 
 _ROWS = 12
 
 
 def render(answers: Sequence[Credit], look: Look) -> RenderableType:
     """Answers as `decode.steer.steer` gives them."""
-    scales = Shading().scales(answers)
+    text, (scale, *_) = in_text(Shading(), look), Shading().scales(answers)
+    (in_texts, *_) = text.scales(answers)
     parts: list[RenderableType] = []
-    for credit, scale in zip(answers, scales, strict=True):
+    for credit in answers:
         if len(answers) > 1:
             parts.append(Text(f"answer {credit.id}", style="bold"))
         changed = [
@@ -30,11 +31,16 @@ def render(answers: Sequence[Credit], look: Look) -> RenderableType:
         ]
         line = f"log π_steered {credit.policy_logp:.2f}   log π_base {credit.reference_logp:.2f}   "
         line += f"{len(changed)} of {len(credit.rewards)} tokens are not what the base would have said"
-        parts += [answer(credit, scale, look), Text(look.plain(line.replace("-", "−")), style="dim"), Text()]
+        parts += [
+            answer(credit, in_texts, look, text.unit),
+            Text(look.plain(line.replace("-", "−")), style="dim"),
+            Text(),
+        ]
         if changed:
             parts += [_table(credit, changed, look, scale), Text()]
-    limit = signed(scales[0].limit, look)
-    legend = f"colours: log π_steered − log π_base in nats, up to ±{limit[1:]}; underlined below 0"
+    legend = f"colours: log π_steered − log π_base in nats, up to ±{signed(scale.limit, look)[1:]}; underlined below 0"
+    if look.colours == "none":
+        legend = f"{signs(in_texts, look)}  log π_steered − log π_base of a {text.unit}, nats"
     return Group(*parts, Text(look.plain(legend), style="dim"))
 
 
