@@ -35,7 +35,16 @@ TAKES_MODELS = ("localise", "search", "trajectory")
 
 @pytest.fixture(scope="module")
 def pair(tiny_pair_dirs: tuple[Path, Path]) -> tuple[str, ...]:
-    return ("--policy", str(tiny_pair_dirs[0]), "--reference", str(tiny_pair_dirs[1]), "--device", "cpu")
+    return (
+        "--policy",
+        str(tiny_pair_dirs[0]),
+        "--reference",
+        str(tiny_pair_dirs[1]),
+        "--device",
+        "cpu",
+        "--beta",
+        "0.1",
+    )
 
 
 def command(name: str, rows: Path, pair: tuple[str, ...]) -> tuple[str | Path, ...]:
@@ -79,7 +88,7 @@ def test_verify_sets_aside_what_is_no_row_and_the_rest_agrees(tmp_path: Path, pa
     run("batch", rows, *pair, "-o", tmp_path / "scored.jsonl", "-q")
     scored = map(json.loads, (tmp_path / "scored.jsonl").read_text("utf-8").splitlines())
     given = [
-        {**row, **{f"ref_{side}_logps": done[side]["reference_logp"] for side in ("chosen", "rejected")}}
+        {**row, **{f"ref_{answer['label']}_logps": answer["reference_logp"] for answer in done["credit"]["answers"]}}
         for row, done in zip(GOOD, scored, strict=False)
     ]
     rows.write_text("\n".join([*map(json.dumps, given), "{", '{"prompt": "a", "answer": "b"}']))

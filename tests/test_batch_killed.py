@@ -167,7 +167,7 @@ def test_a_second_run_on_one_output_is_refused(posts: Path) -> None:
 def test_a_reader_that_left_is_no_error_of_ours(posts: Path) -> None:
     with start(posts, pause=0.01) as process:
         assert process.stdout is not None and process.stderr is not None
-        assert process.stdout.readline().startswith(b'{"schema"')
+        assert process.stdout.readline().startswith(b'{"prompt"')
         process.stdout.close()
         assert process.wait(timeout=60) in (0, 1)
         assert b"Traceback" not in process.stderr.read()

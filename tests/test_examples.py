@@ -55,7 +55,7 @@ def test_the_first_example_blames_the_two_wrong_words():
     ended = run("score", EXAMPLES / "vet.json", "--json", "-", "--device", "cpu")
     record = json.loads(ended.stdout)
     assert record["credit"]["margin"] > 0
-    rejected = record["rejected"]
+    _, rejected = record["credit"]["answers"]
     words = [(found[0].strip(), found.span()) for found in re.finditer(r"\s*\S+", rejected["answer"])]
     rewards = {
         word: sum(r for (a, b), r in zip(rejected["spans"], rejected["rewards"], strict=True) if start <= a < b <= end)

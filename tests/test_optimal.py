@@ -110,11 +110,11 @@ def test_score_shows_them_and_writes_them():
     assert ended.code in (0, None), ended.stderr
     assert ended.stdout.count("Eq. 10 holds") == 2
     ended = run("score", EXAMPLES / "vet.json", "--show", "q,v", "--json", "-", "--device", "cpu")
-    chosen = json.loads(ended.stdout)["chosen"]
+    chosen, _ = json.loads(ended.stdout)["credit"]["answers"]
     # Another pass over other batches, in float32.
     assert chosen["optimal_values"]["advantage"] == pytest.approx([0.1 * x for x in chosen["policy_logps"]], abs=1e-5)
     ended = run("score", EXAMPLES / "vet.json", "--json", "-", "--device", "cpu")
-    assert "optimal_values" not in json.loads(ended.stdout)["chosen"]
+    assert all("optimal_values" not in answer for answer in json.loads(ended.stdout)["credit"]["answers"])
 
 
 def test_a_potential_changes_rewards_and_leaves_policy_and_margin(capsys):

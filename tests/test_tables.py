@@ -103,7 +103,7 @@ def test_every_command_reads_what_columns_hold_and_names_once_what_is_lost(comma
     ended = run(command[0], "odd.parquet", *command[1:])
     assert ended.code == 0, ended.stderr
     for column in ("score", "ratio", "meta"):
-        assert ended.stderr.count(f"note: NaN and infinity in column {column} are null in JSON\n") == 1
+        assert ended.stderr.count(f"NaN and infinity in column {column} are null in JSON\n") == 1
 
 
 @pytest.mark.usefixtures("folder")
@@ -163,7 +163,7 @@ def test_a_value_that_cannot_be_read_is_the_error_of_its_row_under_its_own_id() 
         "line": 2,
         "error": "bad.parquet, row 2: column answer is not UTF-8: byte 0xff at offset 0. Convert it.",
     }
-    ended = run("corrupt", "bad.parquet", "-q")
+    ended = run("corrupt", "bad.parquet", "-q", "--strict")
     assert (ended.code, ended.stderr.count("\n")) == (2, 1)
     assert "bad.parquet, row 2: column answer is not UTF-8" in ended.stderr
 
@@ -223,7 +223,8 @@ def test_rows_without_a_prompt_are_counted_and_a_resumed_run_counts_all_of_them(
 def test_how_a_prompt_was_read_is_said_once() -> None:
     rows = [{"system": "Be brief.", "question": f"Q{n}?", "chosen": " a", "rejected": " b"} for n in range(3)]
     ended = run("batch", "-", stdin="\n".join(map(json.dumps, rows)).encode())
-    note = "note: prompt read from system and question, with a blank line between"
+    note = "prompt read from system and question, with a blank line between"
+    assert f"note: 3 rows: {note}" in ended.stderr
     assert ended.code == 0 and ended.stderr.count(note) == 1
     for command in (("score", "--json", "-"), ("inspect",), ("diff",), ("steer", "--max-new-tokens", "1")):
         ended = run(command[0], "-", *command[1:], stdin=json.dumps(rows[0]).encode())

@@ -9,8 +9,11 @@ from typing import Literal
 
 from dpo_credit.views.scale import Theme
 
-# C0 (but tab and newline), C1, and what reorders or hides text: bidi controls, line separators, the byte-order mark
-_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]")
+# C0 (but tab and newline), C1, what reorders or hides text (bidi controls, line separators, the byte-order mark), and
+# halves of surrogate pairs
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff\ud800-\udfff]"
+)
 _STAND_INS = {
     **{"▼": "-", "▲": "+", "π": "pi", "−": "-", "×": "x", "…": "...", "→": "->", "Δ": "delta ", "·": "."},
     **{"±": "+/-", "–": "-", "↵": "\\n", "␣": "_", "‹": "<", "›": ">", "⟦": "[[", "⟧": "]]"},

@@ -10,7 +10,7 @@ from dpo_credit.views.look import visible as written_out
 
 def visible(text: str) -> str:
     """Text with control and reordering characters, and halves of surrogate pairs, written out as <U+202E>."""
-    return re.sub("[\ud800-\udfff]", lambda match: f"<U+{ord(match[0]):04X}>", written_out(text, Look()))
+    return written_out(text, Look())
 
 
 def signed(value: float, decimals: int) -> str:
