@@ -45,12 +45,12 @@ def localise(
     cases = cases_of(reading.rows(files))
     talk = Talk(outputs.quiet)
     pair = load(options, talk)
-    with talk.working(f"Scoring {len(cases)} answers"):
+    with talk.working(f"Scoring {len(cases)} answers") as stage:
         from dpo_credit.localise.localise import Options
         from dpo_credit.localise.localise import localise as measure
 
         wanted = Options(by, top_k, compare == "captum", seed)
-        localised = measure(pair, cases, conventions=options.conventions(), options=wanted)
+        localised = measure(pair, cases, conventions=options.conventions(), options=wanted, say=stage.update)
     talk.notes(note for credit in localised.wrong for note in credit.tokens.notes)
     talk.notes(localised.report.notes)
 

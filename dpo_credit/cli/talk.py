@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
-from rich.status import Status
+
+from dpo_credit.cli.heartbeat import Stage, heartbeat
 
 
 class Talk:
@@ -20,9 +21,13 @@ class Talk:
         self._said: set[str] = set()
         _silence_libraries()
 
-    def working(self, task: str) -> AbstractContextManager[Status]:
-        """A spinner on stderr, where that is a terminal; what it says may be updated."""
-        return self.stderr.status(task)
+    @contextmanager
+    def working(self, task: str) -> Iterator[Stage]:
+        """A spinner on stderr, where that is a terminal, else a line every 30 s; what it says may be updated."""
+        with self.stderr.status(task) as status:
+            stage = Stage(status, task)
+            with heartbeat(self.stderr, stage.line):
+                yield stage
 
     def notes(self, notes: Iterable[str]) -> None:
         """Say each note once."""

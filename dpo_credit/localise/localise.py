@@ -5,7 +5,7 @@ Rafailov et al. 2024, "From r to Q*", section 5.1 shows it on one answer; this m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +51,7 @@ def localise(
     *,
     conventions: Conventions = Conventions(),
     options: Options = Options(),
+    say: Callable[[str], None] = lambda _: None,
 ) -> Localised:
     """Score labelled answers and measure how well the reward finds what is wrong in them, beside the baselines.
 
@@ -59,12 +60,15 @@ def localise(
         cases: see `cases_of`.
         conventions: how text becomes tokens.
         options: see `Options`.
+        say: told what is going on.
 
     Raises:
         CreditError: an answer cannot be scored, or there is nothing wrong or nothing right in any.
     """
-    wrong, right = _score(pair, cases, conventions)
-    return measure(cases, wrong, right, _beyond(pair, wrong, options), options)
+    wrong, right = _score(pair, cases, conventions, say)
+    beyond = _beyond(pair, wrong, options, say)
+    say("Resampling")
+    return measure(cases, wrong, right, beyond, options)
 
 
 def measure(
@@ -135,13 +139,14 @@ def measure(
 
 
 def _score(
-    pair: ModelPair, cases: Sequence[Case], conventions: Conventions
+    pair: ModelPair, cases: Sequence[Case], conventions: Conventions, say: Callable[[str], None]
 ) -> tuple[list[Credit], list[Credit | None]]:
     examples = [example for case in cases for example in (case.right, case.wrong) if example is not None]
     scored = score(pair, examples, conventions=conventions)
     wrong: list[Credit] = []
     right: list[Credit | None] = []
-    for case in cases:
+    for done, case in enumerate(cases):
+        say(f"Scoring {len(cases)} answers, {done} done")
         right.append(next(scored) if case.right else None)
         credit = next(scored)
         if credit.tokens.answer != case.wrong.answer:
@@ -153,18 +158,20 @@ def _score(
     return wrong, right
 
 
-def _beyond(pair: ModelPair, wrong: Sequence[Credit], options: Options) -> list[Beyond]:
+def _beyond(pair: ModelPair, wrong: Sequence[Credit], options: Options, say: Callable[[str], None]) -> list[Beyond]:
     batch = [credit.tokens for credit in wrong]
     entropy: Sequence[Sequence[float] | None] = [None] * len(batch)
     policy = unwrapped(pair.policy)
     if isinstance(policy, Distributions):
         from dpo_credit.localise.entropy import entropies
 
+        say("Computing the policy's entropy")
         entropy = entropies(policy, batch)
     if not options.captum:
         return [Beyond(values) for values in entropy]
     from dpo_credit.localise.attribution import attribute
 
+    say("Attributing with Captum")
     ours, theirs = (require(side, Module, "--compare captum") for side in (pair.policy, pair.reference))
     return [Beyond(*values) for values in zip(entropy, attribute(ours, theirs, batch, pair.beta), strict=True)]
 
