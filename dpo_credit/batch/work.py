@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dpo_credit.scoring import Scorer
 
 COMMIT_S = 30  # between two commits, at most, on a machine that is as slow as these
-_SLOW_FLOPS = {"cpu": 2e10, "cuda": 5e12}  # floating-point operations a second: two busy cores, a small GPU
+_SLOW_FLOPS = {"cpu": 1e10, "cuda": 5e12}  # floating-point operations a second: a busy core, a small GPU
 _OTHER_FLOPS = 1e12
 
 
