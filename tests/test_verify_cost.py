@@ -66,6 +66,8 @@ def test_numbers_that_agree_cost_nothing_more_either() -> None:
 
 
 def test_an_end_token_that_is_missing_or_too_much_is_told_from_the_same_pass() -> None:
+    best, rewards, _ = tried(means(script(ROWS, jointly, beta=0.05)))
+    assert (best.meets, best.name, rewards.asked) == (True, "EOS never, beta 0.05", PASS)
     only = tuple(convention for convention in KNOWN if convention.name == "EOS never")
     best, rewards, _ = tried(script(ROWS, jointly), known=only)
     assert (best.name, best.of, rewards.asked) == ("EOS never", COUNT, PASS)

@@ -90,8 +90,11 @@ class Trials:
         ]
         scaled: list[Conventions] = [pair for pair in pairs if any(map(_is_scaling, pair))]
         rest: list[Conventions] = [pair for pair in pairs if not any(map(_is_scaling, pair))]
-        if self.expects:  # what few rows let expect is rough: the likeliest of all goes first
-            yield [*singles[0], *singles[1], *scaled]
+        if self.expects:  # what few rows let expect is rough: the likeliest of all that costs something goes first
+            each = [*singles[0], *singles[1], *scaled]
+            free = [conventions for conventions in each if self._is_known(conventions)]
+            yield free
+            yield [conventions for conventions in each if conventions not in free]
             self.cut = bool(rest)
             return
         yield from singles
