@@ -295,6 +295,22 @@ def test_the_scorers_state_is_kept_for_the_next_run(tiny_pair: ModelPair, posts:
     assert isinstance(credits, tuple) and credits[0].source.noise == 0.25
 
 
+def test_an_engine_that_has_nothing_to_write_yet_is_heard_and_stopped(tiny_pair: ModelPair, posts: Path) -> None:
+    class Reading:
+        def settings(self, job: Job) -> dict[str, Any]:
+            return {}
+
+        def score(self, job: Job, last: Commit) -> Iterator[ScoredChunk | str]:
+            yield "at row 1"
+            raise AssertionError("it was not stopped")
+
+    output = posts.parent / "out.jsonl"
+    with Journal(output) as journal:
+        journal.begin({})
+        progress = list(run(job(posts), Reading(), journal, stop=lambda: True))
+        assert [step.stage for step in progress] == ["", "at row 1"] and not journal.done
+
+
 def test_every_setting_that_decides_the_numbers_is_recorded(tiny_pair: ModelPair, posts: Path) -> None:
     here = settings(job(posts), Scorer(tiny_pair))
     assert json.loads(json.dumps(here))["policy"] == tiny_pair.policy.name  # type: ignore[union-attr]
