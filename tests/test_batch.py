@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import gc
 import json
+import time
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sides import CPU, unshared, with_budget
+import torch
+from sides import CPU, FromLogits, unshared, with_budget
 from tiny import language_model
 from torch import nn
 
 from dpo_credit import CreditError, ModelPair, Scorer
-from dpo_credit.batch.job import CHUNK_BYTES, Chunk, Counts, Job, Progress, chunks
+from dpo_credit.batch import work
+from dpo_credit.batch.job import BYTES_A_TOKEN, CHUNK_BYTES, Chunk, Counts, Job, Progress, ScoredChunk, chunks
 from dpo_credit.batch.local import Local
 from dpo_credit.batch.provenance import settings
 from dpo_credit.batch.run import Stream, run
 from dpo_credit.batch.sequential import OneAtATime
+from dpo_credit.batch.work import chunk_tokens
 from dpo_credit.forward.budget import Budget
+from dpo_credit.forward.logprobs import causal_lm
 from dpo_credit.models.in_turn import Memory, OnDemand
 from dpo_credit.models.torch_side import TorchSide
+from dpo_credit.rows.formats import format_of
 from dpo_credit.rows.journal import Commit, Journal
 from dpo_credit.rows.output import to_json
 from dpo_credit.rows.records import Row
@@ -138,6 +146,101 @@ def test_where_a_chunk_ends_depends_on_the_input_alone(tmp_path: Path) -> None:
     assert [chunk.input for chunk in again] == [chunk.input for chunk in found[1:]]
 
 
+def texts(path: Path, *prompts: str) -> Job:
+    """Rows of two answers of 40 bytes, 20 tokens by the rule for a chunk's work, after these prompts."""
+    row = {"chosen": "c" * 40, "rejected": "r" * 40}
+    path.write_text("".join(json.dumps({"prompt": prompt, **row}) + "\n" for prompt in prompts))
+    return Job((Input(str(path)),))
+
+
+def rows_a_chunk(job: Job, tokens: int) -> list[int]:
+    return [len(chunk.records) for chunk in chunks(replace(job, chunk_tokens=tokens))]
+
+
+def test_a_chunk_ends_before_the_row_with_which_it_would_be_too_much_work(tmp_path: Path) -> None:
+    assert BYTES_A_TOKEN == 4
+    short, long = "s" * 40, "p" * 4000  # 10 and 1,000 tokens
+    mixed = texts(tmp_path / "mixed.jsonl", *(short + str(n) for n in range(5)), long, short, short)
+    # 40 bytes and a digit and two answers: 30 tokens a row; the long one is a chunk by itself whatever it costs, and
+    # the last two share their prompt: 30 + 20
+    assert rows_a_chunk(mixed, 60) == [2, 2, 1, 1, 2]
+    assert rows_a_chunk(mixed, 59) == [1, 1, 1, 1, 1, 1, 2]
+    assert rows_a_chunk(mixed, 10**6) == [8]
+    # a prompt that rows have in common is computed once for all of a chunk: 1,000 tokens, and 20 a row
+    assert rows_a_chunk(texts(tmp_path / "shared.jsonl", *[long] * 6), 1080) == [4, 2]
+
+
+def test_a_row_that_is_none_costs_nothing_and_stays_in_its_place(tmp_path: Path) -> None:
+    asked = texts(tmp_path / "bad.jsonl", "a", "b")
+    (tmp_path / "bad.jsonl").write_text("{\n" + (tmp_path / "bad.jsonl").read_text() + "{\n{\n")
+    found = list(chunks(replace(asked, chunk_tokens=20)))
+    assert [[record.line for record in chunk.records] for chunk in found] == [[1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize(
+    ("device", "parameters", "tokens"),
+    # 30 s at 1e10 (CPU) or 5e12 (CUDA) operations a second, 4 a parameter and token
+    [("cpu", 135_000_000, 555), ("cpu", 1_000_000, 75_000), ("cuda", 7_000_000_000, 5357), ("cpu", 10**12, 1)],
+)
+def test_the_work_of_a_chunk_is_thirty_seconds_of_a_slow_machine(
+    tiny_pair: ModelPair, device: str, parameters: int, tokens: int
+) -> None:
+    module = nn.Module()
+    module.weight = nn.Parameter(torch.empty(parameters, device="meta"))
+    policy = TorchSide("p", module, causal_lm(module), torch.device(device))
+    assert chunk_tokens(Scorer(replace(tiny_pair, policy=policy))) == tokens
+    assert chunk_tokens(Scorer(replace(tiny_pair, policy=FromLogits("p", causal_lm(module))))) is None
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out.parquet"])
+def test_a_run_that_goes_on_at_another_speed_ends_in_the_same_bytes(
+    tiny_pair: ModelPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Each resumed run dies in its second chunk, and the machine's clock runs a hundred times as fast every time."""
+    pytest.importorskip("pyarrow")
+    monkeypatch.setattr(work, "_SLOW_FLOPS", {"cpu": 4 * 65 * _parameters(tiny_pair) / work.COMMIT_S})
+    asked = texts(tmp_path / "rows.jsonl", *(f"Question {n // 2}?" for n in range(12)))
+    now, speed = 0.0, 1.0
+
+    def clock() -> float:
+        nonlocal now
+        now += speed
+        return now
+
+    for source in ("monotonic", "perf_counter", "time", "process_time"):
+        monkeypatch.setattr(time, source, clock)
+
+    def files(folder: Path, dies_in: int | None) -> dict[str, bytes]:
+        folder.mkdir(exist_ok=True)
+        scorer = Scorer(tiny_pair)
+        score, begun = scorer.score, 0
+
+        def dying(*given: Any) -> Any:
+            nonlocal begun
+            begun += 1
+            if begun == dies_in:
+                raise KeyboardInterrupt
+            return score(*given)
+
+        monkeypatch.setattr(scorer, "score", dying)
+        with Journal(folder / name, "resume", format_of(folder / name)) as journal, suppress(KeyboardInterrupt):
+            journal.begin(settings(asked, scorer))
+            list(run(asked, Local(scorer), journal))
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    whole = files(tmp_path / "whole", None)
+    commits = whole[f"{name}.journal"].count(b'"input"')
+    assert commits > 3  # else there was nothing to interrupt
+    for _ in range(commits - 1):
+        speed *= 100
+        assert files(tmp_path / "killed", 2) != whole
+    assert files(tmp_path / "killed", None) == whole
+
+
+def _parameters(pair: ModelPair) -> int:
+    return sum(parameter.numel() for parameter in pair.policy.module.parameters())  # type: ignore[union-attr]
+
+
 def stopped(pair: ModelPair, posts: Path, output: Path, after: int) -> None:
     """A run that is told to stop after so many chunks, or goes to its end."""
     scorer = Scorer(pair)
@@ -190,6 +293,22 @@ def test_the_scorers_state_is_kept_for_the_next_run(tiny_pair: ModelPair, posts:
     assert first.state == {"noise": 0.25, "tokens_per_batch": 77}
     credits = first.results[0]
     assert isinstance(credits, tuple) and credits[0].source.noise == 0.25
+
+
+def test_an_engine_that_has_nothing_to_write_yet_is_heard_and_stopped(tiny_pair: ModelPair, posts: Path) -> None:
+    class Reading:
+        def settings(self, job: Job) -> dict[str, Any]:
+            return {}
+
+        def score(self, job: Job, last: Commit) -> Iterator[ScoredChunk | str]:
+            yield "at row 1"
+            raise AssertionError("it was not stopped")
+
+    output = posts.parent / "out.jsonl"
+    with Journal(output) as journal:
+        journal.begin({})
+        progress = list(run(job(posts), Reading(), journal, stop=lambda: True))
+        assert [step.stage for step in progress] == ["", "at row 1"] and not journal.done
 
 
 def test_every_setting_that_decides_the_numbers_is_recorded(tiny_pair: ModelPair, posts: Path) -> None:
@@ -264,5 +383,7 @@ def test_one_model_at_a_time_is_freed_before_the_other_is_loaded(tiny_pair: Mode
     pair = replace(tiny_pair, policy=policy, reference=reference, in_turn=True)
     engine = OneAtATime(lambda cache: Scorer(pair, cache=cache), None, print)
     assert engine.settings(job(posts))["policy"] == "a model"
-    assert len(list(engine.score(job(posts), Commit()))) == 3
+    found = list(engine.score(job(posts), Commit()))
+    assert found[:3] == [f"a model has been through {rows} rows" for rows in (3, 6, 8)]
+    assert all(isinstance(chunk, ScoredChunk) for chunk in found[3:]) and len(found) == 6
     assert alive == [0, 0, 0, 0]

@@ -96,7 +96,11 @@ def test_labels_that_do_not_fit_are_refused_with_their_line(tmp_path: Path, labe
 
 
 @pytest.mark.usefixtures("few_resamples")
-def test_the_help_s_example_writes_a_page_and_json(tmp_path: Path):
+def test_the_help_s_example_writes_a_page_and_json_and_names_its_stages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages: list[str] = []
+    monkeypatch.setattr("dpo_credit.cli.heartbeat.Stage.update", lambda stage, task: stages.append(task))
     rows = Path(__file__).parents[1] / "examples" / "free_prose.jsonl"
     page, picture = tmp_path / "report.html", tmp_path / "view.svg"
     files = ("--html", page, "--svg", picture)
@@ -106,6 +110,8 @@ def test_the_help_s_example_writes_a_page_and_json(tmp_path: Path):
     assert (found["schema"], found["answers"], found["errors"]) == ("dpo-credit/localise@1", 30, 45)
     assert "<script" not in page.read_text() and page.read_text().count("<article") == 20
     assert picture.read_text().startswith("<svg") and "−reward" in picture.read_text()
+    scoring = [f"Scoring 30 answers, {done} done" for done in range(30)]
+    assert stages == [*scoring, "Computing the policy's entropy", "Resampling"]
 
 
 WRONG = " The rent fell by 120 dollars in Lisbon."

@@ -1,6 +1,7 @@
 """A job's rows in chunks, and what scores and takes them.
 
-Where chunks end depends on the input alone: a run that was interrupted and goes on computes what it would have anyway.
+Where chunks end depends on the input and the pair, and on no clock: a run that was interrupted and goes on, here or on
+a faster machine, computes what it would have anyway.
 """
 
 from __future__ import annotations
@@ -22,19 +23,24 @@ if TYPE_CHECKING:
     from dpo_credit.credit import Example
 
 CHUNK_ROWS = 256
-CHUNK_BYTES = 1 << 19  # of input: long rows make shorter chunks, so that a commit is never far away
+CHUNK_BYTES = 1 << 19  # of input: what is held in memory
+BYTES_A_TOKEN = 4  # of text, about: a chunk ends before its rows are tokenised
 Result = tuple[Credit, ...] | CreditError
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Which rows to read, what from them and how many; `strict` stops at the first bad one."""
+    """Which rows to read, what from them and how many; `strict` stops at the first bad one.
+
+    `chunk_tokens`: about how many tokens a chunk has at most, unless a single row has more; see `work.chunk_tokens`.
+    """
 
     inputs: tuple[Input, ...]
     prompt_key: str | None = None
     answer_key: str | None = None
     limit: int | None = None
     chunk_rows: int = CHUNK_ROWS
+    chunk_tokens: int | None = None
     strict: bool = False
 
 
@@ -68,13 +74,15 @@ class Counts:
 class Progress:
     """Where a run stands: `part` of the input lies behind, if known; `notes` are what there was to say so far.
 
-    `of_rows`: the notes of the rows that this run scored.
+    `of_rows`: the notes of the rows that this run scored. `stage` says what an engine is at that has nothing to write
+    yet.
     """
 
     counts: Counts
     part: float | None
     notes: tuple[str, ...] = ()
     of_rows: Tally = field(default_factory=Tally)
+    stage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +113,8 @@ class Engine(Protocol):
     def settings(self, job: Job) -> dict[str, Any]:
         """What decides the job's numbers, as JSON: a run goes on under the same alone."""
 
-    def score(self, job: Job, last: Commit) -> Iterator[ScoredChunk]:
-        """The scored chunks behind `last`, in order."""
+    def score(self, job: Job, last: Commit) -> Iterator[ScoredChunk | str]:
+        """The scored chunks behind `last`, in order; text says what it is at before there is one."""
 
 
 class Sink(Protocol):
@@ -136,17 +144,46 @@ def chunks(job: Job, last: Commit = Commit(), stdin: BinaryIO | None = None) -> 
             f"the input was changed since the run began: {fewer}, and {last.rows} were scored. Begin again with "
             "--overwrite."
         )
-    waiting: list[Record] = []
-    size = 0
+    chunk = _Filling()
     for record in records:
+        row = _row(record, job)
+        if chunk.records and job.chunk_tokens and chunk.tokens + chunk.tokens_of(row) > job.chunk_tokens:
+            yield Chunk(chunk.records, chunk.rows, seen)
+            chunk = _Filling()
         seen = _after(seen, record)
-        waiting.append(record)
-        size += len(record.data)
-        if len(waiting) >= job.chunk_rows or size >= CHUNK_BYTES:
-            yield Chunk(waiting, [_row(record, job) for record in waiting], seen)
-            waiting, size = [], 0
-    if waiting:
-        yield Chunk(waiting, [_row(record, job) for record in waiting], seen)
+        chunk.add(record, row)
+        if len(chunk.records) >= job.chunk_rows or chunk.size >= CHUNK_BYTES:
+            yield Chunk(chunk.records, chunk.rows, seen)
+            chunk = _Filling()
+    if chunk.records:
+        yield Chunk(chunk.records, chunk.rows, seen)
+
+
+@dataclass(slots=True)
+class _Filling:
+    """A chunk that rows are added to: its bytes of input, and about how many tokens its text has."""
+
+    records: list[Record] = field(default_factory=list)
+    rows: list[Row | CreditError] = field(default_factory=list)
+    size: int = 0
+    tokens: int = 0
+    prompts: set[str] = field(default_factory=set)
+
+    def add(self, record: Record, row: Row | CreditError) -> None:
+        self.tokens += self.tokens_of(row)
+        self.records.append(record)
+        self.rows.append(row)
+        self.size += len(record.data)
+        if isinstance(row, Row):
+            self.prompts.add(str(row.prompt))
+
+    def tokens_of(self, row: Row | CreditError) -> int:
+        """About how many tokens a row would add: a prompt that is here already is computed once."""
+        if isinstance(row, CreditError):
+            return 0
+        prompt = str(row.prompt)
+        texts = [*(() if prompt in self.prompts else (prompt,)), *(str(example.answer) for example in row.examples)]
+        return sum(len(text.encode("utf-8", "replace")) for text in texts) // BYTES_A_TOKEN
 
 
 def examples_of(chunk: Chunk) -> list[tuple[Example, ...]]:

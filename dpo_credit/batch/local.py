@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dpo_credit.batch.job import Chunk, Job, ScoredChunk, chunks, examples_of
 from dpo_credit.batch.provenance import settings
+from dpo_credit.batch.work import chunk_tokens
 from dpo_credit.credit import CreditError
 from dpo_credit.rows.journal import Commit
 from dpo_credit.scoring import Scorer, ScorerState
@@ -30,7 +31,7 @@ class Local:
     def score(self, job: Job, last: Commit) -> Iterator[ScoredChunk]:
         """One chunk after the other."""
         restore(self.scorer, last)
-        rest = chunks(job, last, self.stdin)
+        rest = chunks(replace(job, chunk_tokens=chunk_tokens(self.scorer)), last, self.stdin)
         if self.stdin is not None:  # waiting for a pipe must not keep what is scored from being written
             for chunk in rest:
                 yield score_chunk(self.scorer, chunk)

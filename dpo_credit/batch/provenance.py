@@ -8,6 +8,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from dpo_credit.batch.work import chunk_tokens
 from dpo_credit.models.side import OnDevice
 from dpo_credit.rows.saved import SCHEMA
 
@@ -28,6 +29,7 @@ def settings(job: Job, scorer: Scorer) -> dict[str, Any]:
         "inputs": [given.name for given in job.inputs],
         "split": next((given.split for given in job.inputs), None),
         **{name: getattr(job, name) for name in ("prompt_key", "answer_key", "limit", "chunk_rows")},
+        "chunk_tokens": chunk_tokens(scorer),  # first of what asks the policy: of two in turn it is loaded once
         **{name: side.name for name, side in sides.items()},
         **{f"{name}'s weights": side.fingerprint() for name, side in sides.items()},
         "dtype": [side.dtype for side in sides.values()],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import pickle
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from dpo_credit.batch.job import Job, ScoredChunk, chunks
 from dpo_credit.batch.local import restore, score_chunk
 from dpo_credit.batch.provenance import settings
+from dpo_credit.batch.work import chunk_tokens
 from dpo_credit.credit import CreditError
 from dpo_credit.extras import optional
 from dpo_credit.models.torch_side import HALF
@@ -57,12 +59,17 @@ class Ray:
 
     def settings(self, job: Job) -> dict[str, Any]:
         """`provenance.settings`, asked of a worker: this machine may have no GPU."""
-        make, engine = self.make, {"engine": "ray"}
-        ask = self.ray.remote(**self.needs)(lambda: _or_error(lambda: settings(job, make()) | engine))
+        return self._asked(lambda scorer: settings(job, scorer) | {"engine": "ray"})
+
+    def _asked(self, question: Callable[[Scorer], Any]) -> Any:
+        """What a worker with the pair answers."""
+        make = self.make
+        ask = self.ray.remote(**self.needs)(lambda: _or_error(lambda: question(make())))
         return _raised(self.ray.get(ask.remote()))
 
     def score(self, job: Job, last: Commit) -> Iterator[ScoredChunk]:
         """The chunks behind `last`, in order."""
+        job = replace(job, chunk_tokens=self._asked(chunk_tokens))
         data = self.ray.data
         context = data.DataContext.get_current()
         context.enable_progress_bars = False

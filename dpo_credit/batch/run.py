@@ -42,10 +42,10 @@ def run(job: Job, engine: Engine, sink: Sink, *, stop: Callable[[], bool] = lamb
         job: see `Job`; what the sink has of its input already is read over, and checked to be the same.
         engine: what scores.
         sink: where the results go, in order, each chunk at once.
-        stop: asked after each chunk; once it says yes, `finish` is left to a later run.
+        stop: asked after each chunk and stage; once it says yes, `finish` is left to a later run.
 
     Yields:
-        How far it is: at the start, and after each chunk.
+        How far it is: at the start, and after each chunk and stage.
 
     Raises:
         CreditError: the input is not the one that was begun, cannot be read on, or has a bad row and the job is strict;
@@ -55,6 +55,11 @@ def run(job: Job, engine: Engine, sink: Sink, *, stop: Callable[[], bool] = lamb
     of_rows = Tally()
     yield Progress(counts, None)
     for scored in engine.score(job, sink.last):
+        if isinstance(scored, str):
+            yield Progress(counts, None, stage=scored)
+            if stop():
+                return
+            continue
         lines, errors = [], []
         for record, row, result in zip(scored.chunk.records, scored.chunk.rows, scored.results, strict=True):
             line, added = _line(row, result)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dpo_credit.batch.job import Job, ScoredChunk, chunks, examples_of
 from dpo_credit.batch.local import restore, score_chunk
 from dpo_credit.batch.provenance import settings
+from dpo_credit.batch.work import chunk_tokens
 from dpo_credit.credit import CreditError
 from dpo_credit.models.side import Exact
 from dpo_credit.rows.journal import Commit
@@ -35,18 +37,22 @@ class OneAtATime:
         """See `provenance.settings`; needs the weights of both."""
         return settings(job, self.make(None))
 
-    def score(self, job: Job, last: Commit) -> Iterator[ScoredChunk]:
-        """The chunks behind `last`, in order, once the policy has been through all of them."""
+    def score(self, job: Job, last: Commit) -> Iterator[ScoredChunk | str]:
+        """The chunks behind `last`, in order, once the policy has been through all of them; it says how far that is."""
         with tempfile.TemporaryDirectory(prefix="dpo-credit-") as folder:
             scorer = self.make(self.cache or Path(folder))
             restore(scorer, last)
             policy = scorer.sides[0]
+            job = replace(job, chunk_tokens=chunk_tokens(scorer))
+            passed = last.rows
             for number, chunk in enumerate(chunks(job, last)):
                 rows = scorer.encode(examples_of(chunk))
                 batch = [tokens for row in rows if not isinstance(row, CreditError) for tokens in row]
                 policy.logps(batch)
                 if number == 0 and scorer.noise is None and isinstance(policy, Exact):
                     policy.exact_logps(scorer.sample(batch))
+                passed += len(chunk.rows)
+                yield f"{policy.name} has been through {passed:,} rows"
             self.say(f"{policy.name} has been through all rows; now the reference")
             for chunk in chunks(job, last):
                 yield score_chunk(scorer, chunk)

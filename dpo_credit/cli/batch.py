@@ -232,26 +232,23 @@ def _begun(sink: Journal | Stream, engine: Engine, job: Job) -> Iterator[None]:
 
 
 @contextmanager
-def _bar(talk: Talk) -> Iterator[Callable[[Progress], None]]:
-    """Rows, tokens a second and the time left."""
-    from rich.progress import TimeElapsedColumn
+def _bar(talk: Talk, clock: Callable[[], float] = time.monotonic) -> Iterator[Callable[[Progress], None]]:
+    """Rows, tokens a second and the time left; of a run that goes on, the rate is of what it does now."""
+    from rich.progress import TimeElapsedColumn, TimeRemainingColumn
 
-    from dpo_credit.batch.job import Counts
-    from dpo_credit.cli.bars import LEFT, TEXT, bar
+    from dpo_credit.cli.bars import TEXT, bar
 
-    start, first = time.monotonic(), Counts()
-    with bar(talk.stderr, "Scoring", TEXT, TimeElapsedColumn(), LEFT) as scoring:
+    start, tokens_before = clock(), None
+    with bar(talk.stderr, "Scoring", TEXT, TimeElapsedColumn(), TimeRemainingColumn(), clock=clock) as scoring:
 
         def show(progress: Progress) -> None:
-            nonlocal first
+            nonlocal tokens_before
             counts, part = progress.counts, progress.part
-            seconds = time.monotonic() - start
-            if not first.rows:
-                first = Counts(counts.rows, tokens=counts.tokens)
-            rate = (counts.tokens - first.tokens) / seconds if seconds else 0
-            left = f"{seconds * (1 - part) / part / 60:.0f} min left" if part else ""
-            text = f"{counts.rows:,} rows, {rate:,.0f} tokens/s"
-            scoring.show(part or 0, None if part is None else 1, text=text, left=left)
+            if tokens_before is None:
+                tokens_before = counts.tokens
+            rate = (counts.tokens - tokens_before) / max(clock() - start, 1e-9)
+            text = progress.stage or f"{counts.rows:,} rows, {rate:,.0f} tokens/s"
+            scoring.show(part or 0, None if part is None else 1, text=text)
 
         yield show
 

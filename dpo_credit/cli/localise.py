@@ -47,12 +47,13 @@ def localise(
     talk, aside = Talk(outputs.quiet), bad.aside()
     cases = cases_of(talk.noted(reading.rows(files, aside)), aside)
     pair = load(options, talk)
-    with talk.working(f"Scoring {len(cases)} answers"):
+    with talk.working(f"Scoring {len(cases)} answers") as stage:
         from dpo_credit.localise.localise import Options
         from dpo_credit.localise.localise import localise as measure
 
         wanted = Options(by, top_k, compare == "captum", seed)
-        localised = measure(pair, cases, conventions=options.conventions(), options=wanted, aside=aside)
+        conventions = options.conventions()
+        localised = measure(pair, cases, conventions=conventions, options=wanted, aside=aside, say=stage.update)
     both = zip(localised.right, localised.wrong, strict=True)
     talk.notes_of([wrong] if right is None else [right, wrong] for right, wrong in both)
     talk.notes(localised.report.notes)

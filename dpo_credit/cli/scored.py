@@ -69,7 +69,7 @@ class ScoredFiles:
         with bar(stderr, "Reading", TEXT, TimeRemainingColumn()) as reading:
             for count, record in enumerate(read_records(self._inputs, self._stdin), 1):
                 if count % 100 == 0:
-                    reading.show(count, count / record.part if record.part else None, text=f"{count:,} rows")
+                    reading.show(record.part or 0, 1 if record.part else None, text=f"{count:,} rows")
                 yield from usable([record], self._aside)
 
     def find(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], ScoredRow]:

@@ -6,11 +6,12 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.status import Status
+
+from dpo_credit.cli.heartbeat import Stage, heartbeat
 
 if TYPE_CHECKING:
     from dpo_credit.credit import Credit
@@ -25,9 +26,14 @@ class Talk:
         self._said: set[str] = set()
         _silence_libraries()
 
-    def working(self, task: str) -> AbstractContextManager[Status]:
-        """A spinner on stderr, where that is a terminal; what it says may be updated."""
-        return self.stderr.status(task, spinner="line" if self.stderr.options.ascii_only else "dots")
+    @contextmanager
+    def working(self, task: str) -> Iterator[Stage]:
+        """A spinner on stderr, where that is a terminal, else a line every 30 s; what it says may be updated."""
+        spinner = "line" if self.stderr.options.ascii_only else "dots"
+        with self.stderr.status(task, spinner=spinner) as status:
+            stage = Stage(status, task)
+            with heartbeat(self.stderr, stage.line):
+                yield stage
 
     def notes(self, notes: Iterable[str]) -> None:
         """Say each note once."""

@@ -98,7 +98,7 @@ def _text(name: str, what: str) -> str:
 
 @contextmanager
 def _bar(talk: Talk, method: Literal["sft", "dpo"]) -> Iterator[Callable[[int, int, Mapping[str, float]], None]]:
-    """A bar on stderr where that is a terminal, else a line for each line of TRL's log."""
+    """A bar on stderr where that is a terminal, else a line for each of TRL's log, and one every 30 s."""
     from rich.progress import MofNCompleteColumn, TimeElapsedColumn, TimeRemainingColumn
 
     from dpo_credit.cli.bars import TEXT, bar

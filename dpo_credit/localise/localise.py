@@ -5,7 +5,7 @@ Rafailov et al. 2024, "From r to Q*", section 5.1 shows it on one answer; this m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -53,6 +53,7 @@ def localise(
     conventions: Conventions = Conventions(),
     options: Options = Options(),
     aside: SetAside = STRICT,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Localised:
     """Score labelled answers and measure how well the reward finds what is wrong in them, beside the baselines.
 
@@ -62,14 +63,17 @@ def localise(
         conventions: how text becomes tokens.
         options: see `Options`.
         aside: takes the answers that cannot be scored; the report lists them.
+        say: told what is going on.
 
     Raises:
         CreditError: an answer cannot be scored and is not set aside, or there is nothing wrong or nothing right in any.
     """
-    scored = list(_score(pair, cases, conventions, aside))
+    scored = list(_score(pair, cases, conventions, aside, say))
     aside.require(scored)
     kept, wrong, right = zip(*scored, strict=True)
-    localised = measure(kept, wrong, right, _beyond(pair, wrong, options), options)
+    beyond = _beyond(pair, wrong, options, say)
+    say("Resampling")
+    localised = measure(kept, wrong, right, beyond, options)
     notes = [*([pair.assumed] if pair.assumed else ()), *localised.report.notes]
     return replace(localised, report=replace(localised.report, notes=notes, set_aside=list(aside.rows)))
 
@@ -142,11 +146,13 @@ def measure(
 
 
 def _score(
-    pair: ModelPair, cases: Sequence[Case], conventions: Conventions, aside: SetAside
+    pair: ModelPair, cases: Sequence[Case], conventions: Conventions, aside: SetAside, say: Callable[[str], None]
 ) -> Iterator[tuple[Case, Credit, Credit | None]]:
     """Each case with its wrong answer's credit and its right one's."""
     rows = [[case.wrong] if case.right is None else [case.right, case.wrong] for case in cases]
-    for case, result in zip(cases, score_rows(pair, rows, conventions=conventions), strict=True):
+    scored = score_rows(pair, rows, conventions=conventions)
+    for done, (case, result) in enumerate(zip(cases, scored, strict=True)):
+        say(f"Scoring {len(cases)} answers, {done} done")
         if isinstance(result, CreditError):
             aside.add(case.id, case.place, result)
         elif result[-1].tokens.answer != case.wrong.answer:
@@ -159,18 +165,20 @@ def _score(
             yield case, result[-1], None if case.right is None else result[0]
 
 
-def _beyond(pair: ModelPair, wrong: Sequence[Credit], options: Options) -> list[Beyond]:
+def _beyond(pair: ModelPair, wrong: Sequence[Credit], options: Options, say: Callable[[str], None]) -> list[Beyond]:
     batch = [credit.tokens for credit in wrong]
     entropy: Sequence[Sequence[float] | None] = [None] * len(batch)
     policy = unwrapped(pair.policy)
     if isinstance(policy, Distributions):
         from dpo_credit.localise.entropy import entropies
 
+        say("Computing the policy's entropy")
         entropy = entropies(policy, batch)
     if not options.captum:
         return [Beyond(values) for values in entropy]
     from dpo_credit.localise.attribution import attribute
 
+    say("Attributing with Captum")
     ours, theirs = (require(side, Module, "--compare captum") for side in (pair.policy, pair.reference))
     return [Beyond(*values) for values in zip(entropy, attribute(ours, theirs, batch, pair.beta), strict=True)]
 

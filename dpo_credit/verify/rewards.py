@@ -1,4 +1,4 @@
-"""The rewards of preference rows by any `Way`, each distinct sequence computed once."""
+"""The rewards of preference rows by any `Way`; each row is encoded, and each distinct sequence computed, once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import compress
 from typing import Any
 
 from dpo_credit.credit import CreditError, Tokens, not_finite
@@ -15,12 +16,12 @@ from dpo_credit.rows.records import Row
 from dpo_credit.text.conventions import Conventions
 from dpo_credit.verify.conventions import Adapter, Numerics, Way, ids
 from dpo_credit.verify.encoding import encode_as
-from dpo_credit.verify.sides import Side, is_adapter, log_likelihoods, torch_sides
+from dpo_credit.verify.sides import Side, is_adapter, log_likelihoods, token_logps, torch_sides
 from dpo_credit.verify.trl_rows import tabled
 
 EPS = 2.0**-23  # of float32, in which everybody sums log-probabilities
 ROUNDINGS = 16  # units in the last place of a sum by which two float32 programs differ
-SAMPLE_ROWS = 8  # on which a half-precision body is measured against float32
+SAMPLE_ROWS = 8  # on which a half-precision body is measured against float32, and a convention is tried
 ERRORS = 4  # such errors' standard deviations that two half-precision programs may differ by
 
 
@@ -45,18 +46,25 @@ class Answer:
 
 
 Answers = tuple[Answer, Answer]  # chosen, rejected
+_State = tuple[Side, Numerics, Adapter]
+_SIDES: tuple[Side, Side] = ("policy", "reference")
 
 
 @dataclass
 class Rewards:
-    """Scores rows by ways. `own` loads the policy's adapter with its own reference, where another was named."""
+    """Scores rows by ways. `own` loads the policy's adapter with its own reference, where another was named.
+
+    `asked` counts the sequences that went through a model.
+    """
 
     pair: ModelPair
     rows: Sequence[Row]
     base: Way
     own: Callable[[], ModelPair] | None = None
-    _encoded: dict[Any, list[list[Tokens] | CreditError]] = field(default_factory=dict)
-    _known: dict[Any, float] = field(default_factory=dict)
+    asked: int = 0
+    _encoded: dict[Any, list[Tokens] | CreditError] = field(default_factory=dict)
+    _computed: dict[Any, dict[tuple[int, ...], tuple[float, ...]]] = field(default_factory=dict)
+    _sums: dict[Any, float] = field(default_factory=dict)
     _errors: dict[Any, float] = field(default_factory=dict)
 
     @cached_property
@@ -79,14 +87,20 @@ class Rewards:
         """The most tokens that the models take; --max-length may say that they take more."""
         return self.pair.max_length and max(self.pair.max_length, self.base.max_length or 0)
 
-    def encode(self, way: Way) -> list[list[Tokens] | CreditError]:
-        """For each row its two answers' tokens, or why there are none that way."""
+    def encode(self, way: Way, rows: Sequence[int] | None = None) -> list[list[Tokens] | CreditError]:
+        """For each row (all, if none are picked) its two answers' tokens, or why there are none that way."""
+        return [self._row(way, n) for n in (range(len(self.rows)) if rows is None else rows)]
+
+    def _row(self, way: Way, n: int) -> list[Tokens] | CreditError:
         if not self._dated:  # no template asks for the day: every date gives the same ids
             way = replace(way, date=self.base.date, today=self.base.today)
-        key = tuple(ids(way).values())
+        key = (n, *ids(way).values())
         if key not in self._encoded:
-            rows = self.rows if way.fields == "given" else self._tabled
-            self._encoded[key] = [self._one(row, way) for row in rows]
+            row = self.rows[n] if way.fields == "given" else self._tabled[n]
+            try:
+                self._encoded[key] = encode_as(self.pair.tokenizer, row, way, self._limit)
+            except CreditError as error:
+                self._encoded[key] = error
         return self._encoded[key]
 
     @cached_property
@@ -98,17 +112,14 @@ class Rewards:
     def _tabled(self) -> Sequence[Row]:
         return tabled(self.rows)
 
-    def _one(self, row: Row, way: Way) -> list[Tokens] | CreditError:
-        try:
-            return encode_as(self.pair.tokenizer, row, way, self._limit)
-        except CreditError as error:
-            return error
-
     def same(self, way: Way, other: Way) -> bool:
         """Whether two ways give the same numbers on these rows, as far as ids and arithmetic tell."""
-        if replace(way, **ids(other)) != other:
-            return False
-        return all(_ids(a) == _ids(b) for a, b in zip(self.encode(way), self.encode(other), strict=True))
+        return all(self.same_row(way, other, n) for n in range(len(self.rows)))
+
+    def same_row(self, way: Way, other: Way, n: int) -> bool:
+        """`same`, of one row."""
+        same = replace(way, **ids(other)) == other
+        return same and _ids(self._row(way, n)) == _ids(self._row(other, n))
 
     def answers(self, way: Way, rows: Sequence[int] | None = None) -> list[Answers | None]:
         """Each row's two answers, or None where it cannot go that way; not finite under the options given alone.
@@ -116,10 +127,9 @@ class Rewards:
         Args:
             rows: indices of the rows; all, if not given.
         """
-        encoded = self.encode(way)
-        picked = [encoded[n] for n in (range(len(encoded)) if rows is None else rows)]
+        picked = self.encode(way, rows)
         batch = [tokens for row in picked if not isinstance(row, CreditError) for tokens in row]
-        sides = [self._log_likelihoods(side, batch, way) for side in ("policy", "reference")]
+        sides = [self._log_likelihoods(side, batch, way) for side in _SIDES]
         each = iter(zip(*sides, batch, strict=True))
         results: list[Answers | None] = []
         for row in picked:
@@ -163,14 +173,47 @@ class Rewards:
             self._errors[way.numerics] = math.sqrt(sum(x * x for x in off) / len(off)) if off else 0.0
         return self._errors[way.numerics]
 
+    def unknown(self, way: Way, rows: Sequence[int] | None = None) -> int:
+        """How many sequences have to be computed for rows (all, if none are picked) to go this way."""
+        batch = [tokens for row in self.encode(way, rows) if not isinstance(row, CreditError) for tokens in row]
+        return sum(len(self._missing(_state(side, way), batch)) for side in _SIDES)
+
+    def _missing(self, state: _State, batch: Sequence[Tokens]) -> list[Tokens]:
+        return list({_key(tokens): tokens for tokens in batch if self._known(state, tokens) is None}.values())
+
     def _log_likelihoods(self, side: Side, batch: Sequence[Tokens], way: Way) -> list[float]:
-        adapter: Adapter = way.adapter if side in _CHANGED_BY.get(way.adapter, ()) else "as loaded"
-        state = (side, way.numerics, adapter)
-        missing = list({_key(tokens): tokens for tokens in batch if (state, _key(tokens)) not in self._known}.values())
-        if missing:
-            values = log_likelihoods(self.pair, side, missing, way.numerics, adapter, self.own)
-            self._known |= {(state, _key(tokens)): value for tokens, value in zip(missing, values, strict=True)}
-        return [self._known[state, _key(tokens)] for tokens in batch]
+        state = _, numerics, adapter = _state(side, way)
+        missing = self._missing(state, batch)
+        self.asked += len(missing)
+        if missing and numerics == "ours" and adapter != "merged":
+            ended = [self._ended(tokens) for tokens in missing]
+            for tokens, logps in zip(ended, token_logps(self.pair, side, ended, adapter, self.own), strict=True):
+                self._computed.setdefault((state, tokens.prompt_ids), {})[tokens.answer_ids] = logps
+        elif missing:
+            values = log_likelihoods(self.pair, side, missing, numerics, adapter, self.own)
+            self._sums |= {(state, _key(tokens)): value for tokens, value in zip(missing, values, strict=True)}
+        return [value for tokens in batch if (value := self._known(state, tokens)) is not None]
+
+    def _known(self, state: _State, tokens: Tokens) -> float | None:
+        """What was computed of an answer, or of one that it begins."""
+        answer = tokens.answer_ids
+        for computed, logps in self._computed.get((state, tokens.prompt_ids), {}).items():
+            if computed[: len(answer)] == answer:
+                return sum(compress(logps, tokens.counted))
+        return self._sums.get((state, _key(tokens)))
+
+    def _ended(self, tokens: Tokens) -> Tokens:
+        """An answer with the end token, where it has none and there is room: many conventions differ in it alone."""
+        end = self.pair.tokenizer.eos_token_id
+        length = len(tokens.prompt_ids) + len(tokens.answer_ids)
+        if end is None or tokens.answer_ids[-1] == end or (self._limit is not None and length >= self._limit):
+            return tokens
+        return replace(tokens, answer_ids=(*tokens.answer_ids, end), roles=())
+
+
+def _state(side: Side, way: Way) -> _State:
+    """One side as a way has it."""
+    return side, way.numerics, way.adapter if side in _CHANGED_BY.get(way.adapter, ()) else "as loaded"
 
 
 _CHANGED_BY = {
@@ -179,6 +222,13 @@ _CHANGED_BY = {
     "reference off": ("reference",),
     "own reference": ("reference",),
 }
+
+
+def spread(items: Sequence[int], count: int) -> list[int]:
+    """So many of the items, evenly spaced from the first to the last; all, where there are no more."""
+    if len(items) <= count:
+        return list(items)
+    return [items[round(n * (len(items) - 1) / (count - 1))] for n in range(count)]
 
 
 def _key(tokens: Tokens) -> tuple[tuple[int, ...], tuple[int, ...], tuple[bool, ...]]:

@@ -35,25 +35,39 @@ def is_adapter(side: TorchSide) -> bool:
     return hasattr(side.module, "peft_config")
 
 
-def log_likelihoods(
+def token_logps(
     pair: ModelPair,
     side: Side,
     batch: Sequence[Tokens],
-    numerics: Numerics = "ours",
     adapter: Adapter = "as loaded",
     own: Callable[[], ModelPair] | None = None,
-) -> list[float]:
-    """log p(answer | prompt) of each answer under one side of the pair, in nats.
+) -> list[tuple[float, ...]]:
+    """log p of each answer's tokens (T,) under one side of the pair, in nats, as `batch` computes them.
 
     Args:
         own: loads the policy's adapter with its own reference.
     """
     with _in_state(pair, side, adapter, own) as model:
-        if adapter == "merged" and numerics == "ours":  # told by rounding alone: as scripts do, a sequence at a time
+        return [answer.logps for answer in model.logps(batch)]
+
+
+def log_likelihoods(
+    pair: ModelPair,
+    side: Side,
+    batch: Sequence[Tokens],
+    numerics: Numerics,
+    adapter: Adapter = "as loaded",
+    own: Callable[[], ModelPair] | None = None,
+) -> list[float]:
+    """log p(answer | prompt) of each answer in another arithmetic, or with the adapter merged, in nats.
+
+    Args:
+        own: see `token_logps`.
+    """
+    with _in_state(pair, side, adapter, own) as model:
+        if numerics == "ours":  # merged, which is told by rounding alone: as scripts do, a sequence at a time
             answers = [score_tokens(model.logits, [tokens], model.device)[0] for tokens in batch]
             return list(map(_sum, answers, batch))
-        if numerics == "ours":
-            return list(map(_sum, model.logps(batch), batch))
         if numerics == "float32":
             with model.in_float32():
                 return list(map(_sum, score_tokens(model.logits, batch, model.device), batch))

@@ -1,80 +1,177 @@
-"""Known conventions tried on one target, one at a time, then two, until its numbers and ours meet."""
+"""Known conventions tried on one target until its numbers and ours meet: what costs nothing first, then a few rows.
+
+1. Scalings (another beta, average, no reference, swapped models) are arithmetic on numbers that are there.
+2. One convention at a time on the cheapest row on which the options given fail; what agrees there, on a few rows; what
+   agrees on these, on all. Of logged means, which no single row tells, a few rows say what may be expected.
+3. Two together, likewise, for as long as all of it takes no more than scoring all rows once more.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, islice
 
-from dpo_credit.verify.conventions import PEERS, Convention, Way, beta_convention, is_arithmetic
-from dpo_credit.verify.rewards import ERRORS, SAMPLE_ROWS, Answers, Rewards
-from dpo_credit.verify.targets import Compared, Target, Trial, mean_of_batches
+from dpo_credit.credit import CreditError
+from dpo_credit.verify.conventions import PEERS, Convention, is_arithmetic
+from dpo_credit.verify.matching import CLOSER, Matching, is_wide
+from dpo_credit.verify.rewards import SAMPLE_ROWS, Rewards, spread
+from dpo_credit.verify.targets import Target, Trial
 
-_FLOOR = 1e-6  # below which no logged number says anything
-_OWN_ERROR = 0.7  # the share of its own error within which half-precision arithmetic must explain the numbers
-_CLOSER = 3  # times closer: then an arithmetic explains what agrees already
+Conventions = tuple[Convention, ...]
+_SCALINGS = {"mean", "reference", "beta"}  # the fields of a way that only weigh numbers
+_CLOSEST = 3  # of what fails on one row, how much is compared on a few
+_EXPECTED = 5.0  # standard errors that logged means may be off what a few rows let expect
+_LEAST_ROWS = 50  # however few there are, trials may take as much as scoring so many
 
 
 class Trials:
-    """The conventions that bring one target's numbers and ours together.
-
-    All are tried on a few rows, those on which the options given fail among them; only what agrees there is computed
-    for all rows, and, where nothing does, what comes closest.
-    """
+    """The conventions that bring one target's numbers and ours together. `cut` says that not all were tried."""
 
     def __init__(
         self, rewards: Rewards, target: Target, known: Sequence[Convention], say: Callable[[str], None]
     ) -> None:
-        self.rewards, self.target, self.known, self.say = rewards, target, known, say
-        self.given = [n for n, numbers in enumerate(target.numbers) if numbers is not None]
-        self.ours = self._trial((), None)
-        self.sample = None if self.ours.meets else self._sample()
-        self.seen: dict[tuple[tuple[float, float] | None, ...], tuple[Convention, ...]] = {}
+        self.rewards, self.known, self.say = rewards, known, say
+        self.match = Matching(rewards, target)
+        self.ours = self.match.ours
+        self.few: list[int] | None = None  # rows to try on; None for all
+        self.one: list[int] | None = None
+        if not target.means:
+            self._pick()
+        self.expects = target.means and len(rewards.rows) > SAMPLE_ROWS
+        self.most = rewards.asked + 4 * max(_LEAST_ROWS, len(rewards.rows))  # sequences: two answers, two models
+        self.cut = False
         self.found: dict[tuple[str, ...], Trial] = {(): self.ours}
-        self.also: dict[tuple[str, ...], list[str]] = {}
+        self.failed: list[tuple[float, Conventions]] = []
 
-    def _sample(self) -> list[int] | None:
-        """Indices of the rows to try on; None for all."""
-        if self.target.means or len(self.given) <= SAMPLE_ROWS:
-            return None
-        compared = self.compared(self.rewards.base)
-        differ = [comparison.row for comparison in compared if not comparison.agrees]
-        some = differ[:: math.ceil(len(differ) / (SAMPLE_ROWS * 3 // 4))]
-        rest = [n for n in self.given if n not in some]
-        return sorted(some + rest[: SAMPLE_ROWS - len(some)])
+    def _pick(self) -> None:
+        """The rows to try on: of those that differ the cheapest, the dearest and some between; and some that do not."""
+        compared = self.match.compared(self.rewards.base)
+        cheap = sorted(compared, key=lambda row: (row.ours is None, self._cost(row.row)))
+        differ = [row.row for row in cheap if not row.agrees] or [row.row for row in cheap]
+        agree = [row.row for row in cheap if row.row not in differ]
+        few = spread(differ, SAMPLE_ROWS - min(len(agree), SAMPLE_ROWS // 4))
+        self.few = sorted([*few, *agree[: SAMPLE_ROWS - len(few)]])
+        self.one = differ[:1]
+
+    def _cost(self, row: int) -> int:
+        (encoded,) = self.rewards.encode(self.rewards.base, [row])
+        if isinstance(encoded, CreditError):
+            return 0
+        return sum(len(tokens.prompt_ids) + len(tokens.answer_ids) for tokens in encoded)
 
     def run(self) -> tuple[Trial, ...]:
-        """All that was tried, best first; of two conventions together, what meets, or comes closer than any one."""
-        base = self.rewards.base
-        singles = [convention for convention in self.known if not self.rewards.same(convention.applied(base), base)]
-        for rows in (None, self.sample):
-            self.seen[self._numbers((), rows)] = ()
+        """What was tried on more than one row, best first."""
         if self.ours.meets:
-            singles = [
-                convention for convention in singles if is_arithmetic(convention) and self.rewards.error(base) > 0
-            ]
-        else:
-            self._try(())
-        for single in singles:
-            self._try((single,))
-        if not self._met():
-            for first, second in combinations([convention for convention in singles if convention not in PEERS], 2):
-                # two means are few: an arithmetic's wide error and a second convention would explain any two
-                if not first.excludes(second) and not (self.target.means and (_wide(first) or _wide(second))):
-                    self._try((first, second))
-        if not self._met():
-            closest = min(self.found.values(), key=self._rank)
-            self.found[_names(closest.conventions)] = self._trial(closest.conventions, None)
-        also = {key: tuple(names) for key, names in self.also.items()}
-        trials = (replace(convention, also=also.get(key, ())) for key, convention in self.found.items())
-        return tuple(sorted(trials, key=self._rank))
+            self._explain()
+        elif not any(map(self._tried, self._stages())):
+            failed = (conventions for _, conventions in sorted(self.failed, key=lambda item: item[0]))
+            telling = (
+                conventions for conventions in failed if conventions and not any(map(self._is_idle, conventions))
+            )
+            for conventions in islice(telling, _CLOSEST):
+                self._keep(self.match.best(conventions, self.few))
+        return tuple(sorted(self.found.values(), key=self._rank))
 
-    def _met(self) -> bool:
-        return any(trial.meets for trial in self.found.values())
+    def _stages(self) -> Iterable[Iterable[Conventions]]:
+        """What to try one after the other, the cheapest first."""
+        scalings = [convention for convention in self.known if _is_scaling(convention)]
+        others = [convention for convention in self.known if not _is_scaling(convention)]
+        yield [(), *((scaling,) for scaling in scalings)]
+        singles: list[list[Conventions]] = [
+            [(convention,) for convention in others if is_wide(convention) == wide] for wide in (False, True)
+        ]
+        pairs = [
+            (first, second)
+            for first, second in combinations([convention for convention in self.known if convention not in PEERS], 2)
+            # two means are few: an arithmetic's wide error and a second convention would explain any two
+            if not first.excludes(second) and not (self.match.target.means and (is_wide(first) or is_wide(second)))
+        ]
+        scaled: list[Conventions] = [pair for pair in pairs if any(map(_is_scaling, pair))]
+        rest: list[Conventions] = [pair for pair in pairs if not any(map(_is_scaling, pair))]
+        if self.expects:  # what few rows let expect is rough: the likeliest of all that costs something goes first
+            each = [*singles[0], *singles[1], *scaled]
+            free = [conventions for conventions in each if self._is_known(conventions)]
+            yield free
+            yield [conventions for conventions in each if conventions not in free]
+            self.cut = bool(rest)
+            return
+        yield from singles
+        yield scaled
+        yield sorted(rest, key=lambda pair: any(map(is_wide, pair)))
+
+    def _tried(self, stage: Iterable[Conventions]) -> bool:
+        """Whether one of these, with the beta that the numbers suggest, explains all; what may do so goes on."""
+        likely: list[tuple[float, Conventions]] = []
+        for conventions in stage:
+            free = all(map(_is_scaling, conventions)) or (self.expects and self._is_known(conventions))
+            if not free and not self._may(conventions, self.one):
+                continue
+            self.say(", ".join(_names(conventions)) or "another beta")
+            if self.expects and not free:
+                distance = self.match.expected(conventions)
+                if distance is not None and distance <= _EXPECTED:
+                    likely.append((distance + len(conventions), conventions))
+                continue
+            trial = self.match.best(conventions, None if free else self.one)
+            if trial is not None:
+                distance = math.inf if trial.largest is None else trial.largest
+                (likely if trial.meets else self.failed).append((distance, conventions))
+        likely.sort(key=lambda item: item[0])
+        return any(self._explains(conventions) for _, conventions in likely if self._may(conventions, None))
+
+    def _is_idle(self, convention: Convention) -> bool:
+        """Whether the rows that are tried do not show it."""
+        way, rows = convention.applied(self.rewards.base), self.few or range(len(self.rewards.rows))
+        return all(self.rewards.same_row(way, self.rewards.base, n) for n in rows)
+
+    def _is_known(self, conventions: Conventions, rows: Sequence[int] | None = None) -> bool:
+        """Whether every sequence was computed already."""
+        return not self.rewards.unknown(self.match.way(conventions), rows)
+
+    def _may(self, conventions: Conventions, rows: Sequence[int] | None) -> bool:
+        """Whether trials took less than scoring all rows, or this one takes nothing."""
+        may = self.rewards.asked <= self.most or self._is_known(conventions, rows)
+        self.cut |= not may
+        return may
+
+    def _explains(self, conventions: Conventions) -> bool:
+        """Whether these explain all rows, once they do so on a few."""
+        rows = None if all(map(_is_scaling, conventions)) else self.few
+        trial = self.match.best(conventions, rows)
+        if trial is not None and trial.meets and rows is not None:
+            trial = self.match.best(conventions, None)
+        self._keep(trial)
+        return trial is not None and trial.meets
+
+    def _keep(self, trial: Trial | None) -> None:
+        if trial is None or not trial.conventions:
+            return
+        also = self._also(trial.conventions) if trial.meets else ()
+        self.found[_names(trial.conventions)] = replace(trial, also=also)
+
+    def _also(self, conventions: Conventions) -> tuple[str, ...]:
+        """What gives the same numbers on all rows, a convention in place of the first of these."""
+        first, *rest = conventions
+        way = self.match.way(conventions)
+        others = ((other, *rest) for other in self.known if other is not first)
+        return tuple(", ".join(_names(other)) for other in others if self.rewards.same(self.match.way(other), way))
+
+    def _explain(self) -> None:
+        """What agrees within half precision's own error may come closer by the other program's arithmetic."""
+        if not self.rewards.error(self.rewards.base) or self.expects:
+            return
+        here = self.match.trial((), self.few)
+        for convention in filter(is_arithmetic, self.known):
+            self.say(convention.name)
+            trial = self.match.best((convention,), self.few)
+            if trial is not None and trial.meets and trial.rms * CLOSER <= here.rms:
+                trial = self.match.best((convention,), None)
+            self._keep(trial if trial is not None and trial.meets else None)
 
     def _rank(self, trial: Trial) -> tuple[object, ...]:
-        explains = self.ours.meets and trial.meets and trial.rms * _CLOSER <= self.ours.rms
+        explains = self.ours.meets and trial.meets and trial.rms * CLOSER <= self.ours.rms
         largest = math.inf if trial.largest is None else trial.largest
         return (
             not trial.meets,
@@ -84,149 +181,10 @@ class Trials:
             largest,
         )
 
-    def compared(self, way: Way, rows: Sequence[int] | None = None, *, error: float | None = None) -> list[Compared]:
-        """Ours and theirs, row by row, or the means.
 
-        Args:
-            rows: indices of the rows; all that the target has numbers for, if not given.
-            error: the arithmetic's own error of a log-ratio, nats; as measured, if not given.
-        """
-        if error is None:
-            error = self.rewards.error(way)
-        if self.target.means:
-            return [self._means(self.rewards.answers(way), way, error)]
-        picked = self.given if rows is None else list(rows)
-        made = []
-        for n, pair in zip(picked, self.rewards.answers(way, picked), strict=True):
-            theirs = self.target.numbers[n]
-            assert theirs is not None
-            ours = None if pair is None else self.numbers(pair, way)
-            made.append(Compared(n, ours, theirs, (0.0, 0.0) if pair is None else self._tolerance(pair, way, error)))
-        return made
-
-    def numbers(self, answers: Answers, way: Way) -> tuple[float, float]:
-        """What the target has for a row, as we compute it."""
-        if self.target.quantity == "reference_logp":
-            sides = [answer.policy if way.reference == "swapped" else answer.reference for answer in answers]
-            chosen, rejected = (
-                side / (answer.tokens if way.mean else 1) for side, answer in zip(sides, answers, strict=True)
-            )
-            return chosen, rejected
-        return way.beta * answers[0].log_ratio(way), way.beta * answers[1].log_ratio(way)
-
-    def _tolerance(self, answers: Answers, way: Way, error: float) -> tuple[float, float]:
-        """By how much two programs may differ that do the same: float32's rounding, and the arithmetic's own error."""
-        beta = way.beta if self.target.quantity == "reward" else 1.0
-        chosen, rejected = (
-            max(_FLOOR, beta * (answer.rounding(way) + ERRORS * error / (answer.tokens if way.mean else 1)))
-            for answer in answers
-        )
-        return chosen, rejected
-
-    def _means(self, answers: Sequence[Answers | None], way: Way, error: float) -> Compared:
-        (theirs,) = (numbers for numbers in self.target.numbers if numbers is not None)
-        whole = [pair for pair in answers if pair is not None]
-        if len(whole) < len(answers):
-            return Compared(0, None, theirs)
-        error /= math.sqrt(len(whole))  # independent errors average out
-        numbers, tolerances = (
-            [self.numbers(pair, way) for pair in whole],
-            [self._tolerance(pair, way, error) for pair in whole],
-        )
-        sizes = self.target.batches or (len(whole),)
-        means = [Compared(0, mean_of_batches(numbers, n), theirs, mean_of_batches(tolerances, n)) for n in sizes]
-        return min(means, key=lambda pair: pair.difference)
-
-    def _trial(self, conventions: tuple[Convention, ...], rows: Sequence[int] | None) -> Trial:
-        way = self.way(conventions)
-        compared = self.compared(way, rows)
-        differences = [row.difference for row in compared if row.ours is not None]
-        beta = way.beta if self.target.quantity == "reward" else 1.0
-        rms = math.sqrt(sum(x * x for x in differences) / len(differences)) / beta if differences else math.inf
-        error = self.error(way)
-        own = self.ours.rms if self.target.means and conventions else math.inf
-        if way.numerics != self.rewards.base.numerics and (rms > _OWN_ERROR * error or rms * _CLOSER > own):
-            # what float32 made is within the error of half precision too: that alone tells nothing
-            compared = self.compared(way, rows, error=0.0)
-        agreeing = sum(row.agrees for row in compared)
-        return Trial(
-            conventions=conventions,
-            agreeing=agreeing,
-            of=len(compared),
-            largest=max(differences, default=None),
-            rms=rms,
-            meets=agreeing == len(compared) > 0,
-        )
-
-    def error(self, way: Way) -> float:
-        """The arithmetic's own error of what the target has, nats; in means, independent errors average out."""
-        return self.rewards.error(way) / (math.sqrt(len(self.rewards.rows)) if self.target.means else 1)
-
-    def _try(self, conventions: tuple[Convention, ...]) -> None:
-        """These conventions, and with them the beta that the numbers themselves suggest."""
-        self.say(", ".join(_names(conventions)))
-        trial = self._best(conventions, self.sample)
-        if trial is None:
-            return
-        if trial.meets and self.sample is not None:
-            trial = self._best(conventions, None)
-            assert trial is not None
-        numbers = self._numbers(trial.conventions, None if trial.meets else self.sample)
-        known = self.seen.setdefault(numbers, trial.conventions)
-        if known != trial.conventions:
-            if len(known) == len(trial.conventions):
-                self.also.setdefault(_names(known), []).append(trial.name)
-            return
-        closer = len(conventions) <= 1 or self._rank(trial) < min(map(self._rank, self.found.values()))
-        if trial.conventions and (trial.meets or closer):
-            self.found[_names(trial.conventions)] = trial
-
-    def _best(self, conventions: tuple[Convention, ...], rows: Sequence[int] | None) -> Trial | None:
-        """With their own beta, or another where that meets; None where no row can go that way."""
-        way = self.way(conventions)
-        compared = self.compared(way, rows)
-        if all(row.ours is None for row in compared):
-            return None
-        trial = self._trial(conventions, rows)
-        beta = None if trial.meets or self.ours.meets else self._beta(compared, way)
-        if self.target.means and any(map(_wide, conventions)):
-            beta = None
-        if beta is None:
-            return trial
-        other = self._trial((*conventions, beta_convention(beta)), rows)
-        return other if other.meets else trial
-
-    def _numbers(
-        self, conventions: tuple[Convention, ...], rows: Sequence[int] | None
-    ) -> tuple[tuple[float, float] | None, ...]:
-        return tuple(row.ours for row in self.compared(self.way(conventions), rows))
-
-    def way(self, conventions: tuple[Convention, ...]) -> Way:
-        """The options given, with these conventions."""
-        way = self.rewards.base
-        for convention in conventions:
-            way = convention.applied(way)
-        return way
-
-    def _beta(self, compared: Sequence[Compared], way: Way) -> float | None:
-        """The beta of least squares, to three digits (of means, two); None if there is none or it is the one used."""
-        if self.target.quantity != "reward":
-            return None
-        pairs = [
-            (a / way.beta, b)
-            for row in compared
-            if row.ours is not None
-            for a, b in zip(row.ours, row.theirs, strict=True)
-        ]
-        power = sum(a * a for a, _ in pairs)
-        digits = 2 if self.target.means else 3
-        beta = float(f"{sum(a * b for a, b in pairs) / power:.{digits}g}") if power else 0.0
-        return beta if beta > 0 and beta != way.beta else None
+def _is_scaling(convention: Convention) -> bool:
+    return convention.changes.keys() <= _SCALINGS
 
 
-def _wide(convention: Convention) -> bool:
-    return "numerics" in convention.changes
-
-
-def _names(conventions: tuple[Convention, ...]) -> tuple[str, ...]:
+def _names(conventions: Conventions) -> tuple[str, ...]:
     return tuple(convention.name for convention in conventions)

@@ -32,7 +32,8 @@ def sentence(comparison: Comparison) -> str:
         agree = _all(comparison, best)
         agree = f"{agree[0].lower()}{agree[1:]} to {close(best.largest)}"
         return f"{target.who} {_did(best)}; {how}{agree}{known}.{also}"
-    agree = "" if target.means else f"{best.agreeing} of {best.of} rows agree, and "
+    tried = "rows agree" if best.of == len(comparison.rows) else "rows tried agree"
+    agree = "" if target.means else f"{best.agreeing} of {best.of} {tried}, and "
     closest = f"Closest comes {best.name}: {agree}the largest difference is {close(best.largest)}."
     why = "Other weights, another base or other rows would do this."
     if comparison.within_bfloat16:

@@ -50,7 +50,7 @@ def verify_rows(
     rewards.refuse_not_finite()
     say("Running TRL's evaluation")
     targets, notes = gather(rewards, log, trl=trl)
-    say("Comparing")
+    say(f"Scoring {len(rewards.rows)} rows")
     report = verify(rewards, targets, lambda tried: say(f"Comparing: {tried}"))
     notes += report.notes + tuple(note for comparison in report.comparisons for note in comparison.notes)
     return Verification(verdict.record(report, rewards), report.agrees, notes)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from dpo_credit.credit import CreditError
 from dpo_credit.verify.conventions import PEERS, Convention, Way, table
-from dpo_credit.verify.rewards import Answers, Rewards
+from dpo_credit.verify.matching import Matching
+from dpo_credit.verify.rewards import SAMPLE_ROWS, Answers, Rewards, spread
 from dpo_credit.verify.targets import Compared, Target, Trial
 from dpo_credit.verify.trials import Trials
 
@@ -64,11 +65,9 @@ def verify(rewards: Rewards, targets: Sequence[Target], say: Callable[[str], Non
     for target in targets:
         trying = Trials(rewards, target, known, say)
         trials = trying.run()
-        rows = tuple(trying.compared(rewards.base))
-        within = not half and not trials[0].meets and trying.ours.rms <= _ERRORS * trying.error(_AUTOCAST)
-        comparisons.append(
-            Comparison(target, rows, trials, trying.ours.meets, _loss_notes(trying, trials[0]), half, within)
-        )
+        rows = tuple(trying.match.compared(rewards.base))
+        within = not half and not trials[0].meets and trying.ours.rms <= _ERRORS * trying.match.error(_AUTOCAST)
+        comparisons.append(Comparison(target, rows, trials, trying.ours.meets, _notes(trying, trials[0]), half, within))
     say("the peers' conventions")
     notes = tuple(
         f"{len(failed)} of {len(rewards.rows)} rows cannot be scored under the options given: {error}"
@@ -77,12 +76,17 @@ def verify(rewards: Rewards, targets: Sequence[Target], say: Callable[[str], Non
     return VerifyReport(tuple(comparisons), tuple(_peers(rewards)), notes)
 
 
-def _loss_notes(trying: Trials, best: Trial) -> tuple[str, ...]:
-    """A word on a loss that is not DPO's, where the rewards are the same."""
-    target, way = trying.target, trying.way(best.conventions)
+def _notes(trying: Trials, best: Trial) -> tuple[str, ...]:
+    """A word on trials that were left out, and on a loss that is not DPO's where the rewards are the same."""
+    target, way = trying.match.target, trying.match.way(best.conventions)
+    if trying.cut and not best.meets:
+        return (
+            f"{target.name}: conventions were tried for as long as scoring all rows once more takes; not all were, two "
+            "together",
+        )
     if target.loss is None or not best.meets:
         return ()
-    rewards = [trying.numbers(pair, way) for pair in trying.rewards.answers(way) if pair is not None]
+    rewards = [trying.match.numbers(pair, way) for pair in trying.rewards.answers(way) if pair is not None]
     # unlike the rewards, a Trainer's loss is the mean over rows, whatever the batches
     loss = math.fsum(_softplus(rejected - chosen) for chosen, rejected in rewards) / len(rewards)
     if abs(loss - target.loss) <= _LOSS_DIGITS * max(1.0, loss):
@@ -99,12 +103,16 @@ def _softplus(x: float) -> float:
 
 
 def _peers(rewards: Rewards) -> Iterator[tuple[Convention, Trial]]:
+    """Each peer's numbers on a few rows beside ours."""
     plain = Way(template=rewards.base.template, beta=rewards.base.beta)
+    few = spread(range(len(rewards.rows)), SAMPLE_ROWS)
     for peer in PEERS:
         way = peer.applied(plain)
-        numbers = tuple(_rewards(answers, way) for answers in rewards.answers(way))
+        numbers: list[tuple[float, float] | None] = [None] * len(rewards.rows)
+        for n, answers in zip(few, rewards.answers(way, few), strict=True):
+            numbers[n] = _rewards(answers, way)
         if any(numbers):
-            yield peer, Trials(rewards, Target(peer.name, peer.name, numbers), (), lambda _: None).ours
+            yield peer, Matching(rewards, Target(peer.name, peer.name, tuple(numbers))).ours
 
 
 def _rewards(answers: Answers | None, way: Way) -> tuple[float, float] | None:

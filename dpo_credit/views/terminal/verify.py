@@ -33,7 +33,8 @@ def render(record: dict[str, Any], look: Look) -> RenderableType:
             name = ""
     for peer in record["peers"]:
         _add(table, [f"{peer['name']} *", Text("the options given"), _agree(peer), peer], bold=False)
-    notes = ["* by its conventions, computed here"] if record["peers"] else []
+    most = max((peer["rows"] for peer in record["peers"]), default=0)
+    notes = [f"* by its conventions, computed here on {most} row{'s' * (most != 1)}"] if most else []
     notes += ["what fails on a few rows is not tried on all"] if few else []
     sentences = [Text(look.plain(visible(item["sentence"], look)), style="bold") for item in record["comparisons"]]
     return Group(
