@@ -88,6 +88,11 @@ class Example:
     turns: tuple[Message, ...] = ()
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def last_turn(self) -> int:
+        """Which of the turns is the last assistant's."""
+        return max((n for n, turn in enumerate(self.turns) if turn.role == "assistant"), default=0)
+
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
@@ -119,9 +124,16 @@ class Tokens:
     @property
     def counted(self) -> tuple[bool, ...]:
         """(T,) Whether each token's reward counts: of "assistant" turns alone, the others are there to be read."""
-        if self.scored != "assistant" or not self.roles:
+        if self.scored != "assistant":
             return (True,) * len(self.answer_ids)
-        return tuple(role == "assistant" for role in self.roles)
+        return tuple(not aside for aside in self.aside)
+
+    @property
+    def aside(self) -> tuple[bool, ...]:
+        """(T,) Whether each token is another's than the assistant's, or what a template writes before a turn."""
+        if not self.roles:
+            return (False,) * len(self.answer_ids)
+        return tuple(role != "assistant" for role in self.roles)
 
     @property
     def prompt_hash(self) -> str | None:

@@ -14,4 +14,4 @@ case $status in
     3) jq -r '"line \(.line): \(.error)"' "$scored.errors.jsonl" >&2 ;; # some rows are bad; the others are scored
     *) exit "$status" ;;
 esac
-jq -s -c 'map(select(.margin < 0)) | sort_by(.margin)[] | {id, margin, rejected: .rejected.answer}' "$scored"
+jq -s -c 'map(select(.credit.margin < 0)) | sort_by(.credit.margin)[] | {id, margin: .credit.margin, rejected}' "$scored"

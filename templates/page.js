@@ -64,19 +64,21 @@ function say(text) {
 // The answer's cells in a unit: runs of segments with their sums.
 function sumOver(answer, unit) {
   const cells = [];
+  const uncounted = new Set(answer.uncounted);
   const sizes = unit === "token" ? answer.text.map(() => 1) : answer[unit];
   let start = 0;
   let token = 0;
   let cumulative = 0;
   for (const size of sizes) {
-    const cell = { start, stop: start + size, policy: 0, ratio: 0, text: "", token };
+    const cell = { start, stop: start + size, policy: 0, ratio: 0, earned: 0, text: "", token };
     for (let n = cell.start; n < cell.stop; n++) {
       cell.policy += answer.policy[n];
       cell.ratio += answer.ratio[n];
+      if (!uncounted.has(n)) cell.earned += answer.ratio[n];
       cell.text += answer.text[n];
       token += answer.sizes ? answer.sizes[n] : 1;
     }
-    cell.reward = answer.weight * cell.ratio;
+    cell.reward = answer.weight * cell.earned;
     cell.cumulative = cumulative += cell.reward;
     cell.last = token; // tokens `token + 1` to `last`, counted from 1
     cells.push(cell);
@@ -102,6 +104,7 @@ function drawCell(cell, index, answer, entry) {
   const node = make("span", { class: shade(cell.reward, limit, answer.noise), role: "button", tabindex: index ? -1 : 0 });
   node.dataset.cell = index;
   if (answer.ends.includes(cell.start)) node.classList.add("end");
+  if (answer.aside?.includes(cell.start)) node.classList.add("aside");
   let parts = unit === "sentence" ? cutAtEdits(answer, cell) : [[cell.text, []]];
   let before = "";
   let after = "";
@@ -207,6 +210,7 @@ const anchorOf = ({ entry, answer, cell }) => `#${entry.anchor}a${answer.number}
 
 // Did the reward move because pi rose or because it fell?
 function story({ answer, cell }) {
+  if (answer.uncounted?.includes(cell.start)) return "No turn of the assistant's: it is there to be read, and does not count.";
   if (Math.abs(cell.reward) < answer.noise) return "Within the numerical error of the models' dtype: no reward to speak of.";
   if (!cell.ratio) return "π and the reference give it the same probability: no reward.";
   const what = unit === "token" ? "token" : unit;

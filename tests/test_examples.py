@@ -48,7 +48,7 @@ def test_the_shell_script_scores_a_file_and_filters_it(tmp_path: Path):
     assert len(rows) == 12 and rows[0]["credit"]["answers"][0]["beta"] == 0.2
     shown = [json.loads(line) for line in ended.stdout.splitlines()]
     margins = [row["credit"]["margin"] for row in rows]
-    assert [row["credit"]["margin"] for row in shown] == sorted(margin for margin in margins if margin < 0)
+    assert [row["margin"] for row in shown] == sorted(margin for margin in margins if margin < 0)
 
 
 def test_the_first_example_blames_the_two_wrong_words():

@@ -113,7 +113,7 @@ def batch(
     outputs: Annotated[Outputs, "quiet"],
     options: PairOptions,
 ) -> None:
-    """Score a data set: one row a row, in the input's order, with its other columns; an interrupted run goes on.
+    """Score a data set: one row a row, whole and in the input's order; an interrupted run goes on.
 
     Rows are what `score` takes. One that cannot be scored goes to OUTPUT.errors.jsonl with its line, the rest goes on,
     and the exit code is 3. OUTPUT.journal says what scored it; --resume goes on from there, to the very same file.

@@ -39,8 +39,11 @@ class ScoredRow:
 
     @property
     def prompt(self) -> str:
-        """The prompt as people read it, or empty."""
-        return prompt_text(self.row.prompt)
+        """The prompt as people read it, or empty; of a chat's last turn, all before it."""
+        prompt, examples = self.row.prompt, self.row.examples
+        if examples and not isinstance(prompt, str) and self.credits[0].tokens.scored == "last":
+            prompt += examples[0].turns[: examples[0].last_turn]
+        return prompt_text(prompt)
 
     @cached_property
     def diff(self) -> Diff:

@@ -101,7 +101,7 @@ def _scored_turns(example: Example, scored: Turns) -> tuple[tuple[Message, ...],
     turns = example.turns or (Message("assistant", example.answer),)
     if scored != "last":
         return example.prompt, turns, ()
-    last = max(n for n, turn in enumerate(turns) if turn.role == "assistant")
+    last = example.last_turn
     after = len(turns) - last - 1
     notes = (f"{after} turns after the last assistant's are left out (--turns last)",) if after else ()
     return (*example.prompt, *turns[:last]), (turns[last],), notes

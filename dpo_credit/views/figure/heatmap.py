@@ -24,6 +24,7 @@ from dpo_credit.views.figure.fonts import MIN_SIZE_PT, SANS, fonts_for
 from dpo_credit.views.figure.sheet import INK, MUTED, Sheet, listed
 from dpo_credit.views.look import visible
 from dpo_credit.views.scale import Shading
+from dpo_credit.views.wording import extent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -184,9 +185,9 @@ def _outcome(diff: Diff, name: str) -> str:
 
 
 def _head(sheet: Sheet, answer: AnswerCells, label: str) -> None:
-    credit, count = answer.credit, len(answer.credit.tokens.answer_ids)
+    credit = answer.credit
     logps = f"log π {credit.policy_logp:.2f} · log π_ref {credit.reference_logp:.2f}".replace("-", "−")
-    sheet.add_line(listed([f"reward {signed(credit.reward)}", logps, f"{count} token{'s' * (count != 1)}"]), lead=label)
+    sheet.add_line(listed([f"reward {signed(credit.reward)}", logps, extent(credit.tokens)]), lead=label)
 
 
 def _draw_bar(sheet: Sheet, answers: Sequence[AnswerCells], name: str = "") -> None:

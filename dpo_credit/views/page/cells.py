@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from dpo_credit.segments import Segment, Unit
@@ -16,9 +16,17 @@ Part = tuple[str, list[int]]  # shown text and the numbers of the edits it is in
 
 
 def cell_groups(
-    segments: Sequence[Segment], bounds: list[tuple[int, int]], edits: list[Span], unit: Unit, scale: Scale
+    segments: Sequence[Segment],
+    bounds: list[tuple[int, int]],
+    edits: list[Span],
+    unit: Unit,
+    scale: Scale,
+    aside: Container[int] = (),
 ) -> list[dict[str, Any]]:
-    """Runs of cells within the same edits. A sentence's cell holds its edits; tokens and words lie within theirs."""
+    """Runs of cells within the same edits. A sentence's cell holds its edits; tokens and words lie within theirs.
+
+    Cells that begin with a segment of those `aside` are told apart from the others.
+    """
     groups: list[dict[str, Any]] = []
     cells: list[dict[str, Any]] = []
     for start, stop in bounds:
@@ -30,6 +38,8 @@ def cell_groups(
             cells = []
             groups.append({"numbers": numbers, "cells": cells, "before": ""})
         cell = _cell(segments, (start, stop), edits if unit == "sentence" else [], scale)
+        if start in aside:
+            cell["class"] += " aside"
         if not start:
             cell["before"] = cell["before"].removeprefix(" ")  # no gap where the prompt ended
         if numbers and not cells:

@@ -74,11 +74,15 @@ def source(credits: Sequence[Credit]) -> list[tuple[str, str]]:
     def listed(values: list[str]) -> str:
         return visible(", ".join(dict.fromkeys(values)))
 
+    several = [credit.tokens.scored for credit in credits if credit.tokens.roles or credit.tokens.scored != "all"]
+    dates = [credit.tokens.date for credit in credits if credit.tokens.date]
     return [
         ("policy", listed([credit.source.policy for credit in credits])),
         ("reference", listed([credit.source.reference for credit in credits])),
         ("beta", listed([_beta(credit) for credit in credits])),
         ("end of sequence", listed([_ENDS.get(credit.tokens.end, credit.tokens.end) for credit in credits])),
+        *([("turns that count", listed(several))] if several else ()),
+        *([("date", listed(dates))] if dates else ()),
         ("dtype", listed([credit.source.dtype for credit in credits])),
     ]
 

@@ -21,6 +21,7 @@ from dpo_credit.views.page.chart import chart
 from dpo_credit.views.page.frame import block_hash, direction, environment, shades, source, verbatim
 from dpo_credit.views.page.text import visible
 from dpo_credit.views.scale import Scale, Shading
+from dpo_credit.views.wording import extent
 
 UNITS: tuple[Unit, ...] = get_args(Unit)
 _WHOLE = 20  # up to so many entries are whole without JavaScript; beyond, cells and tables of tokens need it
@@ -132,6 +133,10 @@ def _answer(
         "sentence": [stop - start for start, stop in bounds["sentence"]],
         "edits": edits,
     }
+    apart, counted = credit.tokens.aside, credit.tokens.counted
+    aside = [n for n, segment in enumerate(segments) if apart[segment.start]]
+    uncounted = [n for n, segment in enumerate(segments) if not counted[segment.start]]
+    data |= {name: numbers for name, numbers in (("aside", aside), ("uncounted", uncounted)) if numbers}
     if len(segments) < len(rewards):
         data["sizes"] = [segment.stop - segment.start for segment in segments]
     for name, tops in (("policyTop", credit.policy_top), ("referenceTop", credit.reference_top)):
@@ -141,8 +146,9 @@ def _answer(
         "data": data,
         "label": visible(label),
         "credit": credit,
+        "extent": extent(credit.tokens),
         "segments": segments if static else (),
-        "groups": cell_groups(segments, bounds[static], edits, static, scales[static]) if static else (),
+        "groups": cell_groups(segments, bounds[static], edits, static, scales[static], aside) if static else (),
         "parts": cut_at_edits(segments, (0, len(segments)), edits),
         "direction": direction(credit.tokens.answer),
         "scale": scales[static or "token"],

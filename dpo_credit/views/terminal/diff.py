@@ -14,7 +14,7 @@ from dpo_credit.align import Diff, Edit
 from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.views.look import Look, visible
 from dpo_credit.views.scale import Shading, decimals_for
-from dpo_credit.views.terminal.score import answer, comparison, in_text, legend, signed, sums, tables
+from dpo_credit.views.terminal.score import answer, comparison, in_text, legend, prompt_end, signed, sums, tables
 
 _SIDE_BY_SIDE = 100  # columns from which the two answers stand beside each other
 _EDITS = 12  # rows of the table of edits; the largest are kept
@@ -39,6 +39,7 @@ def render(
         for label, credit, scale, marked in zip(labels, credits, scales, spans, strict=True)
     ]
     parts: list[RenderableType] = [
+        *prompt_end(scored.prompt, look),
         *_beside(columns, look),
         comparison(diff.chosen, diff.rejected, look, labels[0]),
         Text(),

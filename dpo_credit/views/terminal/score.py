@@ -18,6 +18,7 @@ from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.segments import Segment, Unit, is_boundary
 from dpo_credit.views.look import Look, visible
 from dpo_credit.views.scale import Palette, Scale, Shading, shade
+from dpo_credit.views.wording import extent
 
 _BASIC = {
     -3: "bold black on bright_red",
@@ -29,6 +30,7 @@ _BASIC = {
 }
 _SIDE_BY_SIDE = 140  # columns from which the two tables stand beside each other
 _INLINE = 120  # columns from which what the models would say stands in the table itself
+_PROMPT = 1000  # characters of a prompt's end that are looked at
 _CONTEXT, _BEFORE = 32, 14  # columns of a token with its neighbours, and of those before it
 
 
@@ -49,7 +51,7 @@ def render(
         rows = 5 if len(credits) <= 2 else 0
     text = in_text(shading, look)
     scales = text.scales(credits)
-    parts: list[RenderableType] = []
+    parts: list[RenderableType] = prompt_end(scored.prompt, look)
     for label, credit, scale in zip(labels, credits, scales, strict=True):
         if label:
             parts.append(Text(label, style="bold"))
@@ -64,6 +66,19 @@ def render(
     return Group(*parts[:-1])
 
 
+def prompt_end(prompt: str, look: Look) -> list[RenderableType]:
+    """The end of the prompt in one dim line, and an empty one; nothing where there is none."""
+    shown = " ".join(visible(prompt[-_PROMPT:], look).split())
+    if not shown:
+        return []
+    line = Text("prompt  ", style="dim")
+    room = max(_CONTEXT, look.width - line.cell_len) - 1
+    cut = next(n for n in range(len(shown)) if is_boundary(shown, n) and cell_len(shown[n:]) <= room)
+    line.append((look.plain("…") if cut or len(prompt) > _PROMPT else "") + shown[cut:])
+    line.truncate(look.width)
+    return [line, Text()]
+
+
 def in_text(shading: Shading, look: Look) -> Shading:
     """How running text is shaded: by colours, or by signs where there are none."""
     return shading.in_signs if look.colours == "none" else shading
@@ -75,7 +90,7 @@ def answer(
     """The answer as running text; the characters [start, end) of `marked` stand in brackets, empty ones too."""
     text = Text(overflow="fold")
     opening, closing = look.plain("⟦"), look.plain("⟧")
-    offset, inside = 0, False
+    offset, inside, aside = 0, False, credit.tokens.aside
     for segment in credit.by(unit):
         start, offset = offset, offset + len(segment.text)
         was_inside, inside = inside, any(start < b and a < offset for a, b in marked)
@@ -84,7 +99,8 @@ def answer(
         text.append(before if text else before.removeprefix(" "))  # no gap where the prompt ended
         text.append((opening + closing) * ((start, start) in marked), "bold")
         text.append(opening if inside and not was_inside else "", "bold")
-        text.append(cell, style(segment.reward, scale, look))
+        apart = Style(dim=True) if aside[segment.start] else Style.null()
+        text.append(cell, style(segment.reward, scale, look) + apart)
         text.append(mark(segment.reward, scale, look) + after)
     text.append(closing if inside else "", "bold")
     return text
@@ -108,7 +124,7 @@ def sums(credit: Credit, look: Look) -> Text:
     end = {"appended": ", end token appended", "template": ", closed by the chat template"}.get(tokens.end, "")
     line = Text(f"reward {signed(credit.reward, look)}", style="bold")
     logps = f"   log π {credit.policy_logp:.2f}   log π_ref {credit.reference_logp:.2f}".replace("-", "−")
-    line.append(look.plain(f"{logps}   {len(tokens.answer_ids)} tokens{end}"), style="not bold dim")
+    line.append(look.plain(f"{logps}   {extent(tokens)}{end}"), style="not bold dim")
     return line
 
 
