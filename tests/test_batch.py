@@ -311,6 +311,21 @@ def test_an_engine_that_has_nothing_to_write_yet_is_heard_and_stopped(tiny_pair:
         assert [step.stage for step in progress] == ["", "at row 1"] and not journal.done
 
 
+def test_what_a_tokenizer_was_last_asked_is_no_setting(tiny_pair: ModelPair, posts: Path) -> None:
+    recorded = []
+    for padding in (False, "max_length"):
+        tiny_pair.tokenizer("Rent?", padding=padding, max_length=32, truncation=bool(padding))
+        recorded.append(settings(job(posts), Scorer(tiny_pair))["tokenizer"])
+    tiny_pair.tokenizer("Rent?", padding=False, truncation=False)
+    assert recorded[0] == recorded[1]
+
+
+def test_the_date_is_a_setting_where_a_template_writes_it(tiny_pair: ModelPair, posts: Path) -> None:
+    dated = Conventions(chat_template="{{ strftime_now('%Y') }}{{ messages[0].content }}", today="2024-02-29")
+    assert settings(job(posts), Scorer(tiny_pair, conventions=dated))["today"] == "2024-02-29"
+    assert "today" not in settings(job(posts), Scorer(tiny_pair))
+
+
 def test_every_setting_that_decides_the_numbers_is_recorded(tiny_pair: ModelPair, posts: Path) -> None:
     here = settings(job(posts), Scorer(tiny_pair))
     assert json.loads(json.dumps(here))["policy"] == tiny_pair.policy.name  # type: ignore[union-attr]

@@ -55,6 +55,10 @@ def _conventions(scorer: Scorer) -> dict[str, Any]:
 
 def _tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    ids = backend.to_str() if backend is not None else json.dumps(sorted(tokenizer.get_vocab().items()))
+    if backend is None:
+        ids: object = sorted(tokenizer.get_vocab().items())
+    else:  # truncation and padding are what the last call asked for, no part of the tokenizer
+        parts = json.loads(backend.to_str())
+        ids = {name: part for name, part in parts.items() if name not in ("truncation", "padding")}
     content = json.dumps([ids, tokenizer.chat_template, tokenizer.special_tokens_map], default=str, sort_keys=True)
     return hashlib.blake2b(content.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()

@@ -8,7 +8,7 @@ import typer
 
 from dpo_credit.cli.aside import BadRows, end
 from dpo_credit.cli.flags import with_shared_options
-from dpo_credit.cli.options import ReadingOptions
+from dpo_credit.cli.reading import ReadingOptions
 
 EXAMPLE = "Example: dpo-credit corrupt examples/summaries.jsonl --errors 1-2 --seed 0"
 

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from dpo_credit.cli.flags import with_shared_options
-from dpo_credit.cli.options import PairOptions, PickOptions
+from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.outputs import Colours, Outputs
+from dpo_credit.cli.reading import PickOptions
 
 EXAMPLE = "Example: dpo-credit diff examples/good.txt examples/bad.txt --html out.html"
 

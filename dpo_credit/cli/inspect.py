@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from dpo_credit.cli.flags import with_shared_options
-from dpo_credit.cli.options import PairOptions, PickOptions, ReadingOptions
+from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.outputs import Outputs
+from dpo_credit.cli.reading import PickOptions, ReadingOptions
 
 EXAMPLE = "Example: dpo-credit inspect examples/vet.json"
 

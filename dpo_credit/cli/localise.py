@@ -8,8 +8,9 @@ import typer
 
 from dpo_credit.cli.aside import BadRows, end
 from dpo_credit.cli.flags import option, with_shared_options
-from dpo_credit.cli.options import PairOptions, ReadingOptions
+from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.outputs import Outputs
+from dpo_credit.cli.reading import ReadingOptions
 
 EXAMPLE = "Example: dpo-credit localise examples/free_prose.jsonl --by word --html report.html"
 

@@ -8,8 +8,8 @@ import typer
 
 from dpo_credit.cli.aside import BadRows, end
 from dpo_credit.cli.flags import with_shared_options
-from dpo_credit.cli.options import PickOptions
 from dpo_credit.cli.outputs import Colours, Outputs
+from dpo_credit.cli.reading import PickOptions
 
 EXAMPLE = "Example: dpo-credit render scored.json --html out.html --beta 0.05"
 

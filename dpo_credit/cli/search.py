@@ -17,8 +17,9 @@ from dpo_credit.cli.aside import BadRows, end
 from dpo_credit.cli.files import read, records
 from dpo_credit.cli.flags import flag, option, with_shared_options
 from dpo_credit.cli.keeping import KeepOptions
-from dpo_credit.cli.options import PairOptions, PickOptions
+from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.outputs import Colours, Outputs
+from dpo_credit.cli.reading import PickOptions
 from dpo_credit.cli.stopping import INTERRUPTED, stopping
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import CreditError

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dpo_credit.cli.flags import with_shared_options
-from dpo_credit.cli.options import PairOptions, PickOptions
+from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.outputs import Outputs
+from dpo_credit.cli.reading import PickOptions
 from dpo_credit.cli.talk import Talk
 
 if TYPE_CHECKING:

@@ -50,6 +50,8 @@ def verify_rows(
     rewards.refuse_not_finite()
     say("Running TRL's evaluation")
     targets, notes = gather(rewards, log, trl=trl)
+    if rewards.pair.length_normalised:
+        notes += ("compared are sums, beta * log-ratio, as TRL logs them; this pair's rewards are their means",)
     say(f"Scoring {len(rewards.rows)} rows")
     report = verify(rewards, targets, lambda tried: say(f"Comparing: {tried}"))
     notes += report.notes + tuple(note for comparison in report.comparisons for note in comparison.notes)
