@@ -36,6 +36,7 @@ from dpo_credit.rows.output import to_json
 from dpo_credit.rows.records import Row
 from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.rows.sources import Input
+from dpo_credit.text.conventions import Conventions
 
 LINES = [
     b'{"id": "a", "prompt": "How long?", "chosen": " Ten days.", "rejected": " A year.", "by": "me"}',

@@ -187,6 +187,18 @@ def test_a_chat_stays_one() -> None:
     assert parse_row(json.loads(json.dumps(fields)), "x").examples[0].prompt == (Message("user", "Hi"),)
 
 
+def test_of_several_turns_the_last_is_made_wrong_and_the_row_stays_a_chat_with_its_tools() -> None:
+    turns = [{"role": "assistant", "content": "How many?"}, {"role": "user", "content": "Cats."}]
+    last = {"role": "assistant", "content": "It is 3 cats."}
+    given = {"prompt": [{"role": "user", "content": "Hi"}], "completion": [*turns, last], "tools": [{"name": "f"}]}
+    (fields,) = corrupted_rows([parse_row(given, "c")], Plan(1, 1, ("number",)), Tally())
+    assert fields["prompt"] == [*given["prompt"], *turns]
+    assert fields["chosen"] == [last] and fields["tools"] == given["tools"]
+    ((message,), (label,)) = fields["rejected"], fields["labels"]
+    assert message["role"] == "assistant" and message["content"][label["start"] : label["end"]] == label["text"]
+    assert message["content"] != last["content"]
+
+
 def test_the_tally_counts_answers_and_kinds() -> None:
     rows = [parse_row({"prompt": "p", "answer": answer}, "x") for answer in ("3 cats", "Hm.", "")]
     tally = Tally()

@@ -162,7 +162,7 @@ def test_the_turns_of_an_answer_keep_all_that_their_messages_hold() -> None:
         RIGHT,
     ]
     assert example.template_kwargs == row.template_kwargs == {"tools": [{"name": "f"}]}
-    assert row.columns == {}
+    assert row.columns == {"tools": [{"name": "f"}]}
 
 
 def test_a_prompt_of_messages_reads_as_people_read_it() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -18,6 +18,7 @@ from dpo_credit.corrupt.errors.change import Change, applied, mended
 from dpo_credit.corrupt.errors.passage import Passage
 from dpo_credit.credit import CreditError, Example
 from dpo_credit.rows.aside import STRICT, SetAside
+from dpo_credit.rows.chats import answer_json, as_json
 from dpo_credit.rows.records import Row
 
 Finder = Callable[[Passage, Passage], Iterator[Change]]
@@ -179,7 +180,7 @@ def _made(text: str, changes: Iterable[Change]) -> Corrupted:
 
 
 def right_answer(row: Row) -> Example:
-    """The right answer of a row: the chosen one of a preference, or its only one.
+    """The right answer of a row: the chosen one of a preference, or its only one; of several turns, the last.
 
     Raises:
         CreditError: the row has several answers and does not say which is right.
@@ -189,7 +190,11 @@ def right_answer(row: Row) -> Example:
             f"{row.id}: {len(row.examples)} answers, and none is said to be right. Give it as chosen, with a rejected "
             "one, or as the only answer."
         )
-    return row.examples[0]
+    example = row.examples[0]
+    if not example.turns or isinstance(example.prompt, str):
+        return example
+    last = example.last_turn
+    return replace(example, prompt=(*example.prompt, *example.turns[:last]), answer=example.turns[last].text, turns=())
 
 
 def summary(tally: Tally) -> list[str]:
@@ -223,12 +228,12 @@ def corrupted_rows(rows: Iterable[Row], plan: Plan, tally: Tally, aside: SetAsid
             tally.unchanged += 1
             continue
         tally.labels.update(label.kind for label in made.labels)
-        prompt = example.prompt if isinstance(example.prompt, str) else [turn.fields for turn in example.prompt]
-        fields: dict[str, Any] = {"id": row.id, "prompt": prompt, **asdict(made)}
+        fields: dict[str, Any] = {"id": row.id, "prompt": as_json(example.prompt), **asdict(made)}
+        fields |= {name: answer_json(replace(example, answer=fields[name])) for name in ("chosen", "rejected")}
         fields["labels"] = list(fields["labels"])
         columns = dict(row.columns)
         if row.kind == "preference":
-            columns["rejected"] = row.examples[1].answer
+            columns["rejected"] = answer_json(row.examples[1])
         for name, value in sorted(columns.items(), key=lambda column: column[0] in fields):
             while name in fields:
                 name = f"input_{name}"

@@ -52,16 +52,14 @@ def is_chat(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(v, dict) and "role" in v for v in value)
 
 
-def template_kwargs(row: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """What a row gives its chat's template besides messages, and the fields that it came from.
-
-    As TRL has it: `tools`, a list or its JSON, and what `chat_template_kwargs` holds.
+def template_kwargs(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a row gives its chat's template besides messages, as TRL has it: `tools`, a list or its JSON, and what
+    `chat_template_kwargs` holds.
 
     Raises:
         CreditError: one of them is of a wrong type.
     """
-    keys = tuple(key for key in TEMPLATE_KEYS if row.get(key) is not None)
-    given = {key: row[key] for key in keys}
+    given = {key: row[key] for key in TEMPLATE_KEYS if row.get(key) is not None}
     tools = given.get("tools")
     if isinstance(tools, str):
         try:
@@ -73,7 +71,7 @@ def template_kwargs(row: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, 
     kwargs = given.pop("chat_template_kwargs", {})
     if not isinstance(kwargs, dict):
         raise CreditError(f"chat_template_kwargs is a {json_type(kwargs)}; it must be an object.")
-    return {**given, **kwargs}, keys
+    return {**given, **kwargs}
 
 
 def refuse_vision(row: Mapping[str, Any]) -> None:

@@ -140,7 +140,7 @@ def parse_row(
         given, shape_notes = plain_shape(fields, prompt_key, answer_key)
         prompt, prompt_keys, prompt_notes = prompt_of(given, prompt_key, answer_key)
         notes = (*shape_notes, *prompt_notes)
-        kwargs, template_keys = template_kwargs(given)
+        kwargs = template_kwargs(given)
         waits = partial(Row, row_id, "prompt", fields=fields, template_kwargs=kwargs, notes=notes)
         if answers == "optional" and prompt is None and (waiting := _waiting(given)) is not None:
             key, messages = waiting
@@ -165,12 +165,12 @@ def parse_row(
         if answers == "optional" and not prompt_keys and not examples[0].prompt:
             raise CreditError(_NO_PROMPT)
         if isinstance(examples[0].prompt, str) and kwargs:
-            kwargs, template_keys = {}, ()
+            kwargs = {}
             notes += ("tools and chat_template_kwargs are a chat's: text has no template that would read them",)
         examples = [replace(example, template_kwargs=kwargs) for example in examples]
     except CreditError as error:
         raise CreditError(f"{row_id}: {error}") from error
-    consumed = {*prompt_keys, *keys, *template_keys, "id"}
+    consumed = {*prompt_keys, *keys, "id"}
     columns = {key: value for key, value in fields.items() if key not in consumed}
     row = replace(_row(row_id, kind, examples), columns=columns, fields=fields, notes=notes, template_kwargs=kwargs)
     return replace(row, prompt_keys=prompt_keys, answer_keys=tuple(keys), prompt_key=prompt_key, answer_key=answer_key)
