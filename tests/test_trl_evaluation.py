@@ -22,7 +22,7 @@ from dpo_credit import Loading, load_pair
 from dpo_credit.credit import CreditError
 from dpo_credit.models.pair import ModelPair
 from dpo_credit.rows.records import Row, parse_row
-from dpo_credit.verify import references
+from dpo_credit.verify import references, trl_evaluation
 from dpo_credit.verify.conventions import Way
 from dpo_credit.verify.references import gather, logged_rewards
 from dpo_credit.verify.rewards import Rewards
@@ -85,6 +85,19 @@ def test_chats_agree_with_trl_by_the_defaults(chat_pair: ModelPair) -> None:
 def test_text_and_chats_in_one_file_keep_their_order(chat_pair: ModelPair) -> None:
     mixed = [CHAT[0], TEXT[0], CHAT[1], TEXT[1]]
     assert compared(chat_pair, mixed).agrees
+
+
+def test_rewards_by_row_are_those_that_trl_logs_for_each_row_alone(
+    text_pair: ModelPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together, _ = trl_rewards(text_pair, read(TEXT))
+
+    class Alone(trl.DPOTrainer):
+        rewards = ()
+
+    monkeypatch.setattr(trl_evaluation, "_by_row", lambda: Alone)
+    alone, _ = trl_rewards(text_pair, read(TEXT))
+    assert together.numbers == alone.numbers and None not in alone.numbers
 
 
 def test_without_the_end_token_trl_is_found_to_append_it(text_pair: ModelPair) -> None:

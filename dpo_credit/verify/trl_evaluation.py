@@ -22,7 +22,7 @@ _INDEX = "dpo_credit_row"  # a column by which a row is known after TRL has drop
 def trl_rewards(pair: ModelPair, rows: Sequence[Row], max_length: int | None = None) -> tuple[Target, tuple[str, ...]]:
     """Each row's rewards from `DPOTrainer.evaluate`, in the models' own dtype and with no mixed precision.
 
-    TRL evaluates each row by itself, since it logs means only. It gets the user's own fields: see `trl_row`.
+    TRL evaluates batches of one row, since it logs means. It gets the user's own fields: see `trl_row`.
 
     Args:
         pair: both models loaded; they come back as they were.
@@ -74,7 +74,7 @@ def _evaluated(
 ) -> dict[int, tuple[float, float]]:
     import datasets
     from transformers import PrinterCallback
-    from trl import DPOConfig, DPOTrainer
+    from trl import DPOConfig
 
     ours, theirs = torch_sides(pair)
     dataset = datasets.Dataset.from_list([{**row, _INDEX: n} for n, row in rows])
@@ -97,7 +97,7 @@ def _evaluated(
         with _adapters(pair) as finish:
             policy: Any = ours.module
             reference: Any = None if shared else theirs.module
-            trainer = DPOTrainer(
+            trainer = _by_row()(
                 policy,
                 reference,
                 args=config,
@@ -108,13 +108,35 @@ def _evaluated(
             finish()
             trainer.remove_callback(PrinterCallback)
             encoded: Any = trainer.eval_dataset
-            numbers = {}
+            trainer.evaluate()
+            if len(trainer.rewards) == len(encoded):
+                return dict(zip(encoded[_INDEX], trainer.rewards, strict=True))
+            numbers = {}  # batches of other sizes than one row, as several GPUs make them: its log of one row at a time
             for at, n in enumerate(encoded[_INDEX]):
                 trainer.eval_dataset = encoded.select([at])
                 trainer.evaluate()
                 logged = trainer.state.log_history[-1]
                 numbers[n] = logged["eval_rewards/chosen"], logged["eval_rewards/rejected"]
             return numbers
+
+
+def _by_row() -> Any:
+    """TRL's trainer, which logs means over all batches, with what it has for each of them."""
+    from trl import DPOTrainer
+
+    class ByRow(DPOTrainer):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            self.rewards: list[tuple[float, float]] = []
+            super().__init__(*arguments, **options)
+
+        def prediction_step(self, *arguments: Any, **options: Any) -> Any:
+            result = super().prediction_step(*arguments, **options)
+            known = getattr(self, "_metrics", {}).get("eval", {})
+            if known.get("rewards/chosen"):
+                self.rewards.append((known["rewards/chosen"][-1], known["rewards/rejected"][-1]))
+            return result
+
+    return ByRow
 
 
 @contextmanager
