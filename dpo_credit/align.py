@@ -9,13 +9,17 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_left
+from collections import Counter
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import accumulate, pairwise
 
+from rapidfuzz.distance import LCSseq
+
 from dpo_credit.credit import Credit, margin, preference_probability
 from dpo_credit.segments import Segment
 
+_EQUAL_PAIRS = 50_000  # pairs of equal words, above which difflib may take more than half a second
 _WORD = re.compile(r"\s*(?:\w+|[^\w\s]|$)")
 
 
@@ -115,9 +119,9 @@ def _untouched(ours: _Side, theirs: _Side) -> list[tuple[int, int]]:
         (start, s.text): j for j, (start, s) in enumerate(zip(theirs.segment_starts, theirs.segments, strict=False))
     }
     pairs: list[tuple[int, int]] = []
-    for block in SequenceMatcher(None, ours.words, theirs.words, autojunk=False).get_matching_blocks():
-        low, high = ours.word_starts[block.a], ours.word_starts[block.a + block.size]
-        shift = theirs.word_starts[block.b] - low
+    for first, second, size in _matching_words(ours.words, theirs.words):
+        low, high = ours.word_starts[first], ours.word_starts[first + size]
+        shift = theirs.word_starts[second] - low
         for i in range(bisect_left(ours.segment_starts, low), len(ours.segments)):
             start, text = ours.segment_starts[i], ours.segments[i].text
             if start + len(text) > high:
@@ -125,6 +129,28 @@ def _untouched(ours: _Side, theirs: _Side) -> list[tuple[int, int]]:
             if text and (start + shift, text) in places:
                 pairs.append((i, places[start + shift, text]))
     return pairs
+
+
+def _matching_words(ours: list[str], theirs: list[str]) -> list[tuple[int, int, int]]:
+    """Runs of equal words: where each begins in both, and how long it is.
+
+    What both begin and end with is matched first. Between, the longest runs are, as people read a difference; where
+    words repeat so often that this would take cubic time, as in the answers of a model that loops, a longest common
+    subsequence is (Hyyroe 2004, bit-parallel, in rapidfuzz).
+    """
+    shorter = min(len(ours), len(theirs))
+    begin = next((n for n in range(shorter) if ours[n] != theirs[n]), shorter)
+    end = next((n for n in range(shorter - begin) if ours[-1 - n] != theirs[-1 - n]), shorter - begin)
+    left, right = ours[begin : len(ours) - end], theirs[begin : len(theirs) - end]
+    counts = Counter(right)
+    if sum(counts[word] for word in left) <= _EQUAL_PAIRS:
+        blocks = SequenceMatcher(None, left, right, autojunk=False).get_matching_blocks()
+        inner = [(block.a, block.b, block.size) for block in blocks]
+    else:
+        equal = (op for op in LCSseq.opcodes(left, right) if op.tag == "equal")
+        inner = [(op.src_start, op.dest_start, op.src_end - op.src_start) for op in equal]
+    runs = [(0, 0, begin), *((a + begin, b + begin, size) for a, b, size in inner)]
+    return [run for run in (*runs, (len(ours) - end, len(theirs) - end, end)) if run[2]]
 
 
 def _same_ends(ours: tuple[Segment, ...], theirs: tuple[Segment, ...]) -> list[tuple[int, int]]:

@@ -6,6 +6,7 @@ import math
 import random
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 import credits
 import pytest
@@ -124,3 +125,32 @@ def _random_cuts(draw: random.Random, answer: str) -> Credit:
     places = sorted(draw.sample(range(1, len(answer)), min(len(answer) - 1, draw.randint(0, len(answer)))))
     cuts = [answer[a:b] for a, b in zip([0, *places], [*places, len(answer)], strict=True)]
     return credit(answer, cuts, [draw.uniform(-3, 3) for _ in cuts])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shared"),
+    [
+        ([" b", " a"] * 1000, [" c", " a"] * 1000, 1000),
+        ([" a"] * 4000, [" a"] * 4000, 4000),
+        ([" a"] * 3000, [" a"] * 2000, 2000),
+        ([" x", *([" b", " a"] * 900), " y"], [" z", *([" b", " a"] * 800), " w"], 1600),
+    ],
+    ids=["every other word", "all alike", "one longer", "loops within"],
+)
+def test_answers_that_loop_are_aligned_to_a_longest_common_subsequence(
+    first: list[str], second: list[str], shared: int
+) -> None:
+    aligned = diff(credits.credit(first, [0.5] * len(first)), credits.credit(second, [0.25] * len(second)))
+    assert len(aligned.pairs) == shared
+    assert all(first[i] == second[j] for i, j in aligned.pairs)
+    assert all(a < c and b < d for (a, b), (c, d) in pairwise(aligned.pairs))
+    total = math.fsum(edit.delta for edit in aligned.edits) + math.fsum(aligned.echo)
+    assert total == pytest.approx(aligned.margin)
+
+
+def test_ten_thousand_words_a_side_need_no_cubic_matching(monkeypatch: pytest.MonkeyPatch) -> None:
+    """difflib would compare some 10^12 pairs of words here; it is not asked."""
+    monkeypatch.setattr("dpo_credit.align.SequenceMatcher", None)
+    words = [" b", " a"] * 5000
+    aligned = diff(credits.credit(words, [0.1] * 10_000), credits.credit([" c", " a"] * 5000, [0.1] * 10_000))
+    assert len(aligned.pairs) == 5000

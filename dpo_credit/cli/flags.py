@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 from typer.models import OptionInfo
 
+from dpo_credit.cli.clashes import refuse_clashes
 from dpo_credit.credit import CreditError
 from dpo_credit.models.published import named
 from dpo_credit.rows.encodings import decoded
@@ -30,6 +31,7 @@ def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def run(**arguments: Any) -> None:
+        refuse_clashes(arguments)
         for name, (group, offered) in groups.items():
             arguments[name] = group(**{field: arguments.pop(field) for field in offered})
         command(**arguments)

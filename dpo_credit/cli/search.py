@@ -83,8 +83,10 @@ class SearchOptions:
             raise CreditError(f"--beams {self.beams}: give numbers from 1 on, such as 1,2,5.")
         return Beams(widths, self.length_penalty, self.sample, self.seed, self.max_new_tokens)
 
-    def judge_of(self, prompt: str) -> tuple[str, Judge, Endpoint | None]:
-        """The judge's name, the judge, and where it sits if it costs something; unasked, what the prompt allows.
+    def judge_of(self, prompt: str, *, embedded: bool) -> tuple[str, Judge, Endpoint | None]:
+        """The judge's name, the judge, and where it sits if it costs something.
+
+        Unasked, it is the reward; or the facts, for the embedded pair's own posts: no other pair asks what these are.
 
         Raises:
             CreditError: a judge behind an API lacks its model.
@@ -92,7 +94,7 @@ class SearchOptions:
         from dpo_credit.demo.judge import judge as facts
         from dpo_credit.search.judges.reward import judge as reward
 
-        name = self.judge or _judge_for(prompt)
+        name = self.judge or (_judge_for(prompt) if embedded else "reward")
         if name != "openai":
             return name, facts if name == "facts" else reward, None
         if self.judge_model is None:
@@ -173,12 +175,13 @@ def _search_rows(
     aside.require(rows)
     if not rows:
         raise CreditError("there are no rows. Give JSONL with prompt, chosen and rejected.")
-    name, judge, endpoint = asked.judge_of(prompt_text(rows[0].prompt))
+    name, judge, endpoint = asked.judge_of(prompt_text(rows[0].prompt), embedded=options.policy is None)
     with keeping.kept() or nullcontext() as kept:
         pair = load(options, talk)
-        rows = searchable(pair, rows, beams, options.conventions(), aside)
-        searching = Searching(pair, rows, beams, (name, judge), kept)
-        steps = searching.steps(options.conventions())
+        conventions = options.conventions()
+        rows = searchable(pair, rows, beams, conventions, aside)
+        searching = Searching(pair, rows, beams, (name, judge), conventions=conventions, kept=kept)
+        steps = searching.steps()
         with (
             stopping(talk, "after this chunk of rows") as stopped,
             bar(talk.stderr, "Searching", MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()) as shown,
@@ -208,7 +211,7 @@ def _search_post(given: Record, asked: SearchOptions, outputs: Outputs, colours:
 
     beams = asked.search()
     row: Row = given.row(answers="optional", default_id=stem(given.source))
-    name, judge, endpoint = asked.judge_of(prompt_text(row.prompt))
+    name, judge, endpoint = asked.judge_of(prompt_text(row.prompt), embedded=options.policy is None)
     talk = Talk(outputs.quiet)
     talk.notes(row.notes)
     pair = load(options, talk)

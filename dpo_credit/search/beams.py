@@ -142,9 +142,9 @@ def is_kept(file: str) -> bool:
         return SCHEMA.encode() in opened.readline(10_000)
 
 
-def header(settings: dict[str, Any]) -> dict[str, Any]:
-    """The first line of a kept search."""
-    return {"schema": SCHEMA, "settings": settings}
+def header(settings: dict[str, Any], made_by: dict[str, Any]) -> dict[str, Any]:
+    """The first line of a kept search: what views say of it, and what else decides its numbers."""
+    return {"schema": SCHEMA, "settings": settings, "made_by": made_by}
 
 
 def line(row: Judged) -> str:
@@ -174,14 +174,15 @@ def _row(row: dict[str, Any]) -> Judged:
     return Judged(row["id"], tuple(JudgedAnswer(**answer) for answer in row["answers"]), chosen)
 
 
-def known(data: bytes, name: str, settings: dict[str, Any]) -> list[Judged]:
+def known(data: bytes, name: str, head: dict[str, Any]) -> list[Judged]:
     """The rows that a kept search holds already.
 
     Raises:
-        CreditError: it was made under other settings.
+        CreditError: it was made under other settings, by other models or of other rows.
     """
     search = parse(data, name)
-    refuse_changes(name, search.settings, settings)
+    was = json.loads(data.partition(b"\n")[0])
+    refuse_changes(name, {**was.get("made_by", {}), **search.settings}, {**head["made_by"], **head["settings"]})
     return list(search.rows)
 
 

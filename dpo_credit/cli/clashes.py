@@ -1,0 +1,78 @@
+"""An output that is an input, or another output: refused before anything is opened, whatever the files are called."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dpo_credit.credit import CreditError
+
+# names of parameters
+READ = ("file", "files", "other", "rows", "run", "prompt", "trainer_log", "chat_template", "config")
+WRITTEN = ("output", "json", "html", "png", "svg")
+_BESIDE = ("journal", "errors.jsonl", "rows.jsonl", "unfinished")  # what a run keeps next to its output
+Place = tuple[int, int] | str
+
+
+def refuse_clashes(arguments: Mapping[str, Any]) -> None:
+    """Make sure that nothing that a command writes, or keeps beside what it writes, is what it reads or writes already.
+
+    Files are compared by what they are: through links, hard links and other spellings of their names.
+
+    Raises:
+        CreditError: it is; nothing was opened.
+    """
+    inputs = [name for key in READ for name in _names(arguments.get(key))]
+    read = {place: file for name in inputs for file in _expanded(name) for place in _places(Path(file))}
+    written: dict[Place, str] = {}
+    for key in WRITTEN:
+        for output in _names(arguments.get(key)):
+            paths = _kept(output, inputs) if key == "output" else [Path(output)]
+            own = {place for path in paths for place in _places(path)}
+            for place in own:
+                if place in read:
+                    raise CreditError(
+                        f"{output} would be written over {read[place]}, which is read. Nothing was written: name "
+                        "another output."
+                    )
+                if place in written:
+                    raise CreditError(
+                        f"{written[place]} and {output} would be one file. Nothing was written: name another output."
+                    )
+            written |= dict.fromkeys(own, output)
+
+
+def _names(value: Any) -> list[str]:
+    values = value if isinstance(value, list | tuple) else [value]
+    return [str(name) for name in values if isinstance(name, str | Path) and str(name) not in ("", "-")]
+
+
+def _expanded(name: str) -> list[str]:
+    return [name] if Path(name).exists() else glob.glob(name, recursive=True)
+
+
+def _kept(output: str, inputs: Iterable[str]) -> Iterator[Path]:
+    """What is written under the name of an output: a file of each input in a folder, and what is kept beside each."""
+    from dpo_credit.rows.sources import Input, output_name
+
+    path = Path(output)
+    files = [path]
+    if output.endswith("/") or path.is_dir():
+        files = [path / output_name(Input(file)) for name in inputs for file in _expanded(name)]
+    for file in files:
+        yield file
+        yield from (file.with_name(f"{file.name}.{end}") for end in _BESIDE)
+
+
+def _places(path: Path) -> list[Place]:
+    """What tells a file from every other; nothing tells devices and pipes apart, which may be written twice."""
+    try:
+        if path.exists() and not path.is_file():
+            return []
+        status = os.stat(path)
+        return [(status.st_dev, status.st_ino)]
+    except (OSError, ValueError):  # it is not there yet, or no name of a file: opening it will say so
+        return [os.path.normcase(os.path.realpath(path))] if "\0" not in str(path) else []
