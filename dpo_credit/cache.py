@@ -1,7 +1,8 @@
 """Log-probabilities kept on disk, so that a second policy costs half and a second beta nothing.
 
 A key is the model's fingerprint, its dtype and the ids of prompt and answer: every convention about text shows in
-those. One SQLite file a model; several processes may use it at once, and a kill loses what was not yet committed.
+those; what computed it, too. One SQLite file a model; several processes may use it at once, and a kill loses what was
+not yet committed. Each entry has a checksum: one that was damaged is computed anew.
 """
 
 from __future__ import annotations
@@ -10,17 +11,25 @@ import hashlib
 import sqlite3
 from array import array
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from dpo_credit.credit import CreditError, Logps, Tokens
 from dpo_credit.models.side import Exact, Side
 
+VERSION = 2  # of what an entry is
 _WAIT_S = 60.0  # for another process that is writing
+_SUM = 8  # bytes of an entry's checksum
 _PLAIN, _EXACT = b"", b"float32"  # what salts the keys of a model's own numbers, and of those in float32
+
+
+_VERSIONS = f"{VERSION} {version('torch')} {version('transformers')}".encode()
 
 
 class Cached:
     """A side whose log-probabilities are kept in a directory: what it gave before is not computed again.
+
+    `damaged` counts the entries that were no longer what was kept.
 
     Raises:
         CreditError: the directory or its file cannot be used.
@@ -29,6 +38,7 @@ class Cached:
     def __init__(self, side: Side, directory: Path) -> None:
         self._side, self._directory = side, directory
         self._open: sqlite3.Connection | None = None
+        self.damaged = 0
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -96,12 +106,20 @@ class Cached:
             ]
         except sqlite3.Error as error:
             raise _failure(self.path, error) from error
-        return [None if row is None else Logps(tuple(array("d", row[0]))) for row in rows]
+        return [None if row is None else self._checked(tokens, row[0]) for tokens, row in zip(batch, rows, strict=True)]
+
+    def _checked(self, tokens: Tokens, blob: object) -> Logps | None:
+        """What was kept of an answer; None where its checksum or its length says that it is no longer that."""
+        nats = blob[_SUM:] if isinstance(blob, bytes) else b""
+        whole = len(nats) == 8 * len(tokens.answer_ids) and blob == _summed(nats)
+        if not whole:
+            self.damaged += 1
+        return Logps(tuple(array("d", nats))) if whole else None
 
     def _put(self, batch: Sequence[Tokens], salt: bytes, computed: Sequence[Logps]) -> None:
         """Keep what the side gave, all of it or nothing."""
         rows = [
-            (_key(tokens, salt), array("d", logps.logps).tobytes())
+            (_key(tokens, salt), _summed(array("d", logps.logps).tobytes()))
             for tokens, logps in zip(batch, computed, strict=True)
         ]
         try:
@@ -127,6 +145,11 @@ def _failure(path: Path, error: Exception) -> CreditError:
     return CreditError(f"cannot use the cache {path}: {error}. Delete it, or give another --cache.")
 
 
+def _summed(nats: bytes) -> bytes:
+    """Numbers with their checksum before them."""
+    return hashlib.blake2b(nats, digest_size=_SUM).digest() + nats
+
+
 def _key(tokens: Tokens, salt: bytes) -> bytes:
     ids = array("q", (len(tokens.prompt_ids), *tokens.prompt_ids, *tokens.answer_ids))
-    return hashlib.blake2b(ids.tobytes() + salt, digest_size=16).digest()
+    return hashlib.blake2b(ids.tobytes() + salt + _VERSIONS, digest_size=16).digest()

@@ -68,9 +68,14 @@ class Scorer:
 
     @property
     def notes(self) -> list[str]:
-        """What the user should be told about the scoring so far: each time that memory was short."""
+        """What the user should be told about the scoring so far: each time that memory was short, and
+        whether the cache was damaged."""
         budget = _budget(self.pair)
-        return [] if budget is None else budget.notes
+        notes = [] if budget is None else [*budget.notes]
+        damaged = sum(side.damaged for side in self.sides if isinstance(side, Cached))
+        if damaged:
+            notes.append("the cache holds entries that were damaged: they are computed anew")
+        return notes
 
     @property
     def state(self) -> ScorerState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -101,3 +102,28 @@ def test_a_cache_that_is_no_database_is_refused(tiny_pair: ModelPair, tmp_path: 
     (tmp_path / "file").write_text("")
     with pytest.raises(CreditError, match=r"^cannot use the cache .*file"):
         Scorer(tiny_pair, cache=tmp_path / "file")
+
+
+@pytest.mark.parametrize("damage", ["a flipped bit", "a short entry", "text", "nothing"])
+def test_a_damaged_entry_is_computed_anew_and_that_is_said_once(
+    tiny_pair: ModelPair, tmp_path: Path, damage: str
+) -> None:
+    plain = Scorer(tiny_pair, cache=tmp_path).rows(ROWS)
+    for file in tmp_path.glob("*.sqlite"):
+        with sqlite3.connect(file) as database:
+            for key, blob in database.execute("SELECT key, nats FROM logps").fetchall():
+                bad = {"a flipped bit": bytes([*blob[:-1], blob[-1] ^ 1]), "a short entry": blob[:-3], "text": "x"}
+                database.execute("UPDATE logps SET nats = ? WHERE key = ?", (bad.get(damage, b""), key))
+    scorer = Scorer(tiny_pair, cache=tmp_path)
+    assert scorer.rows(ROWS) == plain
+    assert scorer.notes == ["the cache holds entries that were damaged: they are computed anew"]
+    again = Scorer(tiny_pair, cache=tmp_path)
+    assert again.rows(ROWS) == plain and again.notes == []
+
+
+def test_a_cache_that_is_no_database_is_one_line(tiny_pair: ModelPair, tmp_path: Path) -> None:
+    Scorer(tiny_pair, cache=tmp_path).rows(ROWS)
+    for file in tmp_path.glob("*.sqlite"):
+        file.write_bytes(b"not a database, though it is as long as one might be" * 100)
+    with pytest.raises(CreditError, match=r"^cannot use the cache .*Delete it, or give another --cache"):
+        Scorer(tiny_pair, cache=tmp_path).rows(ROWS)

@@ -172,6 +172,49 @@ def test_a_weight_that_is_missing_is_named(copied: tuple[Path, Path]) -> None:
     )
 
 
+def test_a_decoy_beside_an_adapter_makes_no_pickle_safe(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(adapter / ADAPTER, adapter / "x.safetensors")
+    pickled(adapter, ADAPTER, "adapter_model.bin")
+    monkeypatch.setattr(torch, "load", never)
+    with pytest.raises(CreditError, match=r"adapter holds only pickled weights \(adapter_model\.bin\)"):
+        load_pair(adapter, loading=CPU)
+
+
+def never(*_: object, **__: object) -> None:
+    raise AssertionError("something is unpickled")
+
+
+def test_a_safetensors_file_that_is_not_loaded_makes_no_pickle_safe(
+    copied: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decoy: what counts is what will be loaded."""
+    shutil.copy(copied[0] / WEIGHTS, copied[0] / "decoy.safetensors")
+    pickled(copied[0], WEIGHTS, "pytorch_model.bin")
+    monkeypatch.setattr(torch, "load", never)
+    with pytest.raises(CreditError, match=r"holds only pickled weights \(pytorch_model\.bin\)"):
+        load_pair(*copied, loading=Loading(device="cpu"))
+
+
+@pytest.mark.parametrize(
+    ("index", "said"),
+    [
+        ('{"weight_map": {"a": "pytorch_model.bin"}}', r"names 'pytorch_model\.bin', no safetensors file beside it"),
+        ('{"weight_map": {"a": "../other/model.safetensors"}}', r"names '\.\./other/model\.safetensors', no safe"),
+        ('{"weight_map": {"a": 3}}', "is no index of weights"),
+        ("[]", "is no index of weights"),
+        ("{", "is no index of weights"),
+    ],
+)
+def test_an_index_names_safetensors_files_beside_it_alone(
+    copied: tuple[Path, Path], index: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pickled(copied[0], WEIGHTS, "pytorch_model.bin")
+    (copied[0] / f"{WEIGHTS}.index.json").write_text(index)
+    monkeypatch.setattr(torch, "load", never)
+    with pytest.raises(CreditError, match=said):
+        load_pair(*copied, loading=Loading(device="cpu"))
+
+
 def test_pickled_weights_load_when_that_is_allowed(copied: tuple[Path, Path]) -> None:
     expected = next(score(load_pair(*copied, loading=CPU), [EXAMPLE]))
     pickled(copied[0], WEIGHTS, "pytorch_model.bin")

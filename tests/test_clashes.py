@@ -90,4 +90,12 @@ def test_two_outputs_are_two_files() -> None:
 def test_what_is_apart_is_let_through() -> None:
     refuse_clashes({"file": "rows.jsonl", "output": "out.jsonl", "json": "-", "html": "page.html", "png": None})
     refuse_clashes({"files": ["-"], "output": "-", "json": "/dev/null", "html": "/dev/null"})
-    refuse_clashes({"file": "no\0name", "json": "no\0name"})
+
+
+@pytest.mark.parametrize("key", ["file", "files", "json", "policy", "cache"])
+@pytest.mark.parametrize(
+    ("name", "said"), [("a" * 300, "a… is no name of a file: File name too long"), ("a\0b", "null")]
+)
+def test_what_no_file_is_called_is_one_line(key: str, name: str, said: str) -> None:
+    with pytest.raises(CreditError, match=said):
+        refuse_clashes({key: [name] if key == "files" else name})

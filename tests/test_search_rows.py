@@ -26,7 +26,7 @@ from dpo_credit.rows.kept import Kept
 from dpo_credit.search import rows as search_rows
 from dpo_credit.search.beams import Judged, JudgedAnswer, Search, figures, parse, sentence
 from dpo_credit.search.judges import Contest
-from dpo_credit.search.judges.openai import PROMPT, Endpoint
+from dpo_credit.search.judges.openai import PROMPT, Endpoint, bare
 from dpo_credit.search.judges.reward import judge as reward_judge
 from dpo_credit.views.page import beams as html_beams
 
@@ -100,6 +100,7 @@ class Server(ThreadingHTTPServer):
     failures = 0
     status = 500
     answer: str | None = None
+    location = ""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -125,6 +126,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("retry-after-ms", "1")
+        if server.location:
+            self.send_header("Location", f"{server.location}/chat/completions")
         self.end_headers()
         self.wfile.write(body)
 
@@ -175,6 +178,28 @@ def test_the_judge_is_asked_again_after_a_failure_and_given_up_after_many(server
         endpoint(server).judge(Contest("x", "p", credit("good"), credit("bad")))
     with pytest.raises(CreditError, match="no chosen answer"):
         endpoint(server).judge(Contest("x", "p", credit("good")))
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("https://user:pass@host:8000/v1?key=secret#part", "https://host:8000/v1"),
+        ("http://host/v1", "http://host/v1"),
+        ("http://[bad?key=secret", "http://[bad"),
+    ],
+)
+def test_what_may_be_secret_in_an_address_is_shown_nowhere(given: str, shown: str) -> None:
+    assert bare(given) == shown
+
+
+def test_posts_do_not_follow_a_redirect_to_another_host(server: Server) -> None:
+    with Server() as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        server.failures, server.status, server.location = 99, 307, f"http://127.0.0.1:{other.server_port}/v1"
+        with pytest.raises(CreditError, match=r"does not answer \(status 307\)"):
+            endpoint(server).judge(Contest("x", "p", credit("good"), credit("bad")))
+        assert other.asked == []
+        other.shutdown()
 
 
 @pytest.mark.parametrize("answer", ["", "A", "Preferred: C", "Preferred: A or B", "Both are fine. Preferred: neither"])

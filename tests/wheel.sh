@@ -20,7 +20,8 @@ from dpo_credit import Example, load_pair, score
 
 assert ".venv" not in dpo_credit.__file__ and "site-packages" in dpo_credit.__file__, dpo_credit.__file__
 record = json.loads(Path("scored.json").read_text())
-assert record["policy"] == "embedded policy", record["policy"]
+(answer,) = record["credit"]["answers"]
+assert answer["policy"] == "embedded policy", answer["policy"]
 (credit,) = score(load_pair(), [Example("TL;DR:", " They offer $90K.")])
 assert "<span" in credit._repr_html_()
 assert (Path(dpo_credit.__file__).parent / "rows" / "schema.json").is_file()

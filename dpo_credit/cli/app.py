@@ -87,6 +87,8 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    line = "".join(char if char.isprintable() else f"<U+{ord(char):04X}>" for char in message)
+    from dpo_credit.cli.talk import one_line
+
+    line = one_line(message)
     print(f"dpo-credit: {line}", file=sys.stderr)
     sys.exit(BAD_INPUT)

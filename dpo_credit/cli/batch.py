@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -156,7 +157,7 @@ def _sink(job: Job, target: str, keep: KeepOptions, talk: Talk) -> Journal | Str
             sys.stdout.flush()
 
         return Stream(write, talk.complain)
-    path = Path(target)
+    path = Path(os.path.realpath(target) if os.path.islink(target) else target)  # a link stays one
     if target != keep.output:  # a file in the folder that is the output
         path.parent.mkdir(parents=True, exist_ok=True)
     journal = Journal(path, mode, format_of(path, job.inputs))

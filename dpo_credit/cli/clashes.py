@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +14,9 @@ from dpo_credit.credit import CreditError
 # names of parameters
 READ = ("file", "files", "other", "rows", "run", "prompt", "trainer_log", "chat_template", "config")
 WRITTEN = ("output", "json", "html", "png", "svg")
+PLACES = ("policy", "reference", "base", "cache", "dataset")
 _BESIDE = ("journal", "errors.jsonl", "rows.jsonl", "unfinished")  # what a run keeps next to its output
+_SHOWN = 60  # characters of a name that is too long
 Place = tuple[int, int] | str
 
 
@@ -23,8 +26,11 @@ def refuse_clashes(arguments: Mapping[str, Any]) -> None:
     Files are compared by what they are: through links, hard links and other spellings of their names.
 
     Raises:
-        CreditError: it is; nothing was opened.
+        CreditError: it is, or a name can be no file's; nothing was opened.
     """
+    for key in (*READ, *WRITTEN, *PLACES):
+        for name in _names(arguments.get(key)):
+            _check(name)
     inputs = [name for key in READ for name in _names(arguments.get(key))]
     read = {place: file for name in inputs for file in _expanded(name) for place in _places(Path(file))}
     written: dict[Place, str] = {}
@@ -43,6 +49,16 @@ def refuse_clashes(arguments: Mapping[str, Any]) -> None:
                         f"{written[place]} and {output} would be one file. Nothing was written: name another output."
                     )
             written |= dict.fromkeys(own, output)
+
+
+def _check(name: str) -> None:
+    try:
+        os.lstat(name)
+    except ValueError as error:
+        raise CreditError(f"{name!r} is no name of a file: {error}.") from error
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise CreditError(f"{name[:_SHOWN]}… is no name of a file: {error.strerror}.") from error
 
 
 def _names(value: Any) -> list[str]:
@@ -74,5 +90,5 @@ def _places(path: Path) -> list[Place]:
             return []
         status = os.stat(path)
         return [(status.st_dev, status.st_ino)]
-    except (OSError, ValueError):  # it is not there yet, or no name of a file: opening it will say so
-        return [os.path.normcase(os.path.realpath(path))] if "\0" not in str(path) else []
+    except OSError:  # it is not there yet
+        return [os.path.normcase(os.path.realpath(path))]

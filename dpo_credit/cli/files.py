@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -92,7 +93,7 @@ def writing(name: str) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.flush()
         return
-    target = Path(name)
+    target = Path(os.path.realpath(name))  # a link stays one
     try:
         if target.exists() and not target.is_file():  # a device or a named pipe has no half-written state
             with target.open("wb") as file:
@@ -102,7 +103,7 @@ def writing(name: str) -> Iterator[BinaryIO]:
         try:
             with os.fdopen(handle, "wb") as file:
                 yield file
-            os.chmod(temporary, 0o666 & ~_umask())
+            _keep_mode(temporary, target)
             os.replace(temporary, target)
         except BaseException:
             os.unlink(temporary)
@@ -126,6 +127,18 @@ def check_writable(name: str) -> None:
         raise CreditError(f"cannot write {name}: No such file or directory. Nothing was written.")
     if not os.access(target if target.exists() else target.parent, os.W_OK):
         raise CreditError(f"cannot write {name}: Permission denied. Nothing was written.")
+
+
+def _keep_mode(new: str, old: Path) -> None:
+    """Give a new file the mode of the one that it replaces, and its owner where that is allowed."""
+    if not old.exists():
+        os.chmod(new, 0o666 & ~_umask())
+        return
+    status = old.stat()
+    if hasattr(os, "chown"):
+        with suppress(OSError):
+            os.chown(new, status.st_uid, status.st_gid)
+    os.chmod(new, stat.S_IMODE(status.st_mode))
 
 
 def _umask() -> int:

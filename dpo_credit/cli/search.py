@@ -102,7 +102,7 @@ class SearchOptions:
         from dpo_credit.search.judges.openai import Endpoint
 
         endpoint = Endpoint(self.judge_url, self.judge_model, os.environ.get("OPENAI_API_KEY"), seed=self.seed)
-        return f"openai {self.judge_model} at {self.judge_url}", endpoint.judge, endpoint
+        return f"openai {self.judge_model} at {endpoint.url}", endpoint.judge, endpoint
 
 
 @with_shared_options

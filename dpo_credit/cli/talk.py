@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from dpo_credit.rows.records import Row
 
 
+def one_line(text: str) -> str:
+    """What is said, on one line: no character of a file's, a model's or a post's acts on the terminal."""
+    return "".join(char if char.isprintable() else f"<U+{ord(char):04X}>" for char in text)
+
+
 class Talk:
     """The voice of one command. `quiet` keeps notes and progress to itself."""
 
@@ -40,7 +45,7 @@ class Talk:
         for note in notes:
             if note not in self._said:
                 self._said.add(note)
-                self.stderr.print(f"note: {note}", soft_wrap=True)
+                self.stderr.print(f"note: {one_line(note)}", soft_wrap=True)
 
     def noted(self, rows: Iterable[Row]) -> Iterator[Row]:
         """Rows as they come, with what there is to say about how each was read."""
@@ -65,11 +70,11 @@ class Talk:
 
     def say(self, line: str) -> None:
         """Say how it went."""
-        self.stderr.print(line, soft_wrap=True)
+        self.stderr.print(one_line(line), soft_wrap=True)
 
     def complain(self, line: str) -> None:
         """Say what went wrong, quiet or not."""
-        print(line, file=sys.stderr)
+        print(one_line(line), file=sys.stderr)
 
 
 def _silence_libraries() -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from safetensors import safe_open
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from dpo_credit.credit import CreditError
@@ -19,7 +18,6 @@ from dpo_credit.models.trained import NAME, Trained, beside, parse
 
 EMBEDDED = Path(__file__).parents[1] / "demo"
 NAME_BASE = "Name its base with --base DIR_OR_HUB_ID (steer: --adapter-base)."
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5")
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,37 +239,3 @@ def compare_tokenizers(policy: PreTrainedTokenizerBase, reference: PreTrainedTok
             )
     extra = sorted(ours.keys() ^ theirs.keys())
     return (f"only one of the two tokenizers has the added tokens {', '.join(extra[:5])}",)
-
-
-def require_safe_weights(place: Location, checkpoint: Checkpoint, loading: Loading) -> None:
-    """Make sure that a place holds weights, whole ones, and none that run code unless that is allowed.
-
-    Raises:
-        CreditError: it does not.
-    """
-    if loading.allow_pickle and not place.local:
-        return
-    path = Path(place.path)
-    if not place.local:
-        if place == checkpoint.adapter and not place.has("adapter_model.safetensors", checkpoint.role):
-            raise CreditError(
-                f"{checkpoint.role} {checkpoint.name} has no adapter_model.safetensors, only weights that can run code "
-                "when loaded. Pass --allow-pickle if you trust whoever made it."
-            )
-        return  # a model's own loader refuses what is not safetensors
-    if files := sorted(path.glob("*.safetensors")):
-        what = checkpoint.role if place == checkpoint.model else f"the adapter of {checkpoint.role}"
-        for file in files:
-            try:
-                safe_open(file, "pt")
-            except Exception as error:  # see cannot_load
-                raise cannot_load(what, checkpoint.name, error, mending(file)) from error
-        return
-    pickles = [file.name for pattern in _PICKLES for file in path.glob(pattern)]
-    if not pickles:
-        raise CreditError(f"{checkpoint.role} {checkpoint.name} holds no weights (no *.safetensors in {path}).")
-    if not loading.allow_pickle:
-        raise CreditError(
-            f"{checkpoint.role} {checkpoint.name} holds only pickled weights ({pickles[0]}), which can run code when "
-            "loaded. Save it as safetensors, or pass --allow-pickle if you trust whoever made it."
-        )

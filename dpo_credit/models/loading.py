@@ -29,11 +29,11 @@ from dpo_credit.models.checkpoints import (
     load_config,
     load_tokenizer,
     max_length,
-    require_safe_weights,
 )
 from dpo_credit.models.devices import devices, dtype_for
 from dpo_credit.models.in_turn import Memory, OnDemand
 from dpo_credit.models.pair import Loading, ModelPair
+from dpo_credit.models.safety import require_safe_weights
 from dpo_credit.models.torch_side import TorchSide, side_of
 from dpo_credit.models.training import training_of
 from dpo_credit.models.weights import notes_if_equal

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,18 @@ from dpo_credit.rows.reader import Record
 from dpo_credit.rows.records import Kind, Row, labels_of, parse_row, without_credit
 from dpo_credit.rows.scored import ScoredRow
 
+_MOST_TOKENS = 10**8  # of a prompt
+_TEXT, _TEXTS = ((str,), "text"), ([(str,)], "a list of texts")
+_NUMBER, _NUMBERS = ((float, int), "a number"), ([(float, int)], "a list of numbers")
+_FIELDS: dict[str, tuple[Any, str]] = {
+    **dict.fromkeys(("id", "answer", "policy", "reference", "dtype", "eos", "prompt_hash", "turns", "date"), _TEXT),
+    **dict.fromkeys(("tokens", "notes", "roles"), _TEXTS),
+    **dict.fromkeys(("beta", "noise"), _NUMBER),
+    **dict.fromkeys(("policy_logps", "reference_logps"), _NUMBERS),
+    "token_ids": ([(int,)], "a list of whole numbers"),
+    "prompt_tokens": ((int,), "a whole number"),
+}
+_OPTIONAL = ("prompt_hash", "turns", "date", "notes", "roles", "noise")
 SCHEMA, _FIRST = "dpo-credit/credit@2", "dpo-credit/credit@1"
 
 
@@ -94,8 +107,13 @@ def _credit(record: Any, name: str, *, first: bool) -> Credit:
     schema = record.get("schema") if isinstance(record, dict) else None
     if not isinstance(record, dict) or (first and schema != _FIRST):
         raise CreditError(f"{name} is no scored answer (schema {schema!r}). Give what dpo-credit score --json wrote.")
+    _check(record, name)
     try:
         spans = tuple((int(start), int(end)) for start, end in record["spans"])
+        length = len(record["answer"])
+        wild = next((span for span in spans if not 0 <= span[0] <= span[1] <= length), None)
+        if wild is not None:
+            raise CreditError(f"{name}: a span is {wild} of an answer of {length} characters. The file was changed.")
         tokens = Tokens(
             prompt_ids=(-1,) * record["prompt_tokens"],
             answer_ids=tuple(record["token_ids"]),
@@ -126,10 +144,31 @@ def _credit(record: Any, name: str, *, first: bool) -> Credit:
         )
         noise = record.get("noise", 0.0) / credit.weight  # saved as a reward, kept in nats
         return replace(credit, source=replace(credit.source, noise=noise))
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
         raise CreditError(
             f"{name} is no whole record: {type(error).__name__} {error}. Score the answer again."
         ) from error
+
+
+def _check(record: dict[str, Any], name: str) -> None:
+    """Make sure that the fields of an answer that views show or sum are what they are said to be.
+
+    Raises:
+        CreditError: one is not; the message names it.
+    """
+    for field, (kind, called) in _FIELDS.items():
+        value = record.get(field)
+        if value is not None or field not in _OPTIONAL:
+            items = value if isinstance(kind, list) and isinstance(value, list) else [value]
+            each = kind[0] if isinstance(kind, list) else kind
+            right = isinstance(kind, list) == isinstance(value, list)
+            if field in record and not (right and all(type(item) in each for item in items)):
+                raise CreditError(
+                    f"{name}: {field} is {json.dumps(value, default=str)[:40]}, which must be {called}. The file was "
+                    "changed: score the answer again."
+                )
+    if record.get("prompt_tokens", 0) not in range(_MOST_TOKENS):
+        raise CreditError(f"{name}: prompt_tokens is {record['prompt_tokens']}. The file was changed.")
 
 
 def _top(top: Any) -> tuple[tuple[Alternative, ...], ...]:

@@ -16,10 +16,11 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerContro
 from transformers.trainer_utils import get_last_checkpoint
 
 from dpo_credit.credit import CreditError, NotFiniteError
-from dpo_credit.models.checkpoints import EMBEDDED, Checkpoint, find, load_tokenizer, require_safe_weights
+from dpo_credit.models.checkpoints import EMBEDDED, Checkpoint, find, load_tokenizer
 from dpo_credit.models.loading import load_module
 from dpo_credit.models.objective import objective
 from dpo_credit.models.pair import Loading
+from dpo_credit.models.safety import require_safe_weights
 from dpo_credit.models.trained import NAME, Trained, read
 from dpo_credit.rows.journal import Mode
 from dpo_credit.rows.settings import refuse_changes

@@ -16,11 +16,11 @@ from dpo_credit.models.checkpoints import (
     find_reference,
     load_tokenizer,
     max_length,
-    require_safe_weights,
 )
 from dpo_credit.models.devices import devices
 from dpo_credit.models.loading import load_reference, load_side
 from dpo_credit.models.pair import Loading
+from dpo_credit.models.safety import require_safe_weights
 from dpo_credit.models.training import training_of
 from dpo_credit.rows.aside import STRICT, SetAside
 from dpo_credit.rows.kept import Kept

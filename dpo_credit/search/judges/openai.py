@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from urllib.parse import urlsplit, urlunsplit
 
 from dpo_credit.credit import CreditError
 from dpo_credit.search.judges import Contest, Verdict
@@ -17,7 +18,18 @@ PROMPT = (
     'Comparison: <one-sentence comparison and explanation> Preferred: <"A" or "B">'
 )
 RETRIES = 5
+TIMEOUT_S = 120
 _CHOICE = re.compile(r"Preferred:\s*[\"'<]*([AB])[\"'>]*\.?\s*$")
+
+
+def bare(url: str) -> str:
+    """An address without what may be secret in it: names, passwords and what follows a question mark."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:  # none at all
+        return url.partition("?")[0].rpartition("@")[2]
+    return urlunsplit((parts.scheme, f"{parts.hostname or ''}{port}", parts.path, "", ""))
 
 
 class Endpoint:
@@ -38,13 +50,19 @@ class Endpoint:
             import openai
         except ImportError as error:
             raise CreditError("--judge openai needs its client: pip install 'dpo-credit[judge]'.") from error
-        self.url, self.model, self.seed = url, model, seed
+        self.url, self.model, self.seed = bare(url), model, seed
         self.requests = self.prompt_tokens = self.completion_tokens = self.unclear = 0
         try:
             # the client waits longer from one retry to the next, or as long as the endpoint says
-            self._client = openai.OpenAI(base_url=url, api_key=key or "none", max_retries=RETRIES, timeout=120)
+            self._client = openai.OpenAI(
+                base_url=url,
+                api_key=key or "none",
+                max_retries=RETRIES,
+                timeout=TIMEOUT_S,
+                http_client=openai.DefaultHttpxClient(follow_redirects=False),  # posts go to no other host
+            )
         except Exception as error:  # whatever the client says of an address
-            raise CreditError(f"--judge-url {url} is no address of an API.") from error
+            raise CreditError(f"--judge-url {self.url} is no address of an API.") from error
 
     def judge(self, case: Contest) -> Verdict:
         """The model's choice; an answer that names none by the prompt's format counts as a tie, and is counted.

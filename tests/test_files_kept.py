@@ -1,0 +1,78 @@
+"""What a file had is kept where it is replaced, and what is said acts on no terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from program import run
+
+from dpo_credit.cli import files
+from dpo_credit.cli.talk import Talk, one_line
+
+ROW = {"id": "x", "prompt": "Rent?", "chosen": " Up.", "rejected": " Down."}
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664])
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path, mode: int) -> None:
+    file = tmp_path / "page.html"
+    file.write_text("old")
+    file.chmod(mode)
+    files.write(str(file), "new")
+    assert (file.read_text(), stat.S_IMODE(file.stat().st_mode)) == ("new", mode)
+
+
+def test_a_new_file_has_the_mode_that_the_umask_leaves(tmp_path: Path) -> None:
+    was = os.umask(0o027)
+    try:
+        files.write(str(tmp_path / "new"), "")
+    finally:
+        os.umask(was)
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o640
+
+
+def test_a_link_is_written_through(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    real, link = tmp_path / "real/page.html", tmp_path / "page.html"
+    link.symlink_to(real)
+    for text in ("new", "newer"):  # one that leads nowhere yet, too
+        files.write(str(link), text)
+        assert link.is_symlink() and real.read_text() == text
+    assert [path.name for path in (tmp_path / "real").iterdir()] == ["page.html"]
+
+
+def test_batch_writes_through_a_link(tmp_path: Path, tiny_pair_dirs: tuple[Path, Path]) -> None:
+    rows, real, link = tmp_path / "rows.jsonl", tmp_path / "real.jsonl", tmp_path / "out.jsonl"
+    rows.write_text(json.dumps(ROW) + "\n")
+    link.symlink_to(real)
+    policy, reference = tiny_pair_dirs
+    ended = run("batch", rows, "-o", link, "--policy", policy, "--reference", reference, "--device", "cpu")
+    assert ended.code == 0 and link.is_symlink()
+    assert json.loads(real.read_text())["id"] == "x"
+
+
+HOSTILE = "a\x1b[31m\u202eb\x9bc\u2028d\ne"
+
+
+def test_what_is_said_is_one_line_that_acts_on_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert one_line(HOSTILE) == "a<U+001B>[31m<U+202E>b<U+009B>c<U+2028>d<U+000A>e"
+    assert one_line("naïve 猫 ±3 → x") == "naïve 猫 ±3 → x"
+    talk = Talk(quiet=False)
+    talk.notes([HOSTILE])
+    talk.say(HOSTILE)
+    talk.complain(HOSTILE)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 3 and said.count(one_line(HOSTILE)) == 3
+    assert not {"\x1b", "\u202e", "\x9b", "\u2028"} & set(said)
+
+
+@pytest.mark.parametrize("command", ["score", "diff", "inspect", "batch", "localise", "corrupt", "render", "report"])
+def test_no_command_lets_a_rows_id_act_on_the_terminal(command: str, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"id": HOSTILE, "prompt": "Rent?"}) + "\n")
+    ended = run(command, rows)
+    assert ended.code in (2, 3)
+    assert not {"\x1b", "\u202e", "\x9b", "\u2028"} & set(ended.stderr)
