@@ -143,7 +143,13 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(run_once: Path, folder: Path) 
     command = [sys.executable, "-c", UNHURRIED, "train", "dpo", "-c", "dpo.yaml"]
     # One thread as here: sums over two round otherwise.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # these tests may run in the background
+    ) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("step 1 "):
