@@ -113,3 +113,10 @@ def tiny_pair(tiny_pair_dirs: tuple[Path, Path]) -> ModelPair:
 def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     """Intervals of `localise` from 100 resamples: its 1,000 take most of a test's time, and no claim needs them."""
     monkeypatch.setattr(localise, "resamples", partial(resamples, times=100))
+
+
+@pytest.fixture(scope="session")
+def pair(tiny_pair_dirs: tuple[Path, Path]) -> tuple[str, ...]:
+    """The tiny pair as the program's flags."""
+    policy, reference = map(str, tiny_pair_dirs)
+    return ("--policy", policy, "--reference", reference, "--beta", "0.1", "--device", "cpu")

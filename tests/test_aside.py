@@ -33,20 +33,6 @@ BAD = {  # what is wrong with a row, its line, what is said of it
 TAKES_MODELS = ("localise", "search", "trajectory")
 
 
-@pytest.fixture(scope="module")
-def pair(tiny_pair_dirs: tuple[Path, Path]) -> tuple[str, ...]:
-    return (
-        "--policy",
-        str(tiny_pair_dirs[0]),
-        "--reference",
-        str(tiny_pair_dirs[1]),
-        "--device",
-        "cpu",
-        "--beta",
-        "0.1",
-    )
-
-
 def command(name: str, rows: Path, pair: tuple[str, ...]) -> tuple[str | Path, ...]:
     if name == "trajectory":
         return (name, f"{pair[3]},{pair[1]}", rows, *pair[2:], "--samples", "0")

@@ -27,20 +27,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def pair(tiny_pair_dirs: tuple[Path, Path]) -> tuple[str, ...]:
-    return (
-        "--policy",
-        str(tiny_pair_dirs[0]),
-        "--reference",
-        str(tiny_pair_dirs[1]),
-        "--beta",
-        "0.1",
-        "--device",
-        "cpu",
-    )
-
-
 def test_a_file_becomes_a_file(folder: Path, pair: tuple[str, ...]) -> None:
     ended = run("batch", "posts.jsonl", "-o", "scored.jsonl", *pair)
     assert (ended.code, ended.stdout) == (0, "")

@@ -10,9 +10,14 @@ from credits import credit
 from pages import Open, browser, show
 from rich.console import Console
 from scored import scored_row
+from test_turns import TABLE
+from tiny import CHATML, tokenizer
 
 from dpo_credit.credit import Credit, Message
+from dpo_credit.inspect.scored_text import read_answers
+from dpo_credit.rows.records import parse_row
 from dpo_credit.rows.scored import ScoredRow
+from dpo_credit.text.conventions import Conventions
 from dpo_credit.views.look import Look
 from dpo_credit.views.page.score import render as page_of
 from dpo_credit.views.terminal import diff, score
@@ -60,8 +65,6 @@ def test_the_end_of_the_prompt_stands_in_one_line(view) -> None:
 
 
 def test_the_prompt_of_a_last_turn_has_the_turns_before_it() -> None:
-    from dpo_credit.rows.records import parse_row
-
     turns = [{"role": role, "content": text} for role, text in (("assistant", "Ten?"), ("user", "Four."))]
     row = parse_row({"prompt": [{"role": "user", "content": "Hi"}], "completion": [*turns, turns[0]]}, "x")
     scored = ScoredRow(row, (several("last"),))
@@ -88,3 +91,12 @@ def test_the_pages_numbers_add_up_to_the_reward() -> None:
     counted = [ratio for n, ratio in enumerate(data["ratio"]) if n not in data["uncounted"]]
     assert data["weight"] * sum(counted) == pytest.approx(made.reward)
     assert data["uncounted"] == data["aside"] == [2, 3, 4, 5]
+
+
+def test_inspect_counts_what_a_template_writes_between_turns_as_added() -> None:
+    made = tokenizer(chat_template=CHATML)
+    ((text, tokens), _) = read_answers(made, parse_row(TABLE, "x").examples, Conventions())
+    inside = [start < end for start, end in tokens.spans]  # what closes the answer shows no text
+    added = [cell.origin == "added" for cell, within in zip(text.answer, inside, strict=True) if within]
+    assert added == [role == "" for role, within in zip(tokens.roles, inside, strict=True) if within]
+    assert any(added) and not all(added)

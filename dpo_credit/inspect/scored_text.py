@@ -117,8 +117,10 @@ def _cell(
     token_id = tokens.answer_ids[n]
     start, end = tokens.spans[n]
     straddles = span is not None and span[0] < rendered.cut and span[0] < span[1]
-    if start < end or straddles:
-        origin: Origin = "text"
+    if tokens.roles and not tokens.roles[n]:
+        origin: Origin = "added"  # before another turn of the answer
+    elif start < end or straddles:
+        origin = "text"
     else:
         origin = "end" if token_id == tokenizer.eos_token_id else "added"
     return Cell(tokens.pieces[n], token_id, origin, straddles)
