@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from dpo_credit.cache import Cached
 from dpo_credit.credit import Alternative, Credit, CreditError, Example, Logps, Source, Tokens
 from dpo_credit.models.pair import ModelPair
-from dpo_credit.models.side import Exact, OnDevice, Side, TopK, require
+from dpo_credit.models.side import Ahead, Exact, OnDevice, Side, TopK, require
 from dpo_credit.text.conventions import Conventions
 from dpo_credit.text.encode import encode_answers
 
@@ -27,10 +28,14 @@ NOISE_QUANTILE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class ScorerState:
-    """What a scorer found out that later rows depend on: the noise floor (nats), and how many tokens fit at a time."""
+    """What later rows depend on: the noise floor (nats), how many tokens fit at a time, and how many were asked about.
+
+    `tokens_done` decides when a GPU's kernels are compiled, which changes the last bits of numbers.
+    """
 
     noise: float | None = None
     tokens_per_batch: int | None = None
+    tokens_done: int = 0
 
 
 class Scorer:
@@ -65,6 +70,7 @@ class Scorer:
         self.conventions = conventions
         self.top_k = top_k
         self.noise = noise
+        self.tokens_done = 0
 
     @property
     def notes(self) -> list[str]:
@@ -81,14 +87,20 @@ class Scorer:
     def state(self) -> ScorerState:
         """What another scorer needs to go on as this one would."""
         budget = _budget(self.pair)
-        return ScorerState(self.noise, None if budget is None else budget.tokens)
+        return ScorerState(self.noise, None if budget is None else budget.tokens, self.tokens_done)
 
     def restore(self, state: ScorerState) -> None:
         """Go on where another scorer of the same pair stopped."""
-        self.noise = state.noise
+        self.noise, self.tokens_done = state.noise, state.tokens_done
         budget = _budget(self.pair)
         if budget is not None and state.tokens_per_batch is not None:
             budget.tokens = state.tokens_per_batch
+
+    @property
+    def runs_ahead(self) -> bool:
+        """Whether what was begun goes on by itself, on GPUs, while Python does something else."""
+        sides = [side for side in self.sides if isinstance(side, Ahead)]
+        return not self.top_k and len(sides) == len(self.sides) and all(side.device.type == "cuda" for side in sides)
 
     def rows(self, rows: Sequence[Sequence[Example]]) -> list[tuple[Credit, ...] | CreditError]:
         """Score rows together, each of them answers to one prompt.
@@ -114,15 +126,21 @@ class Scorer:
         self, rows: Sequence[Sequence[Example]], encoded: Sequence[list[Tokens] | CreditError]
     ) -> list[tuple[Credit, ...] | CreditError]:
         """`rows`, where they are encoded already."""
-        (both,) = self._ask([_batch(encoded)])
-        return self._paired(rows, encoded, both)
+        return self.begin(rows, encoded)()
+
+    def begin(
+        self, rows: Sequence[Sequence[Example]], encoded: Sequence[list[Tokens] | CreditError]
+    ) -> Callable[[], list[tuple[Credit, ...] | CreditError]]:
+        """`score` in two parts: what is called here is given to the devices, what is returned waits for them."""
+        finish = self._ask([_batch(encoded)])
+        return lambda: self._paired(rows, encoded, finish()[0])
 
     def windows(
         self, windows: Sequence[Sequence[Sequence[Example]]]
     ) -> Iterator[list[tuple[Credit, ...] | CreditError]]:
         """`rows` of each window, where all are scored under the policy before the reference is asked."""
         encoded = [self.encode(window) for window in windows]
-        asked = self._ask([_batch(rows) for rows in encoded])
+        asked = self._ask([_batch(rows) for rows in encoded])()
         for window, rows, both in zip(windows, encoded, asked, strict=True):
             yield self._paired(window, rows, both)
 
@@ -156,19 +174,39 @@ class Scorer:
         """The answers of a first batch that the noise floor is measured on."""
         return [batch[index] for index in _sample(batch)]
 
-    def _ask(self, batches: Sequence[list[Tokens]]) -> list[tuple[list[Logps], list[Logps]]]:
+    def _ask(self, batches: Sequence[list[Tokens]]) -> Callable[[], list[tuple[list[Logps], list[Logps]]]]:
         """What both sides give for each batch; of the first, the error of their arithmetic is measured too."""
-        first = batches[0] if batches and self.noise is None else []
-        sample = _sample(first)
-        both, exact = [], []
-        for side in self.sides:  # one after the other: they may not fit into memory together
-            both.append([self.logps(side, batch) if batch else [] for batch in batches])
-            again = side.exact_logps([first[n] for n in sample]) if sample and isinstance(side, Exact) else None
-            exact.append([both[-1][0][n] for n in sample] if again is None else again)
-        if sample:
-            computed = [[batched[0][n] for n in sample] for batched in both]
-            self.noise = noise_floor(*(_log_ratios(*sides) for sides in (computed, exact)))
-        return list(zip(*both, strict=True))
+        budget = _budget(self.pair)
+        if budget is not None:
+            budget.done = self.tokens_done
+        begun = [[self._begin(side, batch) for batch in batches] for side in self.sides]
+        self.tokens_done += sum(len(t.prompt_ids) + len(t.answer_ids) for batch in batches for t in batch)
+
+        def finish() -> list[tuple[list[Logps], list[Logps]]]:
+            first = batches[0] if batches and self.noise is None else []
+            sample = _sample(first)
+            both, exact = [], []
+            for side, asked in zip(self.sides, begun, strict=True):  # one after the other: they may not fit together
+                both.append([answers() for answers in asked])
+                again = side.exact_logps([first[n] for n in sample]) if sample and isinstance(side, Exact) else None
+                exact.append([both[-1][0][n] for n in sample] if again is None else again)
+            if sample:
+                computed = [[batched[0][n] for n in sample] for batched in both]
+                self.noise = noise_floor(*(_log_ratios(*sides) for sides in (computed, exact)))
+            return list(zip(*both, strict=True))
+
+        return finish
+
+    def _begin(self, side: Side, batch: Sequence[Tokens]) -> Callable[[], list[Logps]]:
+        """What a side gives for answers: of two that run ahead, both do before either is waited for."""
+        if not batch:
+            return list
+        if self.runs_ahead and isinstance(side, Ahead):
+            return side.begin(batch)
+        known: list[list[Logps]] = []
+        if not self.pair.in_turn:
+            known.append(self.logps(side, batch))
+        return lambda: known.pop() if known else self.logps(side, batch)
 
     def _credit(self, example: Example, tokens: Tokens, logps: tuple[Logps, Logps]) -> Credit:
         policy, reference = logps
@@ -232,8 +270,17 @@ def score_rows(
     """`score` for rows, each of them answers to one prompt: a row's credits, or what is wrong with it."""
     scorer = Scorer(pair, conventions=conventions, top_k=top_k)
     windows = _windows(rows)
-    for results in scorer.windows(list(windows)) if pair.in_turn else map(scorer.rows, windows):
-        yield from results
+    if pair.in_turn:
+        for results in scorer.windows(list(windows)):
+            yield from results
+        return
+    begun: deque[Callable[[], list[tuple[Credit, ...] | CreditError]]] = deque()
+    for window in windows:
+        begun.append(scorer.begin(window, scorer.encode(window)))
+        if len(begun) > scorer.runs_ahead:
+            yield from begun.popleft()()
+    for finish in begun:
+        yield from finish()
 
 
 def source_of(pair: ModelPair, noise: float) -> Source:

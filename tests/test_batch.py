@@ -214,16 +214,16 @@ def test_a_run_that_goes_on_at_another_speed_ends_in_the_same_bytes(
     def files(folder: Path, dies_in: int | None) -> dict[str, bytes]:
         folder.mkdir(exist_ok=True)
         scorer = Scorer(tiny_pair)
-        score, begun = scorer.score, 0
+        begin, begun = scorer.begin, 0
 
         def dying(*given: Any) -> Any:
             nonlocal begun
             begun += 1
             if begun == dies_in:
                 raise KeyboardInterrupt
-            return score(*given)
+            return begin(*given)
 
-        monkeypatch.setattr(scorer, "score", dying)
+        monkeypatch.setattr(scorer, "begin", dying)
         with Journal(folder / name, "resume", format_of(folder / name)) as journal, suppress(KeyboardInterrupt):
             journal.begin(settings(asked, scorer))
             list(run(asked, Local(scorer), journal))
@@ -289,11 +289,12 @@ def test_a_changed_input_is_refused(tiny_pair: ModelPair, posts: Path, change: o
 
 def test_the_scorers_state_is_kept_for_the_next_run(tiny_pair: ModelPair, posts: Path) -> None:
     scorer = Scorer(tiny_pair)
-    last = Commit(state={"noise": 0.25, "tokens_per_batch": 77})
+    last = Commit(state={"noise": 0.25, "tokens_per_batch": 77, "tokens_done": 1000})
     first = next(Local(scorer).score(job(posts), last))
-    assert first.state == {"noise": 0.25, "tokens_per_batch": 77}
-    credits = first.results[0]
-    assert isinstance(credits, tuple) and credits[0].source.noise == 0.25
+    credits = [credit for result in first.results if isinstance(result, tuple) for credit in result]
+    tokens = sum(len(credit.tokens.prompt_ids) + len(credit.tokens.answer_ids) for credit in credits)
+    assert first.state == {"noise": 0.25, "tokens_per_batch": 77, "tokens_done": 1000 + tokens}
+    assert credits[0].source.noise == 0.25
 
 
 def test_an_engine_that_has_nothing_to_write_yet_is_heard_and_stopped(tiny_pair: ModelPair, posts: Path) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
-import torch
 from tiny import random_tokens
 
 from dpo_credit.credit import Tokens
@@ -60,19 +60,44 @@ def test_every_answer_is_predicted_from_its_own_prefix(seed: int, budget: int) -
         assert seen[index] == [(whole[t], t) for t in range(start - 1, len(whole) - 1)]
 
 
+@pytest.mark.parametrize("padding", [0, 5])
 @pytest.mark.parametrize("seed", range(8))
-def test_a_token_sees_its_prompt_and_its_own_ancestors(seed: int) -> None:
+def test_a_token_sees_its_prompt_and_its_own_ancestors(seed: int, padding: int) -> None:
     batch = random_batch(seed)
-    for pack in packs(batch, 1000):
+    (pack,) = packs(batch, 1000, lambda length, budget: length + padding)
+    ids, end = pack.ids[0].tolist(), pack.end.tolist()
+    at = iter(pack.at.tolist())
+    for index, length in zip(pack.answers, pack.lengths, strict=True):
+        for t in range(length):
+            row = int(pack.rows[next(at)])
+            seen = [k for k in range(len(ids)) if k <= row < end[k]]
+            assert [ids[k] for k in seen] == [*batch[index].prompt_ids, *batch[index].answer_ids[:t]]
+    whole = sum(map(len, pack.trees))
+    assert len(ids) == len(end) == whole + padding
+    for place in range(whole, whole + padding):  # padding sees itself, and is seen by nobody
+        assert [k for k in range(len(ids)) if k <= place < end[k]] == [place]
+        assert [q for q in range(len(ids)) if place <= q < end[place]] == [place]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_is_needed_is_each_prompts_end_and_all_behind_it(seed: int) -> None:
+    for pack in packs(random_batch(seed), 1000):
+        needed, start = [], 0
         for tree in pack.trees:
-            prompt = len(tree.prompt_ids)
-            for index, predictors in zip(tree.answers, tree.predictors, strict=True):
-                for t, node in enumerate(predictors):
-                    seen = [column for column, value in enumerate(tree.bias[node + 1].tolist()) if value == 0.0]
-                    assert seen[:prompt] == list(range(prompt))
-                    read = [tree.ids[column - prompt] for column in seen[prompt:]]
-                    assert read == list(batch[index].answer_ids[:t])
-            assert set(tree.bias.unique().tolist()) <= {0.0, -torch.inf}
+            needed += range(start + tree.prompt - 1, start + len(tree))
+            start += len(tree)
+        assert pack.needed.tolist() == needed
+        assert set(pack.rows.tolist()) <= set(needed)
+
+
+def test_both_sides_of_a_pair_get_the_same_packs_and_other_batches_do_not() -> None:
+    batch = random_batch(0)
+    made = packs(batch, 40)
+    assert packs(list(batch), 40) is made
+    assert packs(batch, 41) is not made
+    other = [*batch[:-1], replace(batch[-1], answer_ids=(2,), pieces=("x",), spans=((0, 1),), answer="x")]
+    labels = sorted(token for pack in packs(other, 40) for token in pack.labels.tolist())
+    assert labels == sorted(token for tokens in other for token in tokens.answer_ids)
 
 
 def test_prompts_and_shared_prefixes_come_once() -> None:
@@ -82,8 +107,10 @@ def test_prompts_and_shared_prefixes_come_once() -> None:
     assert pack.ids.tolist() == [[1, 2, 3, 4, 5, 6, 8]]
     assert pack.positions.tolist() == [[0, 1, 2, 3, 4, 5, 5]]
     assert pack.rows.tolist() == [2, 3, 4, 5, 6]
+    # 4 and 5 are seen by all behind them, 6 by itself alone, since 8 continues 5
+    assert pack.end.tolist() == [7, 7, 7, 7, 7, 6, 7]
     assert not pack.trees[0].is_chain
-    assert next(packs(batch[:1], 1000)).trees[0].is_chain
+    assert packs(batch[:1], 1000)[0].trees[0].is_chain
 
 
 def test_packs_stay_within_the_budget_where_they_can() -> None:
@@ -103,4 +130,4 @@ def test_answers_too_many_for_one_pack_repeat_their_prompt() -> None:
 
 
 def test_nothing_makes_no_pack() -> None:
-    assert list(packs([], 10)) == []
+    assert packs([], 10) == ()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -16,6 +17,8 @@ from dpo_credit.scoring import Scorer, ScorerState
 
 if TYPE_CHECKING:
     from dpo_credit.credit import Tokens
+
+MANY_TOKENS = 1 << 62  # more than any model's kernels pay for
 
 
 class Local:
@@ -38,26 +41,44 @@ class Local:
             return
         with ThreadPoolExecutor(1) as pool:
             ahead = pool.submit(self._next, rest)
+            begun: deque[Callable[[], ScoredChunk]] = deque()
             while (chunk_and_tokens := ahead.result()) is not None:
                 ahead = pool.submit(self._next, rest)
-                yield score_chunk(self.scorer, *chunk_and_tokens)
+                begun.append(begin_chunk(self.scorer, *chunk_and_tokens))
+                if len(begun) > self.scorer.runs_ahead:  # a GPU computes the next chunk while this one is written
+                    yield begun.popleft()()
+            for finish in begun:
+                yield finish()
 
     def _next(self, rest: Iterator[Chunk]) -> tuple[Chunk, list[list[Tokens] | CreditError]] | None:
         chunk = next(rest, None)
         return None if chunk is None else (chunk, self.scorer.encode(examples_of(chunk)))
 
 
-def score_chunk(
-    scorer: Scorer, chunk: Chunk, encoded: Sequence[list[Tokens] | CreditError] | None = None
-) -> ScoredChunk:
-    """A chunk's rows under one pair; `encoded` are the tokens of its good rows, where they are known."""
-    examples = examples_of(chunk)
-    scored = iter(scorer.score(examples, scorer.encode(examples) if encoded is None else encoded))
-    results = [row if isinstance(row, CreditError) else next(scored) for row in chunk.rows]
-    return ScoredChunk(chunk, results, asdict(scorer.state), tuple(scorer.notes))
+def score_chunk(scorer: Scorer, chunk: Chunk) -> ScoredChunk:
+    """A chunk's rows under one pair."""
+    return begin_chunk(scorer, chunk, scorer.encode(examples_of(chunk)))()
 
 
-def restore(scorer: Scorer, last: Commit) -> None:
-    """Let a scorer go on with the noise floor and the batch size of an earlier run."""
-    if last.state:
-        scorer.restore(ScorerState(last.state["noise"], last.state["tokens_per_batch"]))
+def begin_chunk(
+    scorer: Scorer, chunk: Chunk, encoded: Sequence[list[Tokens] | CreditError]
+) -> Callable[[], ScoredChunk]:
+    """A chunk's rows under one pair, in two parts: see `Scorer.begin`; `encoded` are the tokens of its good rows."""
+    finish = scorer.begin(examples_of(chunk), encoded)
+    state = scorer.state  # of what comes after this chunk, whatever is begun before it is finished
+
+    def finished() -> ScoredChunk:
+        scored = iter(finish())
+        results = [row if isinstance(row, CreditError) else next(scored) for row in chunk.rows]
+        return ScoredChunk(chunk, results, asdict(replace(state, noise=scorer.noise)), tuple(scorer.notes))
+
+    return finished
+
+
+def restore(scorer: Scorer, last: Commit, *, compiled: bool = False) -> None:
+    """Let a scorer go on with what an earlier run found out.
+
+    `compiled`: with compiled kernels from the start, where workers, or two models in turn, share no count of tokens.
+    """
+    state = ScorerState(**last.state) if last.state else scorer.state
+    scorer.restore(replace(state, tokens_done=MANY_TOKENS) if compiled else state)

@@ -95,7 +95,7 @@ class _Worker:
         self.scorer = _or_error(make)
         if isinstance(self.scorer, CreditError):
             return
-        restore(self.scorer, last)
+        restore(self.scorer, last, compiled=True)
         if not last.state and any(side.dtype in HALF for side in self.scorer.sides):
             for first in islice(chunks(job), 1):  # its noise floor is every worker's, as it is a single process's
                 score_chunk(self.scorer, first)

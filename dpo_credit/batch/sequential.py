@@ -41,7 +41,7 @@ class OneAtATime:
         """The chunks behind `last`, in order, once the policy has been through all of them; it says how far that is."""
         with tempfile.TemporaryDirectory(prefix="dpo-credit-") as folder:
             scorer = self.make(self.cache or Path(folder))
-            restore(scorer, last)
+            restore(scorer, last, compiled=True)
             policy = scorer.sides[0]
             job = replace(job, chunk_tokens=chunk_tokens(scorer))
             passed = last.rows

@@ -177,7 +177,7 @@ def _engine(jobs: Sequence[Job], running: EngineOptions, options: PairOptions, t
     """What scores; `today` is the day of a run that goes on."""
     from dpo_credit.batch.local import Local
     from dpo_credit.cli.files import stdin
-    from dpo_credit.cli.run import notes_on_choice, notes_on_training
+    from dpo_credit.cli.run import hear, notes_on_choice, notes_on_training
 
     piped = stdin() if any(given.is_stdin for job in jobs for given in job.inputs) else None
     load, scorer = options.loader(), options.scorer(today)
@@ -195,6 +195,7 @@ def _engine(jobs: Sequence[Job], running: EngineOptions, options: PairOptions, t
     with talk.working("Loading the models"):
         pair = load()
     talk.notes(pair.notes)
+    hear(pair, talk)
     if pair.in_turn:
         from dpo_credit.batch.sequential import OneAtATime
 

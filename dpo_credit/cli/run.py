@@ -26,7 +26,16 @@ def load(options: PairOptions, talk: Talk) -> ModelPair:
         pair = options.load_pair()
     talk.notes(pair.notes)
     talk.notes(notes_on_choice(options))
+    hear(pair, talk)
     return pair
+
+
+def hear(pair: ModelPair, talk: Talk) -> None:
+    """Let the user know of what takes a GPU long before it does."""
+    from dpo_credit.models.side import OnDevice
+
+    if isinstance(pair.policy, OnDevice):
+        pair.policy.budget.tell = lambda line: talk.notes([line])
 
 
 def score_row(

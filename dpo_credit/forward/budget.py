@@ -20,12 +20,21 @@ T = TypeVar("T")
 class Budget:
     """Tokens in one forward pass, halved whenever the device has no memory for them; both sides of a pair share one.
 
-    `notes` tell of each time.
+    `notes` tell of each time. `done` says how many tokens lie behind. `tell` hears of what takes long, before it does.
     """
 
     def __init__(self, tokens: int = BATCH_TOKENS) -> None:
         self.tokens = tokens
+        self.done = 0
         self.notes: list[str] = []
+        self.tell: Callable[[str], None] = lambda line: None
+        self._told: set[str] = set()
+
+    def announce(self, line: str) -> None:
+        """`tell`, once for both sides."""
+        if line not in self._told:
+            self._told.add(line)
+            self.tell(line)
 
     def run(self, work: Callable[[int], T]) -> T:
         """What `work` gives with so many tokens at a time; it is done again with fewer where memory is short.
@@ -40,7 +49,7 @@ class Budget:
                 self._halve(error)
 
     def _halve(self, error: Exception) -> None:
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in str(error):
+        if not is_memory_error(error):
             raise error
         free()
         if self.tokens <= LEAST_TOKENS:
@@ -55,6 +64,14 @@ class Budget:
 def budget_for(device: torch.device, tokens: int | None = None) -> Budget:
     """The budget that was asked for, else the device's own."""
     return Budget(tokens or (CUDA_BATCH_TOKENS if device.type == "cuda" else BATCH_TOKENS))
+
+
+def is_memory_error(error: Exception) -> bool:
+    """Whether it says that a device has no memory left; compilers wrap it in errors of their own."""
+    texts = "can't allocate memory", "out of memory"
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
+    )
 
 
 def free() -> None:

@@ -1,6 +1,7 @@
 """Hidden states -> log-probabilities of given tokens, without ever holding the logits of all positions.
 
-The product with the head's weights and the log-softmax are float32, whatever dtype the model's body ran in.
+The product with the head's weights has float32 sums and the log-softmax is float32, whatever dtype the model's body
+ran in: on a CPU the factors are cast, on a GPU the product of half-precision factors is asked for in float32 as it is.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from dpo_credit.forward.logprobs import as_float32, embeddings
 Head = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 BLOCK_ROWS, BLOCK_WORDS = 512, 4096  # logits of a block: 8 MiB, which stays in a CPU's cache
-CUDA_BLOCK_WORDS = 1 << 16
+CUDA_LOGITS = 1 << 28  # logits at a time on a GPU (1 GiB)
+CUDA_PICKED = 1 << 13  # tokens at a time whose own logits are taken there
 TAIL_LOGITS = 1 << 23  # logits at a time where the model computes them itself (32 MiB)
 PROBE_SCALES = (1.0, 300.0)
 
@@ -46,54 +48,70 @@ def streamed_logps(hidden: Tensor, weight: Tensor, bias: Tensor | None, at: Tens
     Returns:
         (T,) nats, float32 (float64 for float64 weights).
     """
-    dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
-    hidden = hidden.to(weight.device, dtype)
+    hidden = hidden.to(weight.device)
+    if hidden.is_cuda:
+        normaliser = _normaliser_by_rows(hidden, weight, bias, CUDA_LOGITS)
+        picked = [
+            _picked(hidden, weight, bias, *part)
+            for part in zip(at.split(CUDA_PICKED), labels.split(CUDA_PICKED), strict=True)
+        ]
+        return torch.cat(picked) - normaliser[at]
+    hidden = hidden.to(_float(weight))
+    normaliser = _normaliser_by_blocks(hidden, weight, bias)
+    if torch.isinf(normaliser).any():  # a later logit is far above the first block's
+        normaliser = _normaliser_by_rows(hidden, weight, bias, TAIL_LOGITS)
+    return _picked(hidden, weight, bias, at, labels) - normaliser[at]
+
+
+def _float(weight: Tensor) -> torch.dtype:
+    return torch.float64 if weight.dtype == torch.float64 else torch.float32
+
+
+def _picked(hidden: Tensor, weight: Tensor, bias: Tensor | None, at: Tensor, labels: Tensor) -> Tensor:
+    """(T,): the logits of the tokens themselves."""
+    dtype = _float(weight)
+    picked = (hidden[at].to(dtype) * weight[labels].to(dtype)).sum(1)
+    return picked if bias is None else picked + bias[labels].to(dtype)
+
+
+def _normaliser_by_blocks(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """(R,): logsumexp of each row's logits, a block of rows and words at a time; inf where their range is too wide."""
+    dtype = hidden.dtype
     shift, total = hidden.new_zeros(len(hidden)), hidden.new_zeros(len(hidden))
-    running = _is_ahead(hidden)
-    words = CUDA_BLOCK_WORDS if hidden.is_cuda else BLOCK_WORDS
-    block = hidden.new_empty(min(BLOCK_ROWS, len(hidden)) * min(words, len(weight)))
-    for first in range(0, len(weight), words):
-        part = weight[first : first + words].to(dtype)
+    block = hidden.new_empty(min(BLOCK_ROWS, len(hidden)) * min(BLOCK_WORDS, len(weight)))
+    for first in range(0, len(weight), BLOCK_WORDS):
+        part = weight[first : first + BLOCK_WORDS].to(dtype)
         for row in range(0, len(hidden), BLOCK_ROWS):
             rows = slice(row, row + BLOCK_ROWS)
             logits = block[: len(hidden[rows]) * len(part)].view(len(hidden[rows]), len(part))
             torch.mm(hidden[rows], part.T, out=logits)
             if bias is not None:
-                logits += bias[first : first + words].to(dtype)
-            if first == 0:  # on a CPU any shift near the largest logit does
+                logits += bias[first : first + BLOCK_WORDS].to(dtype)
+            if first == 0:  # any shift near the largest logit does
                 shift[rows] = logits.amax(1)
-            elif running:
-                peak = torch.maximum(shift[rows], logits.amax(1))
-                total[rows] *= (shift[rows] - peak).exp()
-                shift[rows] = peak
             total[rows] += logits.sub_(shift[rows, None]).exp_().sum(1)
-    if not running and torch.isinf(total).any():  # a later logit is far above the first block's
-        return _whole_logps(hidden, weight, bias, at, labels)
-    normaliser = shift + total.log()
-    picked = (hidden[at] * weight[labels].to(dtype)).sum(1)
-    if bias is not None:
-        picked += bias[labels].to(dtype)
-    return picked - normaliser[at]
+    return shift + total.log()
 
 
-def _is_ahead(hidden: Tensor) -> bool:
-    """Whether the device runs ahead of Python, which must not wait to ask whether a sum overflowed."""
-    return hidden.is_cuda
-
-
-def _whole_logps(hidden: Tensor, weight: Tensor, bias: Tensor | None, at: Tensor, labels: Tensor) -> Tensor:
-    """`streamed_logps` a few rows at a time, each over the whole vocabulary."""
-    normaliser = hidden.new_empty(len(hidden))
-    step = max(1, TAIL_LOGITS // len(weight))
+def _normaliser_by_rows(hidden: Tensor, weight: Tensor, bias: Tensor | None, logits_at_a_time: int) -> Tensor:
+    """`_normaliser_by_blocks` a few rows at a time, each over the whole vocabulary, whatever its logits' range."""
+    normaliser = torch.empty(len(hidden), dtype=_float(weight), device=hidden.device)
+    step = max(1, logits_at_a_time // len(weight))
     for row in range(0, len(hidden), step):
-        logits = nn.functional.linear(
-            hidden[row : row + step], weight.to(hidden.dtype), None if bias is None else bias.to(hidden.dtype)
-        )
-        normaliser[row : row + step] = logits.logsumexp(1)
-    picked = (hidden[at] * weight[labels].to(hidden.dtype)).sum(1)
-    if bias is not None:
-        picked += bias[labels].to(hidden.dtype)
-    return picked - normaliser[at]
+        logits = _product(hidden[row : row + step], weight)
+        if bias is not None:
+            logits += bias.to(logits.dtype)
+        peak = logits.amax(1, keepdim=True)
+        normaliser[row : row + step] = peak[:, 0] + logits.sub_(peak).exp_().sum(1).log()
+    return normaliser
+
+
+def _product(hidden: Tensor, weight: Tensor) -> Tensor:
+    """(R, d), (V, d) -> (R, V) in float32 or better, from the factors as they are."""
+    if hidden.is_cuda and hidden.dtype == weight.dtype and hidden.dtype in (torch.bfloat16, torch.float16):
+        return torch.mm(hidden, weight.T, out_dtype=torch.float32)  # products are exact, sums float32: tensor cores
+    dtype = _float(weight)
+    return hidden.to(dtype) @ weight.T.to(dtype)
 
 
 def _tail_logps(model: PreTrainedModel, call: nn.Module, hidden: Tensor, at: Tensor, labels: Tensor) -> Tensor:

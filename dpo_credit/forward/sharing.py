@@ -6,21 +6,25 @@ recurrent states and whatever else says otherwise are recognised, and then there
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask
 from transformers import AttentionInterface, PreTrainedModel
 
 from dpo_credit.credit import Logps, Tokens
+from dpo_credit.forward.attention import BLOCK, Kind, attend_masked, attend_trees, mask_of
+from dpo_credit.forward.budget import is_memory_error
+from dpo_credit.forward.compiling import compiled_layers
 from dpo_credit.forward.lm_head import Head, head_of
 from dpo_credit.forward.logprobs import LanguageModel, check_vocabulary, embeddings, score_tokens
-from dpo_credit.forward.packing import Pack, Tree, packs
+from dpo_credit.forward.packing import Pack, packs
 
 ATTENTION = "dpo_credit_trees"
 # What models hand to their attention that does not change what a token sees.
@@ -33,6 +37,8 @@ _LENGTH_DEPENDENT_ROPE = {"dynamic", "longrope"}
 # How far a first trial may be from the plain computation, nats: float32, and half precision's noise.
 _TRIAL_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
 _HALF_TOLERANCE = 0.25
+# On a GPU: packs up to here are computed with a dense mask and nothing is compiled; their lengths are multiples of PAD.
+DENSE_TOKENS, PAD = 4096, 64
 
 
 class NotSharedError(Exception):
@@ -44,6 +50,7 @@ class _Run:
     """One forward pass over a pack: what its attention needs, and how many layers have asked."""
 
     pack: Pack
+    mask: object
     last: int
     asked: int = 0
 
@@ -56,23 +63,81 @@ class SharedPrompts:
     """Scores packs under one model; made by `share_prompts`.
 
     `active` is entered around each forward pass: it switches an adapter off, or to another. `window` is how many tokens
-    a token sees at most; None is no limit.
+    a token sees at most; None is no limit. `kinds` are the ways of attention that have passed a trial. `trial` are a
+    few answers and what the plain computation gives for them.
     """
 
     model: PreTrainedModel
     head: Head
     active: Callable[[], AbstractContextManager[object]] = nullcontext
     window: int | None = None
+    kinds: frozenset[Kind] = frozenset({"trees"})
+    trial: tuple[Sequence[Tokens], Sequence[Logps]] = ((), ())
+    _compiled: dict[int, bool] = field(default_factory=dict, repr=False, compare=False)  # by length: did it pass?
+    _layers: dict[nn.Module, Callable[..., Any]] = field(default_factory=dict, repr=False, compare=False)
 
-    def score(self, pack: Pack) -> list[Logps]:
+    def pieces(self, batch: Sequence[Tokens], tokens: int, *, compiled: bool) -> Iterator[tuple[Pack, Kind]]:
+        """A batch in packs of at most so many tokens, and how the attention of each is best computed.
+
+        `compiled`: "flex" may be used, for packs of one length.
+        """
+        if "dense" not in self.kinds:
+            yield from ((pack, "trees") for pack in packs(batch, tokens))
+            return
+        whole = whole_length(tokens)
+        for pack in packs(batch, tokens if compiled else min(tokens, DENSE_TOKENS), _padded):
+            length = pack.ids.shape[1]
+            kind: Kind = "flex" if compiled and length == whole else "dense" if length <= DENSE_TOKENS else "trees"
+            yield pack, kind
+
+    def compiles(self, tokens: int, tell: Callable[[str], None]) -> bool:
+        """Whether a compiled kernel for packs of so many tokens gives what the plain computation does; found out once.
+
+        `tell` is called before it is compiled.
+
+        Raises:
+            RuntimeError: there is no memory for it.
+        """
+        length = whole_length(tokens)
+        if "dense" not in self.kinds or length <= DENSE_TOKENS:
+            return False
+        if length not in self._compiled:
+            tell("compiling the scorer, about 10 s; once")
+            self._compiled[length] = self._passes("flex", tokens)
+            if not self._compiled[length]:
+                tell("the compiled scorer did not give the plain model's numbers: going on without it")
+        return self._compiled[length]
+
+    def _passes(self, kind: Kind, tokens: int) -> bool:
+        """Whether the trial's answers, in one pack, get the plain computation's numbers."""
+        batch, expected = self.trial
+        try:
+            ours = dict(self._by_answer(batch, kind, tokens))
+        except Exception as error:  # custom code may do anything, a compiler fail: the plain computation remains
+            if kind == "flex" and is_memory_error(error):
+                raise
+            return False
+        tolerance = _TRIAL_TOLERANCE.get(self.model.dtype, _HALF_TOLERANCE)
+        pairs = [(a, b) for n, plain in enumerate(expected) for a, b in zip(ours[n].logps, plain.logps, strict=True)]
+        return max(abs(a - b) for a, b in pairs) < tolerance
+
+    def _by_answer(self, batch: Sequence[Tokens], kind: Kind, tokens: int) -> Iterator[tuple[int, Logps]]:
+        for pack in packs(batch, tokens, _whole if kind == "flex" else _as_it_is):
+            yield from zip(pack.answers, self.score(pack, kind), strict=True)
+
+    def score(self, pack: Pack, kind: Kind = "trees") -> list[Logps]:
         """Log-probabilities of every answer of a pack, in the order of its `answers`: `logps`, brought to Python."""
-        return split(pack, self.logps(pack))
+        return split(pack, self.logps(pack, kind))
 
     @torch.inference_mode()
-    def logps(self, pack: Pack) -> Tensor:
+    def logps(self, pack: Pack, kind: Kind = "trees") -> Tensor:
         """(T,) nats, for all answer tokens of a pack; still on the device, which need not be done computing them.
 
         Equals `score_tokens` but for float32's rounding.
+
+        Args:
+            pack: for "flex" of a length that is a multiple of `attention.BLOCK`.
+            kind: see `attention`.
 
         Raises:
             CreditError: a token lies outside the model's vocabulary.
@@ -81,22 +146,46 @@ class SharedPrompts:
         if self.window is not None and int(pack.positions.max()) >= self.window:
             raise NotSharedError(f"a sequence is longer than the window of {self.window}")
         layers = self.model.config.get_text_config().num_hidden_layers
-        device = embeddings(self.model).device
         check_vocabulary(self.model, pack.ids)
         check_vocabulary(self.model, pack.labels)
-        run = _Run(pack, last=layers - 1)
+        device = embeddings(self.model).device
+        placed = pack.on(device)
+        run = _Run(pack, mask_of(pack, kind, device, self.model.dtype), last=layers - 1)
         token = _run.set(run)
         try:
-            with self.active(), _tree_attention(self.model), _last_mlp_at(self.model, _needed(pack)):
+            with (
+                self.active(),
+                _tree_attention(self.model),
+                _last_mlp_at(self.model, pack),
+                compiled_layers(self.model, self._layers) if kind == "flex" else nullcontext(),
+            ):
                 hidden = self.model.base_model(
-                    input_ids=pack.ids.to(device), position_ids=pack.positions.to(device), use_cache=False
+                    input_ids=placed.ids, position_ids=placed.positions, attention_mask=run.mask, use_cache=False
                 ).last_hidden_state[0]
-                if run.asked != layers:
+                if kind != "flex" and run.asked != layers:
                     raise NotSharedError(f"{run.asked} of {layers} layers asked for attention")
-                rows = hidden[pack.rows.to(hidden.device)]
-                return self.head(rows, pack.at.to(rows.device), pack.labels.to(rows.device))
+                there = pack.on(hidden.device)
+                return self.head(hidden[there.rows], there.at, there.labels)
         finally:
             _run.reset(token)
+
+
+def whole_length(tokens: int) -> int:
+    """The length of all packs that a compiled kernel takes, for a budget of so many tokens."""
+    return -(-tokens // BLOCK) * BLOCK
+
+
+def _padded(length: int, tokens: int) -> int:
+    """A multiple of a little for a dense mask, the one length for a compiled kernel."""
+    return whole_length(tokens) if DENSE_TOKENS < length <= tokens else -(-length // PAD) * PAD
+
+
+def _whole(length: int, tokens: int) -> int:
+    return whole_length(tokens)
+
+
+def _as_it_is(length: int, tokens: int) -> int:
+    return length
 
 
 def split(pack: Pack, logps: Tensor) -> list[Logps]:
@@ -124,18 +213,17 @@ def share_prompts(
     if not _sees_all_before(model):
         return None
     try:
-        shared = SharedPrompts(model, head_of(model, call), active, _window(model))
-        trial = _trial_batch(model)
-        (pack,) = packs(trial, len(trial) * max(len(tokens.prompt_ids) + len(tokens.answer_ids) for tokens in trial))
-        ours = dict(zip(pack.answers, shared.score(pack), strict=True))
+        head = head_of(model, call)
     except Exception:  # whatever custom code makes of an input it never saw, the plain computation remains
         return None
-    theirs = score_tokens(plain, trial, embeddings(model).device)
-    tolerance = _TRIAL_TOLERANCE.get(model.dtype, _HALF_TOLERANCE)
-    apart = max(
-        abs(a - b) for n, plainly in enumerate(theirs) for a, b in zip(ours[n].logps, plainly.logps, strict=True)
-    )
-    return shared if apart < tolerance else None
+    batch = _trial_batch(model)
+    device = embeddings(model).device
+    shared = SharedPrompts(model, head, active, _window(model), trial=(batch, score_tokens(plain, batch, device)))
+    whole = sum(len(tokens.prompt_ids) + len(tokens.answer_ids) for tokens in batch)
+    if not shared._passes("trees", whole):
+        return None
+    dense = device.type == "cuda" and shared._passes("dense", whole)
+    return replace(shared, kinds=frozenset({"trees", "dense"})) if dense else shared
 
 
 def _sees_all_before(model: PreTrainedModel) -> bool:
@@ -189,59 +277,34 @@ def _attend(
     **options: Any,
 ) -> tuple[Tensor, None]:
     """Attention of one layer over a pack: query (1, H, N, D), key and value (1, G, N, D) -> (1, N, H, D)."""
+    unknown = [name for name, given in options.items() if given is not None and name not in _HARMLESS]
+    if isinstance(attention_mask, BlockMask):  # perhaps while a layer is compiled: nothing but its arguments counts
+        if unknown:
+            raise NotSharedError(f"its attention takes {', '.join(unknown)}")
+        return attend_masked(query, key, value, attention_mask, scaling), None
     run = _run.get()
     run.asked += 1
-    unknown = [name for name, given in options.items() if given is not None and name not in _HARMLESS]
-    if unknown or attention_mask is not None or not getattr(module, "is_causal", True):
+    if unknown or not _is_ours(attention_mask, run.mask) or not getattr(module, "is_causal", True):
         raise NotSharedError(f"its attention takes {', '.join(unknown) or 'a mask of its own'}")
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    if isinstance(attention_mask, Tensor):
+        return attend_masked(query, key, value, attention_mask, scaling), None
     last = getattr(module, "layer_idx", None) == run.last
-    out = (query.new_zeros if last else query.new_empty)(1, query.shape[2], query.shape[1], value.shape[3])
-    start = 0
-    for tree in run.pack.trees:
-        whole = slice(start, start + len(tree))
-        _attend_tree(tree, query[:, :, whole], key[:, :, whole], value[:, :, whole], scaling, out[:, whole], last)
-        start += len(tree)
-    return out, None
+    return attend_trees(run.pack, query, key, value, scaling, last=last), None
 
 
-def _attend_tree(
-    tree: Tree, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, out: Tensor, last: bool
-) -> None:
-    """One tree's attention, written to `out` (1, P + S, H, D); of the last layer, from the prompt's last token on."""
-    prompt = len(tree.prompt_ids)
-    attend = nn.functional.scaled_dot_product_attention
-    if tree.is_chain and not last:
-        out[:] = attend(query, key, value, is_causal=True, scale=scaling).transpose(1, 2)
-        return
-    bias = tree.bias.to(query.device, query.dtype)
-    if last:
-        out[:, prompt - 1 :] = attend(query[:, :, prompt - 1 :], key, value, bias, scale=scaling).transpose(1, 2)
-        return
-    before = slice(prompt)
-    first = attend(query[:, :, before], key[:, :, before], value[:, :, before], is_causal=True, scale=scaling)
-    out[:, before] = first.transpose(1, 2)
-    out[:, prompt:] = attend(query[:, :, prompt:], key, value, bias[1:], scale=scaling).transpose(1, 2)
+def _is_ours(mask: Tensor | None, made: object) -> bool:
+    """Whether an attention got the mask that was made for the pack, or a copy on another device."""
+    if mask is made:
+        return True
+    return isinstance(mask, Tensor) and isinstance(made, Tensor) and mask.device != made.device
 
 
 AttentionInterface.register(ATTENTION, _attend)
 
 
-def _needed(pack: Pack) -> Tensor:
-    """Places of the stream whose last layer counts: each prompt's last token and all after it."""
-    places: list[int] = []
-    start = 0
-    for tree in pack.trees:
-        places += range(start + len(tree.prompt_ids) - 1, start + len(tree))
-        start += len(tree)
-    return torch.tensor(places)
-
-
 @contextmanager
-def _last_mlp_at(model: PreTrainedModel, places: Tensor) -> Iterator[None]:
-    """Run the last layer's MLP at some places of the stream only; elsewhere nobody reads what it would give."""
+def _last_mlp_at(model: PreTrainedModel, pack: Pack) -> Iterator[None]:
+    """Run the last layer's MLP where a pack needs it only; elsewhere nobody reads what it would give."""
     layers = getattr(model.base_model, "layers", None)
     mlp = getattr(layers[-1], "mlp", None) if layers is not None else None
     if not isinstance(mlp, nn.Module):
@@ -249,14 +312,13 @@ def _last_mlp_at(model: PreTrainedModel, places: Tensor) -> Iterator[None]:
         return
 
     def before(mlp: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (inputs[0][:, places.to(inputs[0].device)], *inputs[1:])
+        return (inputs[0][:, pack.on(inputs[0].device).needed], *inputs[1:])
 
     def after(mlp: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        whole = output.new_zeros(1, run.pack.ids.shape[1], output.shape[-1])
-        whole[:, places.to(output.device)] = output
+        whole = output.new_zeros(1, pack.ids.shape[1], output.shape[-1])
+        whole[:, pack.on(output.device).needed] = output
         return whole
 
-    run = _run.get()
     hooks = mlp.register_forward_pre_hook(before), mlp.register_forward_hook(after)
     try:
         yield

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 
 from dpo_credit.credit import Tokens
 from dpo_credit.forward.budget import BATCH_TOKENS, CUDA_BATCH_TOKENS
-from dpo_credit.forward.lm_head import BLOCK_ROWS, BLOCK_WORDS, CUDA_BLOCK_WORDS
+from dpo_credit.forward.lm_head import BLOCK_ROWS, BLOCK_WORDS, CUDA_LOGITS
 from dpo_credit.models.adapters import resize
 from dpo_credit.models.checkpoints import Checkpoint, cannot_load_model, load_config
 from dpo_credit.models.devices import dtype_for
@@ -145,8 +145,9 @@ def _above(module: Any, dtype: torch.dtype, device: torch.device, batch: Sequenc
     tokens = max(min(budget, sum(lengths)), max(lengths)) if lengths else budget
     # residual, its norm, queries, keys, values and what attention gives; gate, up and their product
     layer = tokens * (6 * width + 3 * inner) * dtype.itemsize
-    words = min(vocabulary, CUDA_BLOCK_WORDS if device.type == "cuda" else BLOCK_WORDS)
-    head = _FLOAT32 * (min(BLOCK_ROWS, tokens) + width) * words  # a block of logits, and the head's rows for it
+    words = min(vocabulary, BLOCK_WORDS)
+    logits = min(tokens * vocabulary, CUDA_LOGITS) if device.type == "cuda" else min(BLOCK_ROWS, tokens) * words
+    head = _FLOAT32 * (logits + width * words)  # logits at a time, and the head's rows for them
     if dtype == torch.float32:
         return layer + head
     layers = _layers(module)

@@ -104,6 +104,18 @@ class OnDevice(Protocol):
 
 
 @runtime_checkable
+class Ahead(Protocol):
+    """May compute while Python goes on."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes: a GPU runs ahead of Python."""
+
+    def begin(self, batch: Sequence[Tokens]) -> Callable[[], list[Logps]]:
+        """`Side.logps` in two parts: what is returned waits for the numbers."""
+
+
+@runtime_checkable
 class Wrapper(Protocol):
     """Stands before another side: a cache, or a model that is loaded when it is needed."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,12 +14,14 @@ from torch import Tensor, nn
 from dpo_credit.credit import Logps, Tokens
 from dpo_credit.forward.budget import Budget, budget_for
 from dpo_credit.forward.logprobs import LanguageModel, Reduce, causal_lm, in_float32, per_token, score_tokens
-from dpo_credit.forward.packing import Pack, packs
 from dpo_credit.forward.sharing import NotSharedError, SharedPrompts, share_prompts, split
 from dpo_credit.models.side import Distributions
 from dpo_credit.models.weights import fingerprint
 
 HALF = ("bfloat16", "float16")
+# What a GPU computes in the ten seconds or so that compiling takes: from then on it has paid.
+COMPILE_FLOPS = 3e15
+OPERATIONS_A_TOKEN = 2  # for each parameter
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,30 +50,50 @@ class TorchSide:
     inactive: tuple[str, ...] = ()
     shared: SharedPrompts | None = field(default=None, repr=False)
 
+    @property
+    def parameters(self) -> int:
+        """How many numbers the module holds."""
+        return sum(parameter.numel() for parameter in self.module.parameters())
+
     def fingerprint(self) -> str:
         """See `weights.fingerprint`."""
         return fingerprint(self.module, self.inactive)
 
     def logps(self, batch: Sequence[Tokens]) -> list[Logps]:
         """See `Side.logps`; every prompt is computed once where that is sound."""
+        return self.begin(batch)()
+
+    def begin(self, batch: Sequence[Tokens]) -> Callable[[], list[Logps]]:
+        """See `Ahead`."""
         shared = self.shared
         if shared is None:
-            return score_tokens(self.logits, batch, self.device, budget=self.budget)
-        return self.budget.run(lambda tokens: self._packed(shared, batch, tokens))
+            scored = score_tokens(self.logits, batch, self.device, budget=self.budget)
+            return lambda: scored
+        begun = self.budget.run(lambda tokens: list(self._packed(shared, batch, tokens)))
 
-    def _packed(self, shared: SharedPrompts, batch: Sequence[Tokens], tokens: int) -> list[Logps]:
-        scored: dict[int, Logps] = {}
-        ahead: list[tuple[Pack, Tensor]] = []  # what a GPU computes while the next pack is on its way to it
-        for pack in packs(batch, tokens):
+        def finish() -> list[Logps]:
+            known = {index: logps for answers, ended in begun for index, logps in zip(answers, ended(), strict=True)}
+            return [known[index] for index in range(len(batch))]
+
+        return finish
+
+    def _packed(
+        self, shared: SharedPrompts, batch: Sequence[Tokens], tokens: int
+    ) -> Iterator[tuple[tuple[int, ...], Callable[[], list[Logps]]]]:
+        """Answers, and what brings their numbers to Python: pack by pack."""
+        for pack, kind in shared.pieces(batch, tokens, compiled=self._compiles(shared, tokens)):
             try:
-                ahead.append((pack, shared.logps(pack)))
+                yield pack.answers, partial(split, pack, shared.logps(pack, kind))
             except NotSharedError:
                 answers = [batch[index] for index in pack.answers]
-                results = score_tokens(self.logits, answers, self.device, budget=self.budget)
-                scored.update(zip(pack.answers, results, strict=True))
-        for pack, logps in ahead:
-            scored.update(zip(pack.answers, split(pack, logps), strict=True))
-        return [scored[index] for index in range(len(batch))]
+                scored = score_tokens(self.logits, answers, self.device, budget=self.budget)
+                yield pack.answers, partial(list, scored)
+
+    def _compiles(self, shared: SharedPrompts, tokens: int) -> bool:
+        """Whether it is time for a compiled kernel: once as much was computed as compiling it is worth."""
+        if self.device.type != "cuda" or OPERATIONS_A_TOKEN * self.parameters * self.budget.done < COMPILE_FLOPS:
+            return False
+        return shared.compiles(tokens, self.budget.announce)
 
     def top_logps(self, batch: Sequence[Tokens], count: int) -> list[Logps]:
         """See `TopK`; prompts are not shared."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import zip_longest
 from typing import Any, Literal
 
@@ -227,7 +227,7 @@ def to_json(scored: ScoredRow, record: CreditRecord | None = None, more: Mapping
     A field of the row's own that has the name of one of these becomes `input_<name>`.
     """
     record = credit_record(scored) if record is None else record
-    added = {"credit": asdict(record, dict_factory=_without_unasked), **(more or {})}
+    added = {"credit": _fields(record), **(more or {})}
     given = own_fields(scored.row)
     fields: dict[str, Any] = {}
     for name, value in sorted(
@@ -261,8 +261,19 @@ def json_line(fields: dict[str, Any]) -> str:
     return line
 
 
-def _without_unasked(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {key: value for key, value in items if value is not None}
+def _fields(record: object) -> dict[str, Any]:
+    """`asdict` without what was not asked for, and without a copy of every number."""
+    named = ((field.name, getattr(record, field.name)) for field in fields(record))  # type: ignore[arg-type]
+    return {name: _plain(value) for name, value in named if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    """A field's value, the records in it as dictionaries."""
+    if is_dataclass(value):
+        return _fields(value)
+    if isinstance(value, list) and value and (is_dataclass(value[0]) or isinstance(value[0], list)):
+        return [_plain(item) for item in value]
+    return value
 
 
 def _optimal(values: OptimalValues) -> OptimalValuesRecord:

@@ -157,6 +157,10 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, rendered: Rendered) -> tuple[li
     pieces = tokenizer.convert_ids_to_tokens(ids)
     written = set(tokenizer.added_tokens_decoder) if _is_byte_level(tokenizer) else set(ids)  # as the text has them
     for token_id, (start, end), piece in zip(ids, encoded["offset_mapping"], pieces, strict=False):
+        if start == covered < end and not piece.endswith("Ġ"):  # as nearly all are
+            spans.append((start, end))
+            covered = end
+            continue
         # byte-level tokenizers may leave spaces ("Ġ") out of a token's offsets
         after = 0 if token_id in written else len(piece) - len(piece.rstrip("Ġ"))
         if after and after == len(piece):
