@@ -101,6 +101,7 @@ class Server(ThreadingHTTPServer):
     status = 500
     answer: str | None = None
     location = ""
+    body: bytes | None = None  # in the answer's place
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -121,7 +122,7 @@ class Handler(BaseHTTPRequestHandler):
             "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": said}}],
             "usage": {"prompt_tokens": 100, "completion_tokens": 7, "total_tokens": 107},
         }  # fmt: skip
-        body = json.dumps({"error": {"message": "later"}} if failed else content).encode()
+        body = server.body or json.dumps({"error": {"message": "later"}} if failed else content).encode()
         self.send_response(server.status if failed else 200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -200,6 +201,32 @@ def test_posts_do_not_follow_a_redirect_to_another_host(server: Server) -> None:
             endpoint(server).judge(Contest("x", "p", credit("good"), credit("bad")))
         assert other.asked == []
         other.shutdown()
+
+
+REPLIES = {
+    "a list": b"[1]",
+    "a number": b"7",
+    "null": b"null",
+    "text": b'"x"',
+    "not JSON": b"{",
+    "a page": b"<html></html>",
+    "invalid UTF-8": b'{"choices": "\xe9"}',
+    "no choices": b'{"choices": []}',
+    "choices of a number": b'{"choices": 5}',
+    "choices of objects": b'{"choices": {"a": 1}}',
+    "no message": b'{"choices": [{"message": null}]}',
+    "a number for content": b'{"choices": [{"message": {"content": 5}}]}',
+    "a list for content": b'{"choices": [{"message": {"content": ["A"]}}]}',
+    "text for usage": b'{"choices": [{"message": {"content": "A"}}], "usage": {"prompt_tokens": "x"}}',
+    "deep": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("body", REPLIES.values(), ids=REPLIES)
+def test_a_reply_that_is_no_chat_completion_is_one_line(server: Server, body: bytes) -> None:
+    server.body = body
+    with pytest.raises(CreditError, match=r"gives no chat completion\. Is it OpenAI-compatible"):
+        endpoint(server).judge(Contest("x", "p", credit("good"), credit("bad")))
 
 
 @pytest.mark.parametrize("answer", ["", "A", "Preferred: C", "Preferred: A or B", "Both are fine. Preferred: neither"])
