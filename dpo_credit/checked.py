@@ -1,6 +1,6 @@
 """Saved JSON held to the types that it was written from (the published schema's, too), and libraries' errors in a line.
 
-Numbers of JSON are floats or ints; a boolean is none of them, and an int beyond a float's range no float.
+A whole number of JSON's is a float, too; a boolean is no number.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from dpo_credit.credit import CreditError
+from dpo_credit.credit import LARGEST, CreditError
 
 _SHOWN = 40  # characters of a value that a message quotes
 _OF_CODE = (KeyError, IndexError, TypeError, AttributeError, AssertionError, RecursionError)
+_MOST = {int: 2**63 - 1, float: LARGEST}
 _CALLED: dict[Any, str] = {str: "text", float: "a number", int: "a whole number", bool: "true or false"}
 Check = Callable[[Any], tuple[str, Any, str] | None]  # where a value differs, what stands there, and what must
 
@@ -92,19 +93,12 @@ def _check(hint: Any) -> Check:
 
 def _plain(kind: Any) -> Check:
     def check(value: Any) -> tuple[str, Any, str] | None:
-        if type(value) is kind or (kind is float and type(value) is int and _fits(value)):
-            return None
-        return "", value, _CALLED[kind]
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            return "", value, _CALLED[kind]
+        most = _MOST.get(kind)
+        return None if most is None or abs(value) <= most else ("", value, f"{_CALLED[kind]} of at most {most}")
 
     return check
-
-
-def _fits(value: int) -> bool:
-    try:
-        float(value)
-    except OverflowError:
-        return False
-    return True
 
 
 def _among(values: tuple[Any, ...]) -> Check:
@@ -119,7 +113,9 @@ def _each(check: Check, plain: Any) -> Check:
     def each(value: Any) -> tuple[str, Any, str] | None:
         if not isinstance(value, list):
             return "", value, "a list"
-        if plain is not None and set(map(type, value)) <= {plain}:  # as most are: thousands of numbers
+        if plain is str and set(map(type, value)) <= {str}:  # as most are: thousands of tokens
+            return None
+        if plain in _MOST and set(map(type, value)) == {plain} and max(map(abs, value)) <= _MOST[plain]:
             return None
         for n, item in enumerate(value):
             if (wrong := check(item)) is not None:
@@ -156,7 +152,7 @@ def _object(checks: dict[str, Check], later: Collection[str]) -> Check:
 def _shown(value: Any) -> str:
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "an object"
-    if isinstance(value, int) and not _fits(value):
-        return "a number of hundreds of digits"
+    if isinstance(value, int) and abs(value) >= 10**_SHOWN:
+        return "a number of many digits"
     text = json.dumps(value, default=str)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

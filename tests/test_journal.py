@@ -6,13 +6,14 @@ import errno
 import json
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from dpo_credit.credit import CreditError
 from dpo_credit.rows.formats import format_of, to_parquet
-from dpo_credit.rows.journal import Commit, Format, Journal, Mode, beside
+from dpo_credit.rows.journal import FORMAT, Commit, Format, Journal, Mode, beside
 from dpo_credit.rows.reader import read_records
 from dpo_credit.rows.sources import Input
 
@@ -171,7 +172,18 @@ def test_a_place_that_takes_no_file_is_refused_before_any_work(tmp_path: Path, p
 
 def test_a_foreign_journal_is_no_ground_to_go_on(tmp_path: Path) -> None:
     output = tmp_path / "o.jsonl"
-    for content in ('{"journal": "dpo-credit/journal@0"}\n', "[]\n", "no\n"):
+    begun = json.dumps({"journal": FORMAT})
+    changed = [
+        f"{begun}\n{json.dumps(asdict(Commit()) | change)}\n" for change in ({"rows": -1}, {"input": 5}, {"state": 1})
+    ]
+    for content in (
+        '{"journal": "dpo-credit/journal@0"}\n',
+        "[]\n",
+        "no\n",
+        "[" * 100_000 + "\n",
+        f"{begun}\n7\n",
+        *changed,
+    ):
         beside(output, "journal").write_text(content)
         with pytest.raises(CreditError, match="is no journal of this version"):
             write(output, "resume")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import threading
 import time
@@ -24,7 +25,7 @@ from dpo_credit.demo.rows import labelled_row
 from dpo_credit.demo.world import topics
 from dpo_credit.rows.kept import Kept
 from dpo_credit.search import rows as search_rows
-from dpo_credit.search.beams import Judged, JudgedAnswer, Search, figures, parse, sentence
+from dpo_credit.search.beams import Judged, JudgedAnswer, Search, figures, header, line, parse, sentence
 from dpo_credit.search.judges import Contest
 from dpo_credit.search.judges.openai import PROMPT, Endpoint, bare
 from dpo_credit.search.judges.reward import judge as reward_judge
@@ -286,6 +287,28 @@ def test_wider_beams_find_likelier_answers_on_the_whole_and_what_is_kept_is_draw
         "win rate" in picture.read_text() and "&lt;b&gt;mean" in page.read_text() and "<b>mean" not in page.read_text()
     )
     assert ended.stdout.count("6 rows") == 2
+
+
+CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {  # of the settings, of an answer, what is said
+    "no beams": ({"beams": None}, {}, r"kept\.jsonl is no search that was kept"),
+    "a penalty of text": ({"length_penalty": "x"}, {}, r"no numbers of beams, or no length_penalty"),
+    "other beams": ({"beams": [1, 5]}, {}, r"line 2 has 1 answers for 2 numbers of beams"),
+    "text for a number": ({}, {"reward": "x"}, r'line 2: answers\[0\]\.reward is "x", which must be a number'),
+    "a number for text": ({}, {"answer": 5}, r"line 2: answers\[0\]\.answer is 5, which must be text"),
+    "a boolean for a number": ({}, {"tokens": True}, r"answers\[0\]\.tokens is true, which must be a whole number"),
+    "far too many tokens": ({}, {"tokens": 10**400}, r"answers\[0\]\.tokens is a number of many digits, which must be"),
+    "NaN": ({}, {"policy_logp": math.nan}, r"answers\[0\]\.policy_logp is NaN, which must be a number"),
+    "two wins": ({}, {"win": 2}, r"a win is none of 0, 0\.5 and 1"),
+}
+
+
+@pytest.mark.parametrize(("settings", "answer", "said"), CHANGED.values(), ids=CHANGED)
+def test_a_kept_search_that_was_changed_is_refused(settings: dict[str, Any], answer: dict[str, Any], said: str) -> None:
+    head = json.dumps(header({"beams": [1], "length_penalty": 0.0, **settings}, {}))
+    row = json.loads(line(Judged("x", (JudgedAnswer("a", 1, -1.0, 0.5, True),))))
+    row["answers"][0] |= answer
+    with pytest.raises(CreditError, match=said):
+        parse(f"{head}\n{json.dumps(row)}\n".encode(), "kept.jsonl")
 
 
 def fake(lengths: list[float], wins: Sequence[Sequence[float | None]]) -> Search:

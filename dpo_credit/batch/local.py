@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from dpo_credit.batch.job import Chunk, Job, ScoredChunk, chunks, examples_of
+from dpo_credit.batch.job import BEGIN_AGAIN, Chunk, Job, ScoredChunk, chunks, examples_of
 from dpo_credit.batch.provenance import settings
 from dpo_credit.batch.work import chunk_tokens
+from dpo_credit.checked import check_fields
 from dpo_credit.credit import CreditError
 from dpo_credit.rows.journal import Commit
 from dpo_credit.scoring import Scorer, ScorerState
@@ -60,4 +61,7 @@ def score_chunk(
 def restore(scorer: Scorer, last: Commit) -> None:
     """Let a scorer go on with the noise floor and the batch size of an earlier run."""
     if last.state:
+        check_fields(
+            last.state, ScorerState, "the journal's state", BEGIN_AGAIN, required=("noise", "tokens_per_batch")
+        )
         scorer.restore(ScorerState(last.state["noise"], last.state["tokens_per_batch"]))

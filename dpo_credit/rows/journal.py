@@ -231,6 +231,8 @@ class Journal:
             for entry in entries[1:]:
                 if "rows" in entry:
                     check_fields(entry, Commit, str(self.journal), "", required=[part.name for part in fields(Commit)])
+                    if min(entry["rows"], entry["output"], entry["errors"]) < 0:
+                        raise ValueError("a length below zero")
         except (ValueError, KeyError, TypeError, RecursionError, CreditError) as error:
             raise CreditError(f"{self.journal} is no journal of this version. Begin again with --overwrite.") from error
         if len(whole) < len(data):

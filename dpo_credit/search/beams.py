@@ -164,14 +164,17 @@ def parse(data: bytes, name: str) -> Search:
         head, *rows = map(json.loads, data.split(b"\n")[:-1])  # a line that was cut off while it was written is none
         if head["schema"] != SCHEMA:
             raise ValueError(f"its schema is {head['schema']!r}")
-        beams = head["settings"]["beams"]
-        if not (beams and all(isinstance(width, int) for width in beams)):
-            raise ValueError("its settings have no beams")
+        beams, penalty = head["settings"]["beams"], head["settings"]["length_penalty"]
+        if not (beams and all(isinstance(width, int) for width in beams) and isinstance(penalty, int | float)):
+            raise ValueError("its settings have no numbers of beams, or no length_penalty")
         for number, row in enumerate(rows, 2):
             check_fields(row, Judged, f"{name}, line {number}", advice, required=("id", "answers"))
             if len(row["answers"]) != len(beams):
                 raise ValueError(f"line {number} has {len(row['answers'])} answers for {len(beams)} numbers of beams")
-        return Search(head["settings"], tuple(_row(row) for row in rows))
+        search = Search(head["settings"], tuple(_row(row) for row in rows))
+        if not all(0 <= (answer.win or 0) <= 1 for row in search.rows for answer in row.answers):
+            raise ValueError("a win is none of 0, 0.5 and 1")
+        return search
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CreditError(f"{name} is no search that was kept ({reason_of(error)}). {advice}") from error
 

@@ -85,9 +85,9 @@ def parse(data: bytes, name: str) -> tuple[dict[str, Any], Trajectory]:
             logps = list(zip(fields["chosen_logps"], fields["rejected_logps"], strict=True))
             moment = start.with_logps(fields["step"], fields["policy"], logps)
             moments.append(replace(moment, divergence=_known(fields["divergence"])))
+        return head, in_order(head["name"], tuple(chosen.id for chosen, _ in pairs), moments)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise CreditError(f"{name} is no trajectory that was kept ({reason_of(error)}). {_ADVICE}") from error
-    return head, in_order(head["name"], tuple(chosen.id for chosen, _ in pairs), moments)
 
 
 def _known(fields: dict[str, Any] | None) -> Divergence | None:
