@@ -279,7 +279,7 @@ MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "an index without metadata": (
         indexed({"weight_map": {"a": "0.safetensors"}}),
-        r"no index of weights \(it has no met",
+        r"index\.json has no metadata, which transfo",
     ),
     "a config of another type": (
         edited(lambda c: {**c, "model_type": ["gpt"]}, "config.json"),

@@ -149,10 +149,15 @@ def mending(file: Path) -> str:
     """What to do about a file that cannot be read."""
     if not file.is_file():
         return f"{file} is missing: copy or download it."
-    with file.open("rb") as data:
-        if data.read(12) == b"version http":  # how the text begins that Git LFS puts in a file's place
-            return f"{file} is a Git LFS pointer, not the file itself: run git lfs pull."
+    if _is_pointer(file):
+        return f"{file} is a Git LFS pointer, not the file itself: run git lfs pull."
     return f"{file} is broken or not whole: copy or download it again."
+
+
+def _is_pointer(file: Path) -> bool:
+    """Whether a file is the text that Git LFS puts in its place."""
+    with file.open("rb") as data:
+        return data.read(12) == b"version http"
 
 
 def json_object(file: Path) -> dict[str, Any]:
@@ -180,5 +185,7 @@ def broken(place: Location) -> str:
             if file.is_file():
                 json_object(file)
         except ValueError as error:
+            if _is_pointer(file):
+                return mending(file)
             return f"{file} is no JSON object ({error}): save it again, or copy or download it anew."
     return ""

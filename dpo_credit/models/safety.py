@@ -36,8 +36,6 @@ def _indexed(index: Path, checkpoint: Checkpoint) -> list[str]:
         files = content.get("weight_map")
         if not (isinstance(files, dict) and all(isinstance(name, str) for name in files.values())):
             raise ValueError("its weight_map does not name a file for each weight")
-        if not isinstance(content.get("metadata"), dict):
-            raise ValueError("it has no metadata, which transformers asks for")
     except ValueError as error:
         raise CreditError(
             f"{checkpoint.role} {checkpoint.name}: {index} is no index of weights ({error}). Save the model again, or "
@@ -49,6 +47,11 @@ def _indexed(index: Path, checkpoint: Checkpoint) -> list[str]:
         raise CreditError(
             f"{checkpoint.role} {checkpoint.name}: {index} names {others[0]!r}, no safetensors file beside it. Nothing "
             "else is loaded: save the model anew."
+        )
+    if not isinstance(content.get("metadata"), dict):
+        raise CreditError(
+            f"{checkpoint.role} {checkpoint.name}: {index} has no metadata, which transformers asks for. Save the "
+            "model again."
         )
     return names
 
