@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 from dpo_credit.segments import Segment, Unit, joined, segments_of
 
+LARGEST = 1e50  # of a beta or a log-probability: sums and squares of their products stay far inside float64
+
 
 class CreditError(Exception):
     """Something about the input is wrong; the message says what, with values, and what to do next."""
@@ -194,7 +196,7 @@ class Credit:
 
     Raises:
         CreditError: lengths differ, a log-probability is not finite (`NotFiniteError`), or beta is not a positive
-            number.
+            number; what is beyond `LARGEST` counts as neither.
     """
 
     tokens: Tokens
@@ -208,7 +210,7 @@ class Credit:
     length_normalised: bool = False
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.beta) and self.beta > 0):
+        if not 0 < self.beta <= LARGEST:
             raise CreditError(
                 f"beta is {self.beta}; it must be a positive number, the one the policy was trained with."
             )
@@ -221,7 +223,7 @@ class Credit:
         for name, logps, dtype in sides:
             if len(logps) != length:
                 raise CreditError(f"{self.id}: {len(logps)} {name} log-probabilities for {length} answer tokens.")
-            bad = next((t for t, logp in enumerate(logps) if not math.isfinite(logp)), None)
+            bad = next((t for t, logp in enumerate(logps) if not abs(logp) <= LARGEST), None)
             if bad is not None:
                 raise not_finite(
                     f"{self.id}: the {name} gives log-probability {logps[bad]} at answer token {bad} "

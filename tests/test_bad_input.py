@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 import torch
 from program import Ended, run
 from safetensors.torch import load_file, save_file
+
+from dpo_credit.checked import reason_of
 
 USER, SAID = '{"role": "user", "content": "Q"}', '{"role": "assistant", "content": "A"}'
 GOOD = b'{"id": "x", "prompt": "My landlord", "answer": " raised the rent."}'
@@ -209,6 +212,20 @@ def weights(change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]
     return edit
 
 
+def without_shard(policy: Path) -> None:
+    names = {name: f"{n % 2}.safetensors" for n, name in enumerate(load_file(policy / "model.safetensors"))}
+    (policy / "model.safetensors").rename(policy / "0.safetensors")
+    (policy / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names}))
+
+
+def indexed(index: object) -> Callable[[Path], None]:
+    def edit(policy: Path) -> None:
+        (policy / "model.safetensors").rename(policy / "0.safetensors")
+        (policy / "model.safetensors.index.json").write_text(json.dumps(index))
+
+    return edit
+
+
 def emptied(policy: Path) -> None:
     for file in policy.iterdir():
         file.unlink()
@@ -250,6 +267,31 @@ MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
     "NaN weights": (
         weights(lambda w: {name: tensor * torch.nan for name, tensor in w.items()}),
         r"x: the policy gives log-probability nan at answer token 0 .*Its weights are broken: its train",
+    ),
+    "a shard that is missing": (without_shard, r"cannot load policy .*: .*1\.safetensors is missing: copy or download"),
+    "an index without files": (
+        indexed({"metadata": {}}),
+        r"index\.json is no index of weights \(its weight_map does not",
+    ),
+    "an index of numbers": (
+        indexed({"metadata": {}, "weight_map": {"a": 1}}),
+        r"\(its weight_map does not name a file",
+    ),
+    "an index without metadata": (
+        indexed({"weight_map": {"a": "0.safetensors"}}),
+        r"index\.json has no metadata, which transfo",
+    ),
+    "a config of another type": (
+        edited(lambda c: {**c, "model_type": ["gpt"]}, "config.json"),
+        r"its contents are not what they should be \(TypeError: .*Compare the config\.json in .*policy with",
+    ),
+    "a generation config of null": (
+        lambda p: (p / "generation_config.json").write_text("null"),
+        r"generation_config\.json is no JSON object \(it holds null\): save it again, or copy or download it anew",
+    ),
+    "a million layers": (
+        edited(lambda c: {**c, "num_hidden_layers": 10**6}, "config.json"),
+        r"policy .* has 1000000 layers, by its config\.json",
     ),
     "another tokenizer": (
         edited(renamed_piece, "tokenizer.json"),
@@ -296,3 +338,35 @@ def test_a_pair_that_is_not_there_is_one_line(
     (tmp_path / "row.json").write_bytes(GOOD)
     named = (flag.format(policy=tiny_pair_dirs[0]) for flag in flags)
     fails_with_one_line(scores(tmp_path / "row.json", *named, pair=False), message)
+
+
+NO_OBJECTS = {
+    "empty": b"",
+    "null": b"null",
+    "a list": b"[1]",
+    "invalid UTF-8": b'{"a": "\xe9"}',
+    "deep": b"[" * 100_000,
+}
+SETTINGS = ("config.json", "tokenizer.json", "tokenizer_config.json", "dpo_credit.json")
+
+
+@pytest.mark.parametrize("content", NO_OBJECTS.values(), ids=NO_OBJECTS)
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_file_of_a_models_that_is_no_json_object_is_named(
+    name: str, content: bytes, scores: Callable[..., Ended], tmp_path: Path, tiny_pair_dirs: tuple[Path, Path]
+) -> None:
+    policy = shutil.copytree(tiny_pair_dirs[0], tmp_path / "policy")
+    (policy / name).write_bytes(content)
+    (tmp_path / "row.json").write_bytes(GOOD)
+    ended = scores(tmp_path / "row.json", "--policy", policy, "--reference", tiny_pair_dirs[1], pair=False)
+    fails_with_one_line(ended, rf"(?s)cannot (load|read) .*{re.escape(str(policy / name))}(: | is no JSON object)")
+
+
+def test_torchs_advice_to_load_what_is_no_weights_is_never_passed_on() -> None:
+    refused = RuntimeError("Weights only load failed. (1) Re-running `torch.load` with `weights_only` set to `False`")
+    assert reason_of(refused) == "it holds more than weights, which is not loaded"
+
+
+@pytest.mark.parametrize("error", [KeyError("EVIL"), IndexError("list index out of range"), TypeError("unhashable")])
+def test_an_error_about_code_says_that_the_contents_are_at_fault(error: Exception) -> None:
+    assert reason_of(error) == f"its contents are not what they should be ({type(error).__name__}: {error})"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from program import run
 
+from dpo_credit import CreditError
 from dpo_credit.cli import files
 from dpo_credit.cli.talk import Talk, one_line
 
@@ -76,3 +77,9 @@ def test_no_command_lets_a_rows_id_act_on_the_terminal(command: str, tmp_path: P
     ended = run(command, rows)
     assert ended.code in (2, 3)
     assert not {"\x1b", "\u202e", "\x9b", "\u2028"} & set(ended.stderr)
+
+
+@pytest.mark.parametrize("end", [".gz", ".zst", ".parquet"])
+def test_only_batch_writes_under_the_name_of_a_packed_file_or_a_table(end: str, tmp_path: Path) -> None:
+    with pytest.raises(CreditError, match=r"would be plain text under another's name\. Leave out the end"):
+        files.check_writable(str(tmp_path / f"o.jsonl{end}"))

@@ -6,13 +6,16 @@ import errno
 import json
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from dpo_credit.credit import CreditError
-from dpo_credit.rows.formats import format_of
-from dpo_credit.rows.journal import Commit, Format, Journal, Mode, beside
+from dpo_credit.rows.formats import format_of, to_parquet
+from dpo_credit.rows.journal import FORMAT, Commit, Format, Journal, Mode, beside
+from dpo_credit.rows.reader import read_records
+from dpo_credit.rows.sources import Input
 
 CHUNKS = [(["a", "b"], []), (["c"], ["bad row 4"]), ([], ["bad row 5"]), (["d \u2028 \U0001f600"], [])]
 SETTINGS = {"beta": 0.1, "policy": "p"}
@@ -169,7 +172,18 @@ def test_a_place_that_takes_no_file_is_refused_before_any_work(tmp_path: Path, p
 
 def test_a_foreign_journal_is_no_ground_to_go_on(tmp_path: Path) -> None:
     output = tmp_path / "o.jsonl"
-    for content in ('{"journal": "dpo-credit/journal@0"}\n', "[]\n", "no\n"):
+    begun = json.dumps({"journal": FORMAT})
+    changed = [
+        f"{begun}\n{json.dumps(asdict(Commit()) | change)}\n" for change in ({"rows": -1}, {"input": 5}, {"state": 1})
+    ]
+    for content in (
+        '{"journal": "dpo-credit/journal@0"}\n',
+        "[]\n",
+        "no\n",
+        "[" * 100_000 + "\n",
+        f"{begun}\n7\n",
+        *changed,
+    ):
         beside(output, "journal").write_text(content)
         with pytest.raises(CreditError, match="is no journal of this version"):
             write(output, "resume")
@@ -193,15 +207,45 @@ def test_parquet_is_made_when_all_rows_are_there(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["o.parquet", "o.parquet.journal"]
 
 
-def test_rows_that_make_no_table_are_kept(tmp_path: Path) -> None:
+VALUES: dict[str, tuple[list[str], bool]] = {  # a column's values as JSON, and whether it has to hold JSON
+    "numbers": (["1", "1.5", "null"], False),
+    "up to 2^64": ([str(2**63), "1"], False),
+    "objects": (['{"a": 1}', '{"a": 2}'], False),
+    "text and numbers": (["1", '"one"', "null"], True),
+    "beyond 2^64": ([str(2**70), "1"], True),
+    "below -2^63": ([str(-(2**63) - 1), "1"], True),
+    "numbers that lose digits as floats": (["1.5", str(2**60 + 1)], True),
+    "booleans and numbers": (["true", "1"], True),
+    "half a surrogate pair": (['"\\ud800"'], True),
+    "half a surrogate pair in a name": (['{"\\ud800": 1}'], True),
+    "an object without fields": (["{}"], True),
+    "mixed lists": (['[1, "a"]'], True),
+    "a hundred deep": (["[" * 200 + "]" * 200], True),
+    "in another group of rows": ([*["1"] * 256, '"one"'], True),
+}
+
+
+@pytest.mark.parametrize(("values", "is_json"), VALUES.values(), ids=VALUES)
+def test_a_column_of_any_values_is_written_and_read_back_as_it_was(
+    values: list[str], is_json: bool, tmp_path: Path
+) -> None:
     pytest.importorskip("pyarrow")
     output = tmp_path / "o.parquet"
     with Journal(output, format=format_of(output)) as journal:
         journal.begin(SETTINGS)
-        journal.append(['{"n": 1}', '{"n": "one"}'], [], Commit(2))
-        with pytest.raises(CreditError, match=r"make no Parquet table: .* kept in o\.parquet\.rows\.jsonl"):
-            journal.finish()
-    assert rows_of(beside(output, "rows.jsonl")) == ['{"n": 1}', '{"n": "one"}']
+        journal.append([f'{{"x": {value}, "n": 1}}' for value in values], [], Commit(len(values)))
+        journal.finish()
+    back = [record.fields() for record in read_records([Input(str(output))])]
+    assert back == [{"x": json.loads(value), "n": 1} for value in values]
+    assert journal.notes == ["column x holds JSON: its values share no type that Parquet has"] * is_json
+
+
+def test_a_column_whose_name_utf8_cannot_carry_has_another(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "rows.jsonl").write_text('{"\\ud800": 1}\n')
+    notes = to_parquet(tmp_path / "rows.jsonl", tmp_path / "o.parquet")
+    assert notes == ["column \\ud800 has another name in the rows, which UTF-8 cannot carry"]
+    assert [record.fields() for record in read_records([Input(str(tmp_path / "o.parquet"))])] == [{"\\ud800": 1}]
 
 
 def test_a_format_is_known_by_its_name(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import threading
 import time
@@ -24,7 +25,7 @@ from dpo_credit.demo.rows import labelled_row
 from dpo_credit.demo.world import topics
 from dpo_credit.rows.kept import Kept
 from dpo_credit.search import rows as search_rows
-from dpo_credit.search.beams import Judged, JudgedAnswer, Search, figures, parse, sentence
+from dpo_credit.search.beams import Judged, JudgedAnswer, Search, figures, header, line, parse, sentence
 from dpo_credit.search.judges import Contest
 from dpo_credit.search.judges.openai import PROMPT, Endpoint, bare
 from dpo_credit.search.judges.reward import judge as reward_judge
@@ -101,6 +102,7 @@ class Server(ThreadingHTTPServer):
     status = 500
     answer: str | None = None
     location = ""
+    body: bytes | None = None  # in the answer's place
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -121,7 +123,7 @@ class Handler(BaseHTTPRequestHandler):
             "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": said}}],
             "usage": {"prompt_tokens": 100, "completion_tokens": 7, "total_tokens": 107},
         }  # fmt: skip
-        body = json.dumps({"error": {"message": "later"}} if failed else content).encode()
+        body = server.body or json.dumps({"error": {"message": "later"}} if failed else content).encode()
         self.send_response(server.status if failed else 200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -202,6 +204,32 @@ def test_posts_do_not_follow_a_redirect_to_another_host(server: Server) -> None:
         other.shutdown()
 
 
+REPLIES = {
+    "a list": b"[1]",
+    "a number": b"7",
+    "null": b"null",
+    "text": b'"x"',
+    "not JSON": b"{",
+    "a page": b"<html></html>",
+    "invalid UTF-8": b'{"choices": "\xe9"}',
+    "no choices": b'{"choices": []}',
+    "choices of a number": b'{"choices": 5}',
+    "choices of objects": b'{"choices": {"a": 1}}',
+    "no message": b'{"choices": [{"message": null}]}',
+    "a number for content": b'{"choices": [{"message": {"content": 5}}]}',
+    "a list for content": b'{"choices": [{"message": {"content": ["A"]}}]}',
+    "text for usage": b'{"choices": [{"message": {"content": "A"}}], "usage": {"prompt_tokens": "x"}}',
+    "deep": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("body", REPLIES.values(), ids=REPLIES)
+def test_a_reply_that_is_no_chat_completion_is_one_line(server: Server, body: bytes) -> None:
+    server.body = body
+    with pytest.raises(CreditError, match=r"gives no chat completion\. Is it OpenAI-compatible"):
+        endpoint(server).judge(Contest("x", "p", credit("good"), credit("bad")))
+
+
 @pytest.mark.parametrize("answer", ["", "A", "Preferred: C", "Preferred: A or B", "Both are fine. Preferred: neither"])
 def test_an_answer_without_a_choice_is_a_tie_and_is_counted(server: Server, answer: str) -> None:
     server.answer = answer
@@ -259,6 +287,28 @@ def test_wider_beams_find_likelier_answers_on_the_whole_and_what_is_kept_is_draw
         "win rate" in picture.read_text() and "&lt;b&gt;mean" in page.read_text() and "<b>mean" not in page.read_text()
     )
     assert ended.stdout.count("6 rows") == 2
+
+
+CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {  # of the settings, of an answer, what is said
+    "no beams": ({"beams": None}, {}, r"kept\.jsonl is no search that was kept"),
+    "a penalty of text": ({"length_penalty": "x"}, {}, r"no numbers of beams, or no length_penalty"),
+    "other beams": ({"beams": [1, 5]}, {}, r"line 2 has 1 answers for 2 numbers of beams"),
+    "text for a number": ({}, {"reward": "x"}, r'line 2: answers\[0\]\.reward is "x", which must be a number'),
+    "a number for text": ({}, {"answer": 5}, r"line 2: answers\[0\]\.answer is 5, which must be text"),
+    "a boolean for a number": ({}, {"tokens": True}, r"answers\[0\]\.tokens is true, which must be a whole number"),
+    "far too many tokens": ({}, {"tokens": 10**400}, r"answers\[0\]\.tokens is a number of many digits, which must be"),
+    "NaN": ({}, {"policy_logp": math.nan}, r"answers\[0\]\.policy_logp is NaN, which must be a number"),
+    "two wins": ({}, {"win": 2}, r"a win is none of 0, 0\.5 and 1"),
+}
+
+
+@pytest.mark.parametrize(("settings", "answer", "said"), CHANGED.values(), ids=CHANGED)
+def test_a_kept_search_that_was_changed_is_refused(settings: dict[str, Any], answer: dict[str, Any], said: str) -> None:
+    head = json.dumps(header({"beams": [1], "length_penalty": 0.0, **settings}, {}))
+    row = json.loads(line(Judged("x", (JudgedAnswer("a", 1, -1.0, 0.5, True),))))
+    row["answers"][0] |= answer
+    with pytest.raises(CreditError, match=said):
+        parse(f"{head}\n{json.dumps(row)}\n".encode(), "kept.jsonl")
 
 
 def fake(lengths: list[float], wins: Sequence[Sequence[float | None]]) -> Search:

@@ -132,7 +132,8 @@ def test_a_table_keeps_types_that_all_inputs_share_and_its_own_numbers() -> None
     assert table["input_credit"].to_pylist() == ["mine", "its"]
     assert table["credit"].type.field("margin").type == arrow.float64()
     ended = run("batch", "a.parquet", "c.jsonl", "-o", "mixed.parquet", "-q")
-    assert ended.code == 2 and "give every row of a column one type" in ended.stderr
+    assert ended.code == 0, ended.stderr
+    assert [record.fields()["input_credit"] for record in records("mixed.parquet")] == ["mine", 3]
 
 
 @pytest.mark.parametrize(
@@ -288,17 +289,10 @@ def test_the_files_of_pictures_pass_through_undecoded() -> None:
     assert [record.fields()["shot"] for record in records("shots", dataset=True)] == [{"bytes": "/wA=", "path": None}]
 
 
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [('"\\ud800"', "surrogates not allowed"), (str(2**64), "int too large"), (str(2**64 - 1), None)],
-)
+@pytest.mark.parametrize(("value", "is_json"), [('"\\ud800"', True), (str(2**70), True), (str(2**64 - 1), False)])
 @pytest.mark.usefixtures("folder")
-def test_what_no_table_can_hold_is_one_line(value: str, message: str | None) -> None:
-    ended = run(
-        "batch", "-", "-o", "out.parquet", "-q", stdin=b'{"prompt": "Q", "answer": " A", "x": %s}' % value.encode()
-    )
-    if message is None:
-        assert (ended.code, parquet.read_table("out.parquet")["x"].to_pylist()) == (0, [2**64 - 1])
-    else:
-        assert (ended.code, ended.stderr.count("\n")) == (2, 1)
-        assert "the rows make no Parquet table" in ended.stderr and message in ended.stderr
+def test_what_a_column_cannot_hold_is_json_in_it_and_said_once(value: str, is_json: bool) -> None:
+    row = b'{"prompt": "Q", "answer": " A", "x": %s}\n' % value.encode()
+    ended = run("batch", "-", "-o", "out.parquet", stdin=row * 2)
+    assert (ended.code, ended.stderr.count("note: column x holds JSON")) == (0, int(is_json)), ended.stderr
+    assert [record.fields()["x"] for record in records("out.parquet")] == [json.loads(value)] * 2

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 CHUNK_ROWS = 256
 CHUNK_BYTES = 1 << 19  # of input: what is held in memory
 BYTES_A_TOKEN = 4  # of text, about: a chunk ends before its rows are tokenised
+BEGIN_AGAIN = "Begin again with --overwrite."  # what to do about a journal that was changed
 Result = tuple[Credit, ...] | CreditError
 
 

@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from dpo_credit.batch.job import Chunk, Job, ScoredChunk, chunks, examples_of
+from dpo_credit.batch.job import BEGIN_AGAIN, Chunk, Job, ScoredChunk, chunks, examples_of
 from dpo_credit.batch.provenance import settings
 from dpo_credit.batch.work import chunk_tokens
+from dpo_credit.checked import check_fields
 from dpo_credit.credit import CreditError
 from dpo_credit.rows.journal import Commit
 from dpo_credit.scoring import Scorer, ScorerState
@@ -80,5 +81,8 @@ def restore(scorer: Scorer, last: Commit, *, compiled: bool = False) -> None:
 
     `compiled`: with compiled kernels from the start, where workers, or two models in turn, share no count of tokens.
     """
+    required = ("noise", "tokens_per_batch")
+    if last.state:
+        check_fields(last.state, ScorerState, "the journal's state", BEGIN_AGAIN, required=required)
     state = ScorerState(**last.state) if last.state else scorer.state
     scorer.restore(replace(state, tokens_done=MANY_TOKENS) if compiled else state)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
-from dpo_credit.batch.job import Counts, Engine, Job, Progress, Result, Sink
+from dpo_credit.batch.job import BEGIN_AGAIN, Counts, Engine, Job, Progress, Result, Sink
+from dpo_credit.checked import check_fields
 from dpo_credit.credit import CreditError
 from dpo_credit.rows.journal import Commit
 from dpo_credit.rows.output import credit_record, json_line, to_json
@@ -51,7 +52,10 @@ def run(job: Job, engine: Engine, sink: Sink, *, stop: Callable[[], bool] = lamb
         CreditError: the input is not the one that was begun, cannot be read on, or has a bad row and the job is strict;
             or the results cannot be written. What was committed stays.
     """
-    counts = Counts(**sink.last.counts)
+    check_fields(sink.last.counts, Counts, "the journal's counts", BEGIN_AGAIN, required=())
+    counts = Counts(
+        **{part.name: sink.last.counts[part.name] for part in fields(Counts) if part.name in sink.last.counts}
+    )
     of_rows = Tally()
     yield Progress(counts, None)
     for scored in engine.score(job, sink.last):

@@ -209,6 +209,7 @@ def _run(job: Job, engine: Engine, sink: Journal | Stream, talk: Talk, stopped: 
     """Score a job into its output, with a bar on stderr; what it added up."""
     from dpo_credit.batch.job import Counts
     from dpo_credit.batch.run import run
+    from dpo_credit.rows.journal import Journal
     from dpo_credit.rows.tally import Tally
 
     counts, of_rows = Counts(), Tally()
@@ -218,6 +219,8 @@ def _run(job: Job, engine: Engine, sink: Journal | Stream, talk: Talk, stopped: 
             show(progress)
             talk.notes(progress.notes)
     talk.notes(of_rows.lines("rows"))
+    if isinstance(sink, Journal):
+        talk.notes(sink.notes)
     return counts
 
 

@@ -16,6 +16,8 @@ from dpo_credit.credit import CreditError
 if TYPE_CHECKING:
     from dpo_credit.rows.reader import Record
 
+_PACKED = (".gz", ".zst", ".parquet")
+
 
 def read(name: str, what: str = "", wanted: str = "a JSON or text file, or - for stdin") -> bytes:
     """The bytes of a file, or of stdin for `-`. Messages say `what` it is for, such as "--chat-template ".
@@ -116,9 +118,15 @@ def check_writable(name: str) -> None:
     """Refuse a target that cannot be written, before the work is done.
 
     Raises:
-        CreditError: it is a directory, or its folder does not exist or refuses new files.
+        CreditError: it is a directory, its folder does not exist or refuses new files, or its name promises a packed
+            file or a table, which `batch` alone writes.
     """
     target = Path(name)
+    if name.endswith(_PACKED):
+        raise CreditError(
+            f"{name} would be plain text under another's name. Leave out the end; batch alone writes "
+            f"{', '.join(_PACKED)}."
+        )
     if name == "-":
         return
     if target.is_dir():

@@ -11,12 +11,14 @@ from typing import Any, Literal
 
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
+from dpo_credit.checked import reason_of
 from dpo_credit.credit import CreditError
-from dpo_credit.models.locations import Location, cannot_load, locate, mending
+from dpo_credit.models.locations import Location, broken, cannot_load, locate, mending
 from dpo_credit.models.pair import Loading
 from dpo_credit.models.trained import NAME, Trained, beside, parse
 
 EMBEDDED = Path(__file__).parents[1] / "demo"
+_MOST_LAYERS = 10_000  # building more takes hours
 NAME_BASE = "Name its base with --base DIR_OR_HUB_ID (steer: --adapter-base)."
 
 
@@ -62,7 +64,7 @@ def find(name: str | Path, role: Literal["policy", "reference"], loading: Loadin
     try:
         config = PeftConfig.from_pretrained(str(settings.parent))
     except Exception as error:  # the file is the user's: whatever is wrong with it is worth one line
-        raise cannot_load(role, label, error) from error
+        raise cannot_load(role, label, error, broken(place) or f"Is {settings} an adapter's of PEFT?") from error
     ref = place.inside("ref")
     has_ref = ref.has("adapter_config.json", role)
     return Checkpoint(label, role, _base(label, role, config, loading), place, ref if has_ref else None)
@@ -184,7 +186,7 @@ def load_tokenizer(
             return AutoTokenizer.from_pretrained(place.path, config=config, **place.options(loading))
         except Exception as error:  # see cannot_load
             file = place.file("tokenizer.json", checkpoint.role) if place.local else None
-            advice = "" if file is None else mending(file)
+            advice = broken(place) or ("" if file is None else mending(file))
             raise cannot_load(f"the tokenizer of {checkpoint.role}", checkpoint.name, error, advice) from error
     if default is not None:
         return default
@@ -206,16 +208,24 @@ def load_config(checkpoint: Checkpoint, loading: Loading) -> Any:
         CreditError: it cannot be read, or names an architecture that transformers does not know.
     """
     try:
-        return AutoConfig.from_pretrained(checkpoint.model.path, **checkpoint.model.options(loading))
+        config = AutoConfig.from_pretrained(checkpoint.model.path, **checkpoint.model.options(loading))
     except Exception as error:  # see cannot_load
         raise cannot_load_model(checkpoint, error) from error
+    layers = getattr(config.get_text_config(), "num_hidden_layers", None)
+    if isinstance(layers, int) and layers > _MOST_LAYERS:
+        raise CreditError(f"{checkpoint.role} {checkpoint.name} has {layers} layers, by its config.json. Mend that.")
+    return config
 
 
 def cannot_load_model(checkpoint: Checkpoint, error: Exception) -> CreditError:
     """`cannot_load` of what a checkpoint's weights are; for an adapter these are its base's."""
     if checkpoint.adapter is None:
-        return cannot_load(checkpoint.role, checkpoint.name, error)
-    return cannot_load(f"the base of {checkpoint.role} {checkpoint.name},", checkpoint.model.path, error, NAME_BASE)
+        advice = broken(checkpoint.model)
+        if not advice and reason_of(error) != str(error):
+            advice = f"Compare the config.json in {checkpoint.model.path} with the model's own, or save both again."
+        return cannot_load(checkpoint.role, checkpoint.name, error, advice)
+    advice = broken(checkpoint.model) or NAME_BASE
+    return cannot_load(f"the base of {checkpoint.role} {checkpoint.name},", checkpoint.model.path, error, advice)
 
 
 def compare_tokenizers(policy: PreTrainedTokenizerBase, reference: PreTrainedTokenizerBase) -> tuple[str, ...]:

@@ -5,13 +5,21 @@ No network unless a name is no directory here.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dpo_credit.checked import reason_of
 from dpo_credit.credit import CreditError
 from dpo_credit.models.pair import Loading
+
+_SHOWN = 40  # characters of what a file holds that is no object
+_SETTINGS = (
+    *("config.json", "generation_config.json", "adapter_config.json", "model.safetensors.index.json"),
+    *("tokenizer_config.json", "special_tokens_map.json", "tokenizer.json"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,28 +141,51 @@ def cannot_load(role: str, name: str, error: Exception, advice: str = "") -> Cre
         before = before.__cause__ or before.__context__
     if isinstance(error, ImportError) and "bitsandbytes" in str(error):
         return CreditError(f"{role} {name} is quantised, which needs bitsandbytes: pip install 'dpo-credit[quant]'.")
-    reason = _reason(error)
-    return CreditError(
-        f"cannot load {role} {name}: {reason.rstrip('.')}. {advice}"
-        if advice
-        else f"cannot load {role} {name}: {reason}"
-    )
+    reason = f"cannot load {role} {name}: {reason_of(error)}"
+    return CreditError(f"{reason.rstrip('.')}. {advice}" if advice else reason)
 
 
 def mending(file: Path) -> str:
     """What to do about a file that cannot be read."""
-    with file.open("rb") as data:
-        if data.read(12) == b"version http":  # how the text begins that Git LFS puts in a file's place
-            return f"{file} is a Git LFS pointer, not the file itself: run git lfs pull."
+    if not file.is_file():
+        return f"{file} is missing: copy or download it."
+    if _is_pointer(file):
+        return f"{file} is a Git LFS pointer, not the file itself: run git lfs pull."
     return f"{file} is broken or not whole: copy or download it again."
 
 
-def _reason(error: Exception) -> str:
-    """The first line of what a library says, with the next where it only announces that."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines or isinstance(error, KeyError):  # a key alone says nothing
-        return ": ".join([type(error).__name__, *lines[:1]])
-    if lines[0].endswith(":") and len(lines) > 1:
-        more = f" ({len(lines) - 1} in all)" if len(lines) > 2 else ""
-        return f"{lines[1]}{more}"
-    return lines[0]
+def _is_pointer(file: Path) -> bool:
+    """Whether a file is the text that Git LFS puts in its place."""
+    with file.open("rb") as data:
+        return data.read(12) == b"version http"
+
+
+def json_object(file: Path) -> dict[str, Any]:
+    """The JSON object that a file of a model's holds.
+
+    Raises:
+        ValueError: it holds something else, or cannot be read; the message says what is wrong.
+    """
+    try:
+        content = json.loads(file.read_bytes())
+    except OSError as error:
+        raise ValueError(f"it cannot be read: {error.strerror}") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(content, dict):
+        raise ValueError("it holds a list" if isinstance(content, list) else f"it holds {json.dumps(content)[:_SHOWN]}")
+    return content
+
+
+def broken(place: Location) -> str:
+    """Which of a directory's settings are no JSON object, as what to do about it; "" where all are."""
+    for name in _SETTINGS if place.local else ():
+        file = Path(place.path) / name
+        try:
+            if file.is_file():
+                json_object(file)
+        except ValueError as error:
+            if _is_pointer(file):
+                return mending(file)
+            return f"{file} is no JSON object ({error}): save it again, or copy or download it anew."
+    return ""

@@ -5,11 +5,11 @@ Source: TRL's DPOTrainer (`_compute_loss` of 1.16; 0.8 to 0.18 for `kto_pair`, `
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from dpo_credit.credit import LARGEST
 from dpo_credit.models.pair import Cut
 
 
@@ -139,5 +139,5 @@ def _cut(arguments: Mapping[str, Any]) -> Cut | None:
 
 def _number(arguments: Mapping[str, Any], name: str) -> float | None:
     value = arguments.get(name)
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
     return float(value) if usable else None  # type: ignore[arg-type]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from safetensors import safe_open
 
 from dpo_credit.credit import CreditError
 from dpo_credit.models.checkpoints import Checkpoint
-from dpo_credit.models.locations import Location, cannot_load, mending
+from dpo_credit.models.locations import Location, cannot_load, json_object, mending
 from dpo_credit.models.pair import Loading
 
 _WHOLE, _ADAPTER = "model.safetensors", "adapter_model.safetensors"
@@ -33,14 +32,26 @@ def _weights(path: Path, checkpoint: Checkpoint, *, is_adapter: bool) -> list[Pa
 
 def _indexed(index: Path, checkpoint: Checkpoint) -> list[str]:
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        others = [name for name in names if not name.endswith(".safetensors") or Path(name).name != name]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CreditError(f"{checkpoint.role} {checkpoint.name}: {index} is no index of weights ({error}).") from error
+        content = json_object(index)
+        files = content.get("weight_map")
+        if not (isinstance(files, dict) and all(isinstance(name, str) for name in files.values())):
+            raise ValueError("its weight_map does not name a file for each weight")
+    except ValueError as error:
+        raise CreditError(
+            f"{checkpoint.role} {checkpoint.name}: {index} is no index of weights ({error}). Save the model again, or "
+            "copy or download the index anew."
+        ) from error
+    names = sorted(set(files.values()))
+    others = [name for name in names if not name.endswith(".safetensors") or Path(name).name != name]
     if others:
         raise CreditError(
             f"{checkpoint.role} {checkpoint.name}: {index} names {others[0]!r}, no safetensors file beside it. Nothing "
             "else is loaded: save the model anew."
+        )
+    if not isinstance(content.get("metadata"), dict):
+        raise CreditError(
+            f"{checkpoint.role} {checkpoint.name}: {index} has no metadata, which transformers asks for. Save the "
+            "model again."
         )
     return names
 

@@ -9,9 +9,12 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from dpo_credit.credit import CreditError
+from dpo_credit.checked import check_fields
+from dpo_credit.credit import LARGEST, CreditError
+from dpo_credit.models.locations import json_object
 
 NAME = "dpo_credit.json"
+_SHOWN = 60  # characters of a name that is none
 SCHEMA = "dpo-credit/trained@1"
 
 
@@ -63,19 +66,24 @@ def parse(path: Path) -> Trained:
     Raises:
         CreditError: the record cannot be read.
     """
+    advice = "Mend or delete it, and name --beta and --reference."
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["schema"] != SCHEMA:
-            raise CreditError(f"{path} is {content['schema']!r}; this version reads {SCHEMA}. Update dpo-credit.")
-        known = {field_of.name for field_of in fields(Trained)}
-        record = {name: value for name, value in content.items() if name in known}
-        beta, reference = record["beta"], record["reference"]
-        if not (beta is None or (isinstance(beta, int | float) and beta > 0)):
-            raise ValueError(f"beta is {beta!r}")
+        content = json_object(path)
+    except ValueError as error:
+        raise CreditError(f"cannot read {path}: {error}. {advice}") from error
+    if content.get("schema") != SCHEMA:
+        raise CreditError(f"{path} is {content.get('schema')!r}; this version reads {SCHEMA}. Update dpo-credit.")
+    check_fields(content, Trained, str(path), advice, required=("method", "model"))
+    known = {field_of.name for field_of in fields(Trained)}
+    record = {name: value for name, value in content.items() if name in known and value is not None}
+    beta, reference = record.get("beta"), record.get("reference")
+    if beta is not None and not 0 < beta <= LARGEST:
+        raise CreditError(f"{path}: beta is {beta}, which must be a positive number. {advice}")
+    if not isinstance(record.get("recipe", {}).get("trl", {}), dict):
+        raise CreditError(f"{path}: recipe.trl is no object. {advice}")
+    try:
         if reference is not None and (path.parent / reference).is_dir():
             record["reference"] = os.path.normpath(path.parent / reference)
-        return Trained(**record)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CreditError(
-            f"cannot read {path}: {error}. Mend or delete it, and name --beta and --reference."
-        ) from error
+    except (OSError, ValueError) as error:
+        raise CreditError(f"{path}: reference is {str(reference)[:_SHOWN]!r}, no name of a model. {advice}") from error
+    return Trained(**record)

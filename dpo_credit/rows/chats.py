@@ -64,7 +64,7 @@ def template_kwargs(row: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(tools, str):
         try:
             given["tools"] = tools = json.loads(tools)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CreditError(f"tools is text that is no JSON: {error}. Give a list of functions.") from error
     if tools is not None and not (isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools)):
         raise CreditError(f"tools is a {json_type(tools)}; it must be a list of functions, each an object.")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -45,52 +47,112 @@ def _passed_types(inputs: Sequence[Input]) -> dict[str, Any]:
     return {"input_credit" if name == "credit" else name: kind for name, kind in column_types(inputs).items()}
 
 
-def to_parquet(rows: Path, target: Path, types: Mapping[str, Any] = MappingProxyType({})) -> None:
+def to_parquet(rows: Path, target: Path, types: Mapping[str, Any] = MappingProxyType({})) -> list[str]:
     """Write JSON Lines as Parquet, a group of rows in memory at a time; a column has the type that all its rows share.
+
+    A column whose values share no type of Arrow's, such as text and numbers or numbers from 2^64 on, holds JSON, of
+    Arrow's type for that: nothing is lost, and `read_records` reads the values back.
 
     Args:
         rows: the lines.
         target: the file.
         types: Arrow types of columns, for those whose values are all of that type once they are read (see `typed`).
 
+    Returns:
+        What to say of columns that hold JSON or have another name.
+
     Raises:
-        CreditError: a column is text in one row and a number in another, or holds what Arrow has no type for.
+        CreditError: Arrow cannot write a column even so.
+    """
+    arrow = optional("pyarrow", target.name)
+    made_json: dict[str, None] = {}
+    while True:
+        try:
+            names = _write(rows, target, types, made_json)
+            break
+        except _UnfitError as error:
+            if error.column in made_json:
+                raise CreditError(
+                    f"column {error.column} makes no Parquet: {error.reason}. The rows are kept in {rows.name}."
+                ) from error
+            made_json[error.column] = None
+        except arrow.ArrowException as error:
+            raise CreditError(
+                f"the rows make no Parquet table: {str(error).splitlines()[0]} They are kept in {rows.name}; use that."
+            ) from error
+    notes = [f"column {_said(name)} holds JSON: its values share no type that Parquet has" for name in made_json]
+    return notes + [f"column {new} has another name in the rows, which UTF-8 cannot carry" for new in names]
+
+
+class _UnfitError(Exception):
+    """A column whose values are of no one type."""
+
+    def __init__(self, column: str, error: Exception) -> None:
+        self.column = column
+        self.reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+
+
+def _write(rows: Path, target: Path, types: Mapping[str, Any], made_json: Collection[str]) -> list[str]:
+    """Write the table with columns as JSON; returns the new names of those that had to be called something else.
+
+    Raises:
+        _UnfitError: another column has to be JSON.
     """
     arrow, parquet = optional("pyarrow", target.name), optional("pyarrow.parquet", target.name)
-    schema, types = arrow.schema([]), dict(types)
-    try:
+    schema, types = arrow.schema([]), {name: kind for name, kind in types.items() if name not in made_json}
+    given: dict[str, str] = {}
+    for group in _groups(rows):
+        for name in dict.fromkeys(name for row in group for name in row):
+            column = _column(name, group, made_json)
+            given[_said(name)] = name
+            with _fitting(name):
+                field = arrow.schema([(_said(name), column.type)])
+                schema = arrow.unify_schemas([schema, field], promote_options="permissive")
+            if name in types and typed(column, types[name]) is None:
+                del types[name]
+    kept = arrow.schema([field.with_type(types.get(given[field.name], field.type)) for field in schema])
+    for field in kept:  # Parquet has no objects without fields, and none that lie a hundred deep
+        with _fitting(given[field.name], OSError):
+            alone = io.BytesIO()
+            parquet.ParquetWriter(alone, arrow.schema([field])).close()
+            parquet.read_schema(alone)
+    with parquet.ParquetWriter(target, kept) as writer:
         for group in _groups(rows):
-            names = dict.fromkeys(name for row in group for name in row)
-            columns = {name: _array([row.get(name) for row in group]) for name in names}
-            schema = arrow.unify_schemas([schema, arrow.table(columns).schema], promote_options="permissive")
-            types = {
-                name: kind
-                for name, kind in types.items()
-                if name not in columns or typed(columns[name], kind) is not None
-            }
-        kept = arrow.schema([field.with_type(types.get(field.name, field.type)) for field in schema])
-        with parquet.ParquetWriter(target, kept) as writer:
-            for group in _groups(rows):
-                batch = arrow.RecordBatch.from_pylist(group, schema=schema)
-                arrays = [typed(batch[field.name], field.type) for field in kept]
-                writer.write_batch(arrow.RecordBatch.from_arrays(arrays, schema=kept))
-    except (
-        arrow.ArrowException,
-        OverflowError,
-        UnicodeEncodeError,
-    ) as error:  # numbers from 2**64 on, half a character
-        raise CreditError(
-            f"the rows make no Parquet table: {str(error).splitlines()[0]} They are kept in {rows.name}; use that, or "
-            "give every row of a column one type."
-        ) from error
+            arrays = []
+            for field, final in zip(schema, kept, strict=True):
+                name = given[field.name]
+                column = _column(name, group, made_json, field.type)
+                with _fitting(name):
+                    arrays.append(typed(column, final.type))
+            writer.write_batch(arrow.RecordBatch.from_arrays(arrays, schema=kept))
+    return [new for new, name in given.items() if new != name]
 
 
-def _array(values: list[Any]) -> Any:
+def _column(name: str, group: list[dict[str, Any]], made_json: Collection[str], kind: Any = None) -> Any:
+    """A column's values in a group of rows as an Arrow array, of a type if one is given."""
     arrow = optional("pyarrow", "a table")
+    values = [row.get(name) for row in group]
+    with _fitting(name):
+        if name in made_json:
+            texts = [None if value is None else json.dumps(value) for value in values]
+            return arrow.ExtensionArray.from_storage(arrow.json_(), arrow.array(texts, arrow.string()))
+        try:
+            return arrow.array(values, kind)
+        except OverflowError:
+            return arrow.array(values, arrow.uint64())
+
+
+@contextmanager
+def _fitting(name: str, *more: type[Exception]) -> Iterator[None]:
     try:
-        return arrow.array(values)
-    except OverflowError:
-        return arrow.array(values, arrow.uint64())
+        yield
+    except (optional("pyarrow", "a table").ArrowException, ValueError, OverflowError, TypeError, *more) as error:
+        raise _UnfitError(name, error) from error
+
+
+def _said(name: str) -> str:
+    """A column's name, half a character in it written as an escape."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _groups(rows: Path) -> Iterator[list[dict[str, Any]]]:

@@ -11,10 +11,11 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from dpo_credit.checked import check_fields
 from dpo_credit.credit import CreditError
 from dpo_credit.rows.durable import append, lock, open_file, read, sync
 from dpo_credit.rows.settings import refuse_changes
@@ -41,10 +42,13 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What the output's file is made of: each chunk `packed`, or the whole `converted` when all rows are there."""
+    """What the output's file is made of: each chunk `packed`, or the whole `converted` when all rows are there.
+
+    What is converted may leave something to say.
+    """
 
     pack: Callable[[bytes], bytes] | None = None
-    convert: Callable[[Path, Path], None] | None = None
+    convert: Callable[[Path, Path], list[str]] | None = None
 
 
 class Journal:
@@ -66,6 +70,7 @@ class Journal:
         self.errors, self.journal = beside(output, "errors.jsonl"), beside(output, "journal")
         self.last = Commit()
         self.done = False
+        self.notes: list[str] = []
         self.begun: dict[str, Any] = {}
         self._files: dict[Path, int] = {}
 
@@ -142,7 +147,7 @@ class Journal:
         with self._said():
             if self.format.convert:
                 whole = beside(self.output, "unfinished")
-                self.format.convert(self.rows, whole)
+                self.notes = self.format.convert(self.rows, whole)
                 sync(whole)
                 os.replace(whole, self.output)
                 sync(self.output.parent)
@@ -223,7 +228,12 @@ class Journal:
             entries = [json.loads(line) for line in whole.splitlines()]
             if entries and entries[0]["journal"] != FORMAT:
                 raise ValueError(entries[0]["journal"])
-        except (ValueError, KeyError, TypeError) as error:
+            for entry in entries[1:]:
+                if "rows" in entry:
+                    check_fields(entry, Commit, str(self.journal), "", required=[part.name for part in fields(Commit)])
+                    if min(entry["rows"], entry["output"], entry["errors"]) < 0:
+                        raise ValueError("a length below zero")
+        except (ValueError, KeyError, TypeError, RecursionError, CreditError) as error:
             raise CreditError(f"{self.journal} is no journal of this version. Begin again with --overwrite.") from error
         if len(whole) < len(data):
             os.ftruncate(handle, len(whole))

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from dpo_credit.credit import Alternative, Credit, CreditError, Source, Tokens
+from dpo_credit.checked import check_fields
+from dpo_credit.credit import LARGEST, Alternative, Credit, CreditError, Source, Tokens
+from dpo_credit.rows.output import AnswerRecord
 from dpo_credit.rows.reader import Record
 from dpo_credit.rows.records import Kind, Row, labels_of, parse_row, without_credit
 from dpo_credit.rows.scored import ScoredRow
 
 _MOST_TOKENS = 10**8  # of a prompt
-_TEXT, _TEXTS = ((str,), "text"), ([(str,)], "a list of texts")
-_NUMBER, _NUMBERS = ((float, int), "a number"), ([(float, int)], "a list of numbers")
-_FIELDS: dict[str, tuple[Any, str]] = {
-    **dict.fromkeys(("id", "answer", "policy", "reference", "dtype", "eos", "prompt_hash", "turns", "date"), _TEXT),
-    **dict.fromkeys(("tokens", "notes", "roles"), _TEXTS),
-    **dict.fromkeys(("beta", "noise"), _NUMBER),
-    **dict.fromkeys(("policy_logps", "reference_logps"), _NUMBERS),
-    "token_ids": ([(int,)], "a list of whole numbers"),
-    "prompt_tokens": ((int,), "a whole number"),
-}
-_OPTIONAL = ("prompt_hash", "turns", "date", "notes", "roles", "noise")
+_REQUIRED = (  # what every version wrote; the others came later, or are there only where they were asked for
+    *("id", "answer", "policy", "reference", "beta", "eos", "dtype", "token_ids", "tokens", "spans"),
+    *("policy_logps", "reference_logps", "prompt_tokens"),
+)
+_CHANGED = "The file was changed: score the answer again."
+_ANSWERS = {"single": 1, "preference": 2}  # how many a kind has
 SCHEMA, _FIRST = "dpo-credit/credit@2", "dpo-credit/credit@1"
 
 
@@ -78,7 +74,11 @@ def _row(record: dict[str, Any], name: str, default_id: str) -> tuple[Row, list[
     kind, answers = credit.get("kind"), credit.get("answers")
     if kind not in ("single", "preference", "list") or not (isinstance(answers, list) and answers):
         raise CreditError(f"{name} is no whole record: its credit has no kind or no answers. Score the row again.")
+    if len(answers) != _ANSWERS.get(kind, len(answers)):
+        raise CreditError(f"{name} has {len(answers)} answers, and its credit is a {kind}. The file was changed.")
     keys = {key: credit.get(key) for key in ("prompt_key", "answer_key")}
+    if wrong := [key for key, value in keys.items() if not (value is None or isinstance(value, str))]:
+        raise CreditError(f"{name}: {wrong[0]} of its credit is no text. The file was changed: score the row again.")
     fields = without_credit(record)
     row_id = str(credit.get("id") or default_id)
     try:
@@ -107,9 +107,11 @@ def _credit(record: Any, name: str, *, first: bool) -> Credit:
     schema = record.get("schema") if isinstance(record, dict) else None
     if not isinstance(record, dict) or (first and schema != _FIRST):
         raise CreditError(f"{name} is no scored answer (schema {schema!r}). Give what dpo-credit score --json wrote.")
-    _check(record, name)
+    check_fields(record, AnswerRecord, name, _CHANGED, required=_REQUIRED)
+    if record["prompt_tokens"] not in range(_MOST_TOKENS):
+        raise CreditError(f"{name}: prompt_tokens is {record['prompt_tokens']}. The file was changed.")
     try:
-        spans = tuple((int(start), int(end)) for start, end in record["spans"])
+        spans = tuple((start, end) for start, end in record["spans"])
         length = len(record["answer"])
         wild = next((span for span in spans if not 0 <= span[0] <= span[1] <= length), None)
         if wild is not None:
@@ -129,8 +131,9 @@ def _credit(record: Any, name: str, *, first: bool) -> Credit:
         )
         if not len(tokens.answer_ids) == len(tokens.pieces) == len(spans):
             raise CreditError(f"{name}: token_ids, tokens and spans differ in length. The file was changed.")
-        if tokens.roles and len(tokens.roles) != len(spans):
-            raise CreditError(f"{name}: tokens and roles differ in length. The file was changed.")
+        for field in ("roles", "policy_top", "reference_top"):
+            if record.get(field) and len(record[field]) != len(spans):
+                raise CreditError(f"{name}: tokens and {field} differ in length. The file was changed.")
         credit = Credit(
             tokens=tokens,
             policy_logps=tuple(map(float, record["policy_logps"])),
@@ -142,33 +145,14 @@ def _credit(record: Any, name: str, *, first: bool) -> Credit:
             reference_top=_top(record.get("reference_top")),
             length_normalised=bool(record.get("length_normalised", False)),
         )
-        noise = record.get("noise", 0.0) / credit.weight  # saved as a reward, kept in nats
-        return replace(credit, source=replace(credit.source, noise=noise))
-    except (KeyError, TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
-        raise CreditError(
-            f"{name} is no whole record: {type(error).__name__} {error}. Score the answer again."
-        ) from error
-
-
-def _check(record: dict[str, Any], name: str) -> None:
-    """Make sure that the fields of an answer that views show or sum are what they are said to be.
-
-    Raises:
-        CreditError: one is not; the message names it.
-    """
-    for field, (kind, called) in _FIELDS.items():
-        value = record.get(field)
-        if value is not None or field not in _OPTIONAL:
-            items = value if isinstance(kind, list) and isinstance(value, list) else [value]
-            each = kind[0] if isinstance(kind, list) else kind
-            right = isinstance(kind, list) == isinstance(value, list)
-            if field in record and not (right and all(type(item) in each for item in items)):
-                raise CreditError(
-                    f"{name}: {field} is {json.dumps(value, default=str)[:40]}, which must be {called}. The file was "
-                    "changed: score the answer again."
-                )
-    if record.get("prompt_tokens", 0) not in range(_MOST_TOKENS):
-        raise CreditError(f"{name}: prompt_tokens is {record['prompt_tokens']}. The file was changed.")
+        noise = (record.get("noise") or 0.0) / credit.weight  # saved as a reward, kept in nats
+        if not 0 <= noise <= LARGEST:
+            raise CreditError(f"noise is {record['noise']}, which must be the size of a reward. The file was changed.")
+    except CreditError as error:
+        raise CreditError(str(error) if str(error).startswith(name) else f"{name}: {error}") from error
+    except ZeroDivisionError as error:
+        raise CreditError(f"{name}: no token of the answer counts. The file was changed: score it again.") from error
+    return replace(credit, source=replace(credit.source, noise=noise))
 
 
 def _top(top: Any) -> tuple[tuple[Alternative, ...], ...]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from dpo_credit.checked import reason_of
 from dpo_credit.credit import CreditError
 from dpo_credit.extras import optional
 from dpo_credit.rows.documents import COMPRESSED, JSON
@@ -81,17 +82,25 @@ def lines_of(name: str) -> Iterator[Line]:
     Raises:
         CreditError: it cannot be read.
     """
+    number = 0
     try:
         with open(name, "rb") as raw, _decompressed(raw, name) as file:
             position = raw.tell if raw.seekable() else int  # a named pipe does not know how far it is
-            yield from ((number, line, position()) for number, line in enumerate(file, 1))
+            for number, line in enumerate(file, 1):
+                yield number, line, position()
     except FileNotFoundError as error:
         raise CreditError(f"{name} does not exist. Give a JSON or text file, or - for stdin.") from error
     except IsADirectoryError as error:
         raise CreditError(f"{name} is a directory. Give a JSON or text file, or - for stdin.") from error
     except (OSError, EOFError, zlib.error, ValueError) as error:  # Arrow's are ValueErrors
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise CreditError(f"cannot read {name}: {reason}.") from error
+        raise CreditError(_unread(name, f"line {number}" if number else "", reason)) from error
+
+
+def _unread(name: str, last: str, reason: str) -> str:
+    """What is said of a file that cannot be read, or not past its `last` line or row."""
+    where, advice = (f" past {last}", " It is broken or cut off: copy or download it again.") if last else ("", "")
+    return f"cannot read {name}{where}: {reason.rstrip('.')}.{advice}"
 
 
 def is_parquet(name: str) -> bool:
@@ -122,16 +131,17 @@ def parquet_rows(name: str) -> Iterator[TableLine]:
     Raises:
         CreditError: it cannot be read.
     """
-    parquet = optional("pyarrow.parquet", name)
+    parquet, number = optional("pyarrow.parquet", name), 0
     try:
         with parquet.ParquetFile(name) as file:
             _refuse_twins(file.schema_arrow.names, name)
             batches = file.iter_batches(batch_size=_PARQUET_ROWS)
             rows = (row for batch in batches for row in _rows(batch))
             size, count = Path(name).stat().st_size, file.metadata.num_rows
-            yield from ((n, row, size * n // count) for n, row in enumerate(rows, 1))
+            for number, row in enumerate(rows, 1):
+                yield number, row, size * number // count
     except (OSError, optional("pyarrow", name).ArrowException) as error:
-        raise CreditError(f"cannot read {name}: {str(error).splitlines()[0]}") from error
+        raise CreditError(_unread(name, f"row {number}" if number else "", reason_of(error))) from error
 
 
 def column_types(inputs: Sequence[Input]) -> dict[str, Any]:
@@ -168,7 +178,7 @@ def _rows(batch: Any) -> Iterator[TableRow]:
         for field in filter(stores_json, batch.schema):
             for row in rows:
                 row[field.name] = parsed(row[field.name], field.type)
-    except (ValueError, OverflowError):  # text that is not UTF-8, a year 300,000
+    except (ValueError, OverflowError, RecursionError):  # text that is not UTF-8, a year 300,000, JSON 900 deep
         yield from (_row(batch, n) for n in range(batch.num_rows))
     else:
         yield from map(table_row, rows)
@@ -182,7 +192,7 @@ def _row(batch: Any, n: int) -> TableRow:
         except UnicodeDecodeError as error:
             byte = error.object[error.start]
             wrong = wrong or f"column {column} is not UTF-8: byte {byte:#04x} at offset {error.start}. Convert it."
-        except (ValueError, OverflowError) as error:
+        except (ValueError, OverflowError, RecursionError) as error:
             wrong = wrong or f"column {column} cannot be read: {error}."
     return table_row(row, wrong)
 
@@ -201,8 +211,7 @@ def dataset_rows(dataset: Input) -> Iterator[TableLine]:
         raise
     except Exception as error:  # the hub's client and every loader raise what they like
         what = f"read row {number + 1} of" if number else "load"
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise CreditError(f"cannot {what} the dataset {dataset.name}: {reason}") from error
+        raise CreditError(f"cannot {what} the dataset {dataset.name}: {reason_of(error)}") from error
 
 
 def _streamed(dataset: Input) -> Iterable[dict[str, Any]]:

@@ -75,6 +75,8 @@ def table_row(row: Mapping[str, Any], wrong: str = "") -> TableRow:
             fields[column] = said(value, column, column)
         except TypeError as error:
             wrong = wrong or f"column {column} holds a {error}, which JSON has no value for. Leave it out."
+        except RecursionError:
+            wrong = wrong or f"column {column} is nested too deeply to be read."
     notes = tuple(f"NaN and infinity in column {name} are null in JSON" for name in undefined)
     return TableRow(fields, notes, made_text, wrong)
 

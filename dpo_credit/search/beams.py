@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import bootstrap
 
+from dpo_credit.checked import check_fields, reason_of
 from dpo_credit.credit import Credit, CreditError
 from dpo_credit.estimates.intervals import CONFIDENCE, Mean
 from dpo_credit.rows.aside import BadRow
@@ -158,19 +159,28 @@ def parse(data: bytes, name: str) -> Search:
     Raises:
         CreditError: the file is something else.
     """
+    advice = "Give what dpo-credit search -o wrote."
     try:
         head, *rows = map(json.loads, data.split(b"\n")[:-1])  # a line that was cut off while it was written is none
         if head["schema"] != SCHEMA:
             raise ValueError(f"its schema is {head['schema']!r}")
-        return Search(head["settings"], tuple(_row(row) for row in rows))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CreditError(
-            f"{name} is no search that was kept ({error}). Give what dpo-credit search -o wrote."
-        ) from error
+        beams, penalty = head["settings"]["beams"], head["settings"]["length_penalty"]
+        if not (beams and all(isinstance(width, int) for width in beams) and isinstance(penalty, int | float)):
+            raise ValueError("its settings have no numbers of beams, or no length_penalty")
+        for number, row in enumerate(rows, 2):
+            check_fields(row, Judged, f"{name}, line {number}", advice, required=("id", "answers"))
+            if len(row["answers"]) != len(beams):
+                raise ValueError(f"line {number} has {len(row['answers'])} answers for {len(beams)} numbers of beams")
+        search = Search(head["settings"], tuple(_row(row) for row in rows))
+        if not all(0 <= (answer.win or 0) <= 1 for row in search.rows for answer in row.answers):
+            raise ValueError("a win is none of 0, 0.5 and 1")
+        return search
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CreditError(f"{name} is no search that was kept ({reason_of(error)}). {advice}") from error
 
 
 def _row(row: dict[str, Any]) -> Judged:
-    chosen = None if row["chosen"] is None else JudgedAnswer(**row["chosen"])
+    chosen = None if row.get("chosen") is None else JudgedAnswer(**row["chosen"])
     return Judged(row["id"], tuple(JudgedAnswer(**answer) for answer in row["answers"]), chosen)
 
 

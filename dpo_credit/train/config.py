@@ -78,7 +78,7 @@ def _hint(key: str) -> str:
 def _parse(text: str, name: str) -> dict[str, Any]:
     try:
         content = tomllib.loads(text) if name.endswith(".toml") else yaml.safe_load(text)
-    except (tomllib.TOMLDecodeError, yaml.YAMLError) as error:
+    except (tomllib.TOMLDecodeError, yaml.YAMLError, RecursionError) as error:
         raise CreditError(f"{name} cannot be parsed: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise CreditError(f"{name} must hold names and values, such as beta: 0.1")
@@ -88,7 +88,7 @@ def _parse(text: str, name: str) -> dict[str, Any]:
 def _value(text: str, name: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise CreditError(f"{name} cannot be parsed: {' '.join(str(error).split())}") from error
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dpo_credit.checked import check_fields, reason_of
 from dpo_credit.credit import CreditError
 from dpo_credit.rows.output import json_line, to_json
 from dpo_credit.rows.records import Row
@@ -17,7 +18,20 @@ from dpo_credit.trajectory.trajectory import SIDES, Diverged, Divergence, Moment
 
 SCHEMA = "dpo-credit/trajectory@1"
 _DRAWN = "answers drawn from the reference (--seed, --max-new-tokens, the device)"
+_ADVICE = "Give what -o wrote."
 _CLOSE = 1e-4  # nats: what the reference's numbers may differ by between two runs of one program
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A checkpoint's line: log-probabilities of each row's two answers, or why there are none."""
+
+    step: int
+    policy: str
+    chosen_logps: list[list[float]]
+    rejected_logps: list[list[float]]
+    divergence: Divergence | None = None
+    diverged: str | None = None
 
 
 def header(name: str, start: Moment) -> dict[str, Any]:
@@ -63,16 +77,17 @@ def parse(data: bytes, name: str) -> tuple[dict[str, Any], Trajectory]:
         pairs = tuple((chosen, rejected) for chosen, rejected in read)
         start = Moment(0, pairs[0][0].source.reference, pairs, _known(head["samples"]))
         moments: list[Moment | Diverged] = [start]
-        for fields in rest:
+        for number, fields in enumerate(rest, 2):
+            check_fields(fields, _Line, f"{name}, line {number}", _ADVICE, required=("step", "policy"))
             if "diverged" in fields:
                 moments.append(Diverged(fields["step"], fields["policy"], fields["diverged"]))
                 continue
             logps = list(zip(fields["chosen_logps"], fields["rejected_logps"], strict=True))
             moment = start.with_logps(fields["step"], fields["policy"], logps)
             moments.append(replace(moment, divergence=_known(fields["divergence"])))
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise CreditError(f"{name} is no trajectory that was kept ({error}). Give what -o wrote.") from error
-    return head, in_order(head["name"], tuple(chosen.id for chosen, _ in pairs), moments)
+        return head, in_order(head["name"], tuple(chosen.id for chosen, _ in pairs), moments)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        raise CreditError(f"{name} is no trajectory that was kept ({reason_of(error)}). {_ADVICE}") from error
 
 
 def _known(fields: dict[str, Any] | None) -> Divergence | None:

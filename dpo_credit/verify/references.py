@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from dpo_credit.credit import CreditError
+from dpo_credit.credit import LARGEST, CreditError
 from dpo_credit.extras import INSTALL, trl_installed
 from dpo_credit.rows.records import Row
 from dpo_credit.verify.rewards import Rewards
@@ -128,7 +128,7 @@ def gather(
 def _history(data: bytes, name: str) -> list[dict[str, Any]]:
     try:
         content = json.loads(data.decode("utf-8-sig"))
-    except (UnicodeDecodeError, ValueError) as error:
+    except (ValueError, RecursionError) as error:
         raise CreditError(f"--trainer-log {name} is not JSON: {error}.") from error
     history = content.get("log_history") if isinstance(content, dict) else content
     if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
@@ -144,7 +144,7 @@ def _number(entry: dict[str, Any], key: str, name: str) -> float:
 
 
 def _finite(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
         return None
     return float(value)
 

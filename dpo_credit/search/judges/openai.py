@@ -101,12 +101,15 @@ class Endpoint:
             if answer.usage is not None:
                 self.prompt_tokens += answer.usage.prompt_tokens
                 self.completion_tokens += answer.usage.completion_tokens
-            return answer.choices[0].message.content or ""
+            content = answer.choices[0].message.content or ""
+            if not isinstance(content, str):  # the client checks no types
+                raise TypeError(type(content).__name__)
+            return content
         except openai.APIStatusError as error:
             reason = f"status {error.status_code}"
         except openai.OpenAIError as error:
             reason = type(error).__name__
-        except (TypeError, AttributeError, IndexError, ValueError) as error:
+        except (TypeError, AttributeError, LookupError, ValueError, RecursionError) as error:
             raise CreditError(f"the judge at {self.url} gives no chat completion. Is it OpenAI-compatible?") from error
         raise CreditError(
             f"the judge at {self.url} does not answer ({reason}). Check --judge-url, --judge-model and key."
