@@ -1,4 +1,5 @@
-"""A chat template is a program of the model's author: none runs for long or fills memory, and plain ones are as before."""
+# ruff: noqa: E501  # templates stand on one line
+"""A chat template is a program of the model's author: none runs for long or fills memory; plain ones are as before."""
 
 from __future__ import annotations
 
@@ -105,7 +106,7 @@ def test_what_the_sandbox_or_python_refuses_is_one_line(template: str) -> None:
 def test_the_models_folder_is_named() -> None:
     made = tokenizer(chat_template=SLOW["nested loops"])
     made.name_or_path = "models/evil"
-    with pytest.raises(CreditError, match="the chat template of models/evil does not end .* --chat-template FILE"):
+    with pytest.raises(CreditError, match=r"the chat template of models/evil does not end .* --chat-template FILE"):
         ChatTemplate(made).render(CHAT)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +19,6 @@ from typing import Any
 from jinja2 import nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
-from transformers.utils import chat_template_utils
 
 SECONDS = 3.0  # of the processor's time for one rendering; one of a chat takes a few hundred microseconds
 MOST = 2**24  # characters of a text, or values in a list
@@ -75,6 +75,9 @@ _BUDGET: ContextVar[_Budget | None] = ContextVar("budget", default=None)
 @contextmanager
 def bounded() -> Iterator[None]:
     """What templates render in this block, in this thread, is bounded; one too greedy raises `TemplateLimit`."""
+    theirs = sys.modules.get("transformers.utils.chat_template_utils")  # there, if a tokenizer of transformers is
+    if theirs is not None:
+        theirs.ImmutableSandboxedEnvironment = BoundedEnvironment  # type: ignore[attr-defined]
     token = _BUDGET.set(_Budget())
     try:
         yield
@@ -253,6 +256,3 @@ def _check_format(budget: _Budget, text: str, given: Iterable[Any]) -> None:
 def _flat(values: Iterable[Any]) -> Iterator[Any]:
     for value in values:
         yield from value if isinstance(value, tuple) else (value,)
-
-
-chat_template_utils.ImmutableSandboxedEnvironment = BoundedEnvironment  # type: ignore[attr-defined,misc]

@@ -105,8 +105,8 @@ class ChatTemplate:
                 f"of {self.tokenizer.name_or_path or 'the tokenizer'}" if self.source == "auto" else "that was given"
             )
             raise CreditError(
-                f"the chat template {whose} {error}: it is broken or hostile. Give another with --chat-template FILE, or "
-                "none to score a transcript."
+                f"the chat template {whose} {error}: it is broken or hostile. Give another with --chat-template FILE, "
+                "or none to score a transcript."
             ) from error
         except Exception as error:  # the template is the model's own program: whatever it raises is about this chat
             raise CreditError(f"the chat template rejects this chat: {error}") from error
