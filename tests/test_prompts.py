@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from dpo_credit.credit import CreditError, Message
-from dpo_credit.rows.prompts import split
+from dpo_credit.rows.prompts import _TURN, split
 from dpo_credit.rows.records import parse_row, text_row
 
 ASKED, SYSTEM = Message("user", "Capital?"), Message("system", "Be brief.")
@@ -197,3 +198,9 @@ def test_text_with_crlf_is_scored_as_it_stands_and_that_is_said() -> None:
     assert (row.prompt, row.examples[0].answer) == ("A post.\r\n\r\nTL;DR:", " yes\r\nno")
     assert row.notes == ("the text's lines end in CRLF, and are scored as they stand",)
     assert text_row("A post.\n\nTL;DR: yes", "x").notes == ()
+
+
+def test_a_hundred_thousand_line_breaks_are_read_at_once() -> None:
+    began = time.thread_time()
+    assert _TURN.search("x" + "\n" * 100_000) is None
+    assert time.thread_time() - began < 2  # linear: milliseconds; each break anew took minutes

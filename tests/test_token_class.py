@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from dpo_credit.credit import Tokens
@@ -81,3 +83,10 @@ def test_the_end_is_what_shows_nothing_after_the_last_text() -> None:
     assert end == ["words", "end", "end"]
     assert classes("<|end|>", spans=((0, 0),)) == ["end"]  # an empty answer
     assert classes("a", " ", "b", spans=((0, 1), (1, 1), (1, 3))) == ["words", "white space", "words"]
+
+
+@pytest.mark.parametrize("unit", [" ", "\n", "- ", "* ", "_ ", "|:-", "[a]("])
+def test_signs_of_a_long_hostile_text_take_no_time(unit: str) -> None:
+    began = time.thread_time()
+    markdown_signs(unit * 20_000 + "!")
+    assert time.thread_time() - began < 2  # linear: hundredths of a second; where it was not, minutes

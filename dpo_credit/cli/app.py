@@ -27,11 +27,13 @@ from dpo_credit.cli import (
     trajectory,
     verify,
 )
+from dpo_credit.cli.terminal import Program, one_line
 from dpo_credit.views.look import STAND_INS
 
 BAD_INPUT = 2
 
 app = typer.Typer(
+    cls=Program,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={
@@ -87,8 +89,5 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    from dpo_credit.cli.talk import one_line
-
-    line = one_line(message)
-    print(f"dpo-credit: {line}", file=sys.stderr)
+    print(f"dpo-credit: {one_line(message)}", file=sys.stderr)
     sys.exit(BAD_INPUT)

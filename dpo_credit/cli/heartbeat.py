@@ -8,6 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from rich.text import Text
+
+from dpo_credit.cli.terminal import one_line
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
@@ -25,7 +29,7 @@ class Stage:
     def update(self, task: str) -> None:
         """From now on it is at this."""
         self._task = task
-        self._status.update(task)
+        self._status.update(Text(task))
 
     def line(self) -> str:
         """What it is at, and how long the command has been at this and the stages before it."""
@@ -40,7 +44,7 @@ def heartbeat(stderr: Console, line: Callable[[], str]) -> Iterator[None]:
         return
 
     def say() -> None:
-        stderr.print(line(), soft_wrap=True, markup=False, highlight=False)
+        stderr.print(one_line(line()), soft_wrap=True, markup=False, highlight=False)
 
     over = threading.Event()
     thread = threading.Thread(target=beat, args=(over.wait, say), daemon=True)

@@ -13,6 +13,7 @@ from rich.console import Console, RenderableType
 
 from dpo_credit.cli.files import check_writable, write
 from dpo_credit.cli.flags import flag, option
+from dpo_credit.cli.terminal import Terminal
 from dpo_credit.credit import CreditError
 from dpo_credit.segments import Unit
 from dpo_credit.views.scale import Palette, Shading
@@ -97,7 +98,7 @@ class Outputs:
             picture = io.BytesIO()
             save(figure(), picture, format_of(Path(self.png)))
             write(self.png, picture.getvalue())
-        console = Console(highlight=False, markup=False, emoji=False)
+        console = Terminal()
         look = look_of(console, self.theme)
         if "-" not in self.targets:
             console.print(terminal(look), soft_wrap=not fold)

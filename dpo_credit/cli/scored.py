@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import BinaryIO
 
-from rich.console import Console
 from rich.progress import TimeRemainingColumn
 
 from dpo_credit.cli import files
 from dpo_credit.cli.bars import TEXT, bar
+from dpo_credit.cli.terminal import Terminal
 from dpo_credit.credit import CreditError, margin
 from dpo_credit.rows.aside import SetAside
 from dpo_credit.rows.reader import Record, read_records
@@ -65,7 +65,7 @@ class ScoredFiles:
         Raises:
             CreditError: a file cannot be read, or a line is no scored row and is not set aside.
         """
-        stderr = Console(stderr=True, quiet=self._quiet)
+        stderr = Terminal(stderr=True, quiet=self._quiet)
         with bar(stderr, "Reading", TEXT, TimeRemainingColumn()) as reading:
             for count, record in enumerate(read_records(self._inputs, self._stdin), 1):
                 if count % 100 == 0:

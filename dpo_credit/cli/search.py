@@ -66,6 +66,9 @@ class SearchOptions:
     judge_model: Annotated[
         str | None, option("--judge-model", panel=JUDGING, help="Its model, such as gpt-4o.", show_default=False)
     ] = None
+    judge_timeout: Annotated[
+        float, option("--judge-timeout", metavar="SECONDS", panel=JUDGING, min=1, help="For each reply, in all.")
+    ] = 120.0
 
     def search(self) -> Beams:
         """How answers are found.
@@ -83,7 +86,7 @@ class SearchOptions:
             raise CreditError(f"--beams {self.beams}: give numbers from 1 on, such as 1,2,5.")
         return Beams(widths, self.length_penalty, self.sample, self.seed, self.max_new_tokens)
 
-    def judge_of(self, prompt: str, *, embedded: bool) -> tuple[str, Judge, Endpoint | None]:
+    def judge_of(self, prompt: str, talk: Talk, *, embedded: bool) -> tuple[str, Judge, Endpoint | None]:
         """The judge's name, the judge, and where it sits if it costs something.
 
         Unasked, it is the reward; or the facts, for the embedded pair's own posts: no other pair asks what these are.
@@ -101,7 +104,14 @@ class SearchOptions:
             raise CreditError("--judge openai needs the model's name: --judge-model gpt-4o, say.")
         from dpo_credit.search.judges.openai import Endpoint
 
-        endpoint = Endpoint(self.judge_url, self.judge_model, os.environ.get("OPENAI_API_KEY"), seed=self.seed)
+        endpoint = Endpoint(
+            self.judge_url,
+            self.judge_model,
+            os.environ.get("OPENAI_API_KEY"),
+            seed=self.seed,
+            seconds=self.judge_timeout,
+            tell=talk.say,
+        )
         return f"openai {self.judge_model} at {endpoint.url}", endpoint.judge, endpoint
 
 
@@ -175,7 +185,7 @@ def _search_rows(
     aside.require(rows)
     if not rows:
         raise CreditError("there are no rows. Give JSONL with prompt, chosen and rejected.")
-    name, judge, endpoint = asked.judge_of(prompt_text(rows[0].prompt), embedded=options.policy is None)
+    name, judge, endpoint = asked.judge_of(prompt_text(rows[0].prompt), talk, embedded=options.policy is None)
     with keeping.kept() or nullcontext() as kept:
         pair = load(options, talk)
         conventions = options.conventions()
@@ -211,8 +221,8 @@ def _search_post(given: Record, asked: SearchOptions, outputs: Outputs, colours:
 
     beams = asked.search()
     row: Row = given.row(answers="optional", default_id=stem(given.source))
-    name, judge, endpoint = asked.judge_of(prompt_text(row.prompt), embedded=options.policy is None)
     talk = Talk(outputs.quiet)
+    name, judge, endpoint = asked.judge_of(prompt_text(row.prompt), talk, embedded=options.policy is None)
     talk.notes(row.notes)
     pair = load(options, talk)
     ids = prompt_ids(pair, row, options, talk, max_new_tokens=beams.max_new_tokens)

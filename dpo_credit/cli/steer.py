@@ -13,6 +13,7 @@ from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.outputs import Outputs
 from dpo_credit.cli.reading import PickOptions
 from dpo_credit.cli.talk import Talk
+from dpo_credit.views.look import written_out
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -74,7 +75,7 @@ def _growing(tokenizer: PreTrainedTokenizerBase) -> Any:
 
     class Growing(TextStreamer):
         def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-            sys.stderr.write(text + ("\n" if stream_end else ""))
+            sys.stderr.write(written_out(text) + ("\n" if stream_end else ""))
             sys.stderr.flush()
 
     return Growing(tokenizer, skip_prompt=True)

@@ -9,25 +9,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.text import Text
 
 from dpo_credit.cli.heartbeat import Stage, heartbeat
+from dpo_credit.cli.terminal import Terminal, one_line
 
 if TYPE_CHECKING:
     from dpo_credit.credit import Credit
     from dpo_credit.rows.records import Row
 
 
-def one_line(text: str) -> str:
-    """What is said, on one line: no character of a file's, a model's or a post's acts on the terminal."""
-    return "".join(char if char.isprintable() else f"<U+{ord(char):04X}>" for char in text)
-
-
 class Talk:
     """The voice of one command. `quiet` keeps notes and progress to itself."""
 
     def __init__(self, quiet: bool) -> None:
-        self.stderr = Console(stderr=True, quiet=quiet, highlight=False, markup=False)
+        self.stderr = Terminal(stderr=True, quiet=quiet)
         self._said: set[str] = set()
         _silence_libraries()
 
@@ -35,7 +31,7 @@ class Talk:
     def working(self, task: str) -> Iterator[Stage]:
         """A spinner on stderr, where that is a terminal, else a line every 30 s; what it says may be updated."""
         spinner = "line" if self.stderr.options.ascii_only else "dots"
-        with self.stderr.status(task, spinner=spinner) as status:
+        with self.stderr.status(Text(task), spinner=spinner) as status:
             stage = Stage(status, task)
             with heartbeat(self.stderr, stage.line):
                 yield stage

@@ -81,6 +81,8 @@ class ChatTemplate:
         opens: bool = False,
         **how: Any,
     ) -> str:
+        from dpo_credit.text.bounded import TemplateLimit, bounded
+
         try:
             text = given.get("chat_template") if self.source == "auto" else None
             text = self._text(given.get("tools")) if text is None else text
@@ -89,14 +91,23 @@ class ChatTemplate:
                 text = _told(day) + text
             if self.date is not None and "date_string" in text:
                 kwargs = {"date_string": day.strftime("%d %b %Y"), **kwargs}
-            rendered = self.tokenizer.apply_chat_template(
-                [message.fields for message in messages],
-                chat_template=text,
-                tokenize=False,
-                add_generation_prompt=opens,
-                **kwargs,
-                **how,
+            with bounded():
+                rendered = self.tokenizer.apply_chat_template(
+                    [message.fields for message in messages],
+                    chat_template=text,
+                    tokenize=False,
+                    add_generation_prompt=opens,
+                    **kwargs,
+                    **how,
+                )
+        except TemplateLimit as error:
+            whose = (
+                f"of {self.tokenizer.name_or_path or 'the tokenizer'}" if self.source == "auto" else "that was given"
             )
+            raise CreditError(
+                f"the chat template {whose} {error}: it is broken or hostile. Give another with --chat-template FILE, "
+                "or none to score a transcript."
+            ) from error
         except Exception as error:  # the template is the model's own program: whatever it raises is about this chat
             raise CreditError(f"the chat template rejects this chat: {error}") from error
         return str(rendered)

@@ -15,10 +15,10 @@ CLASSES: tuple[TokenClass, ...] = get_args(TokenClass)
 # What makes Markdown Markdown and not text; the groups named m... are its signs. CommonMark 0.31, with GitHub's tables.
 _MARKDOWN = re.compile(
     r"""
-    ^[ \t]*(?P<m0>\#{1,6})(?=[ \t]|$)                            # a heading
-    | ^[ \t]*(?P<m1>(?:[-*_][ \t]*){3,})$                        # a rule
-    | ^[ \t]*(?P<m2>[-*+>]|\d{1,9}[.)])(?=[ \t])                 # a list item, a quotation
-    | ^[ \t]*(?P<m3>\|?(?:[ \t]*:?-+:?[ \t]*\|)+[ \t:-]*)$       # the line below a table's head
+    ^[ \t]*+(?P<m0>\#{1,6})(?=[ \t]|$)                            # a heading
+    | ^[ \t]*+(?P<m1>(?:[-*_][ \t]*+){3,}+)$                        # a rule
+    | ^[ \t]*+(?P<m2>[-*+>]|\d{1,9}[.)])(?=[ \t])                 # a list item, a quotation
+    | ^[ \t]*+(?P<m3>\|?(?:[ \t]*:?-+:?[ \t]*\|)+[ \t:-]*)$       # the line below a table's head
     | (?P<m4>`+)                                                 # code
     | (?P<m5>\*\*+|~~)                                           # bold, struck out
     | (?P<m6>(?<![\w*])\*(?=[^\s*][^*\n]*\*)|(?<=[^\s*])\*(?![\w*]))           # italics
@@ -28,7 +28,7 @@ _MARKDOWN = re.compile(
     """,
     re.MULTILINE | re.VERBOSE,
 )
-_SIGNS = re.compile(r"[#*_`~\[|]|^[ \t]*(?:[-+>]|\d{1,9}[.)])[ \t]", re.MULTILINE)  # without these, no Markdown
+_SIGNS = re.compile(r"[#*_`~\[|]|^[ \t]*+(?:[-+>]|\d{1,9}[.)])[ \t]", re.MULTILINE)  # without these, no Markdown
 
 
 def token_classes(tokens: Tokens) -> list[int]:

@@ -9,10 +9,11 @@ from typing import Literal
 
 from dpo_credit.views.scale import Theme
 
-# C0 (but tab and newline), C1, what reorders or hides text (bidi controls, line separators, the byte-order mark), and
-# halves of surrogate pairs
+# C0 (but tab and newline), C1, what reorders or hides text (bidi controls, line separators, the byte-order mark,
+# invisible operators, annotations, tags), and halves of surrogate pairs; joiners stay, as emoji and scripts need them
 _HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff\ud800-\udfff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e0fff]"
 )
 _STAND_INS = {
     **{"▼": "-", "▲": "+", "π": "pi", "−": "-", "×": "x", "…": "...", "→": "->", "Δ": "delta ", "·": "."},
@@ -55,8 +56,12 @@ def visible(text: str, look: Look) -> str:
 
     Likewise the characters that the terminal's encoding does not have.
     """
-    text = _HIDDEN.sub(lambda match: f"<U+{ord(match[0]):04X}>", text)
-    return text.encode(look.encoding, "backslashreplace").decode(look.encoding)
+    return written_out(text).encode(look.encoding, "backslashreplace").decode(look.encoding)
+
+
+def written_out(text: str) -> str:
+    """Text with its control and reordering characters written out; tabs and line breaks stay."""
+    return _HIDDEN.sub(lambda match: f"<U+{ord(match[0]):04X}>", text)
 
 
 def stand_ins(error: UnicodeError) -> tuple[str, int]:

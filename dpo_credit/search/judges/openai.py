@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import random
 import re
-from urllib.parse import urlsplit, urlunsplit
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from itertools import count
+from time import sleep
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from dpo_credit.credit import CreditError
 from dpo_credit.search.judges import Contest, Verdict
@@ -18,7 +24,9 @@ PROMPT = (
     'Comparison: <one-sentence comparison and explanation> Preferred: <"A" or "B">'
 )
 RETRIES = 5
-TIMEOUT_S = 120
+REPLY_S = 120.0  # for a reply, from the request to its last byte
+MOST_WAIT_S = 60.0  # before a retry, whatever the endpoint asks for
+_AGAIN = (408, 409, 429)  # statuses, besides 500 and above, after which asking again may help
 _CHOICE = re.compile(r"Preferred:\s*[\"'<]*([AB])[\"'>]*\.?\s*$")
 
 
@@ -28,41 +36,72 @@ def bare(url: str) -> str:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""
     except ValueError:  # none at all
-        return url.partition("?")[0].rpartition("@")[2]
+        parts, port = None, ""
+    if parts is None or not parts.netloc:
+        return re.split("[?#]", url, maxsplit=1)[0].rpartition("@")[2]
     return urlunsplit((parts.scheme, f"{parts.hostname or ''}{port}", parts.path, "", ""))
+
+
+class _Unanswered(Exception):
+    """Why there is no answer; whether asking again may help, and after how many seconds, if the endpoint says."""
+
+    def __init__(self, reason: str, *, again: bool = True, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.again, self.wait = again, wait
 
 
 class Endpoint:
     """A chat model and what it has cost so far.
 
     Args:
-        url: of the API, such as https://api.openai.com/v1 or http://localhost:8000/v1.
+        url: of the API, such as https://api.openai.com/v1 or http://localhost:8000/v1; its query is sent, too.
         model: its name there.
         key: the API's key, or None; it goes into the requests' header and nowhere else.
         seed: of the order in which the two answers are shown.
+        seconds: that a reply may take in all.
+        tell: hears of each retry.
 
     Raises:
-        CreditError: the client is not installed, or the address is none.
+        CreditError: the client is not installed, or the address or the key is none.
     """
 
-    def __init__(self, url: str, model: str, key: str | None = None, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        key: str | None = None,
+        *,
+        seed: int = 0,
+        seconds: float = REPLY_S,
+        tell: Callable[[str], None] = lambda line: None,
+    ) -> None:
         try:
             import openai
+
+            from dpo_credit.search.judges.client import Client
         except ImportError as error:
             raise CreditError("--judge openai needs its client: pip install 'dpo-credit[judge]'.") from error
         self.url, self.model, self.seed = bare(url), model, seed
         self.requests = self.prompt_tokens = self.completion_tokens = self.unclear = 0
+        self._seconds, self._tell = seconds, tell
+        if key is not None and not (key.isascii() and key.isprintable()):
+            raise CreditError("OPENAI_API_KEY holds characters that no key has, such as a line break. Set it anew.")
         try:
-            # the client waits longer from one retry to the next, or as long as the endpoint says
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https"):
+                raise ValueError(self.url)
             self._client = openai.OpenAI(
-                base_url=url,
+                base_url=urlunsplit(parts._replace(query="", fragment="")),
                 api_key=key or "none",
-                max_retries=RETRIES,
-                timeout=TIMEOUT_S,
-                http_client=openai.DefaultHttpxClient(follow_redirects=False),  # posts go to no other host
+                default_query=dict(parse_qsl(parts.query, keep_blank_values=True)),
+                max_retries=0,  # they are ours, as they are said
+                timeout=seconds,
+                http_client=Client(seconds),
             )
         except Exception as error:  # whatever the client says of an address
-            raise CreditError(f"--judge-url {self.url} is no address of an API.") from error
+            raise CreditError(
+                f"--judge-url {self.url} is no address of an API: it begins with http:// or https://."
+            ) from error
 
     def judge(self, case: Contest) -> Verdict:
         """The model's choice; an answer that names none by the prompt's format counts as a tie, and is counted.
@@ -91,6 +130,24 @@ class Endpoint:
         return text + (f"; {self.unclear} answers named no choice and count as ties" if self.unclear else "")
 
     def _ask(self, text: str) -> str:
+        for tries in count(1):
+            try:
+                return self._reply(text)
+            except _Unanswered as failure:
+                if not failure.again or tries > RETRIES:
+                    raise CreditError(
+                        f"the judge at {self.url} does not answer ({failure}). "
+                        "Check --judge-url, --judge-model and key."
+                    ) from failure
+                wait = min(MOST_WAIT_S, 2.0 ** (tries - 1) if failure.wait is None else failure.wait)
+                self._tell(
+                    f"the judge at {self.url} does not answer ({failure}); asking again in {wait:.3g} s, "
+                    f"{tries} of {RETRIES}"
+                )
+                sleep(wait)
+        raise AssertionError  # the count has no end
+
+    def _reply(self, text: str) -> str:
         import openai
 
         try:
@@ -105,12 +162,36 @@ class Endpoint:
             if not isinstance(content, str):  # the client checks no types
                 raise TypeError(type(content).__name__)
             return content
+        except CreditError as error:
+            raise CreditError(f"the judge at {self.url} {error} Check --judge-url.") from error
         except openai.APIStatusError as error:
-            reason = f"status {error.status_code}"
+            status, headers = error.status_code, error.response.headers
+            if 300 <= status < 400:
+                to = f" to {bare(headers['location'])}" if "location" in headers else ""
+                raise _Unanswered(f"status {status}: a redirect{to}, where no post is sent", again=False) from error
+            raise _Unanswered(
+                f"status {status}", again=status in _AGAIN or status >= 500, wait=_retry_after(headers)
+            ) from error
+        except openai.APITimeoutError as error:
+            raise _Unanswered(f"no whole reply in {self._seconds:g} s, which is --judge-timeout") from error
+        except openai.APIConnectionError as error:
+            raise _Unanswered("no connection, or one that broke off") from error
         except openai.OpenAIError as error:
-            reason = type(error).__name__
+            raise _Unanswered(type(error).__name__, again=False) from error
         except (TypeError, AttributeError, LookupError, ValueError, RecursionError) as error:
             raise CreditError(f"the judge at {self.url} gives no chat completion. Is it OpenAI-compatible?") from error
-        raise CreditError(
-            f"the judge at {self.url} does not answer ({reason}). Check --judge-url, --judge-model and key."
-        )
+
+
+def _retry_after(headers: Any) -> float | None:
+    """Seconds that a reply's headers ask for before the next request: a number, milliseconds, or a date."""
+    asked = headers.get("retry-after", "")
+    try:
+        if "retry-after-ms" in headers:
+            seconds = float(headers["retry-after-ms"]) / 1000
+        elif asked.strip().replace(".", "", 1).isdigit():
+            seconds = float(asked)
+        else:
+            seconds = (parsedate_to_datetime(asked) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return max(0.0, seconds) if seconds == seconds else None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dpo_credit.estimates.intervals import Mean
 from dpo_credit.search.beams import Search, chosen_tokens, figures
 from dpo_credit.views.figure.heatmap import format_of, save
+from dpo_credit.views.look import written_out
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +35,7 @@ def render(searches: Sequence[Search], labels: Sequence[str]) -> Figure:
             _line(wins, beams, [width.win for width in known], n, label, times=100)
         _line(lengths, beams, [width.tokens for width in known], n, label)
     judges = dict.fromkeys(str(search.settings["judge"]) for search in searches)
-    wins.set_ylabel(f"win rate, % (judge: {', '.join(judges)})", fontsize=8)
+    wins.set_ylabel(written_out(f"win rate, % (judge: {', '.join(judges)})"), fontsize=8, parse_math=False)
     wins.set_ylim(bottom=0)
     lengths.set_ylabel("mean length, tokens", fontsize=8)
     chosen = chosen_tokens(searches[0])
@@ -54,7 +55,12 @@ def render(searches: Sequence[Search], labels: Sequence[str]) -> Figure:
         axes.spines[["left", "bottom"]].set_linewidth(0.6)
     handles, names = lengths.get_legend_handles_labels()
     if len(searches) > 1 or chosen is not None:
-        figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=7.5, frameon=False)
+        names = [written_out(name) for name in names]
+        legend = figure.legend(
+            handles, names, loc="outside lower center", ncols=len(names), fontsize=7.5, frameon=False
+        )
+        for text in legend.get_texts():
+            text.set_parse_math(False)
     return figure
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dpo_credit.estimates.intervals import Mean
 from dpo_credit.trajectory.trajectory import Trajectory, points
 from dpo_credit.views.figure.heatmap import format_of, save
+from dpo_credit.views.look import written_out
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,7 +51,7 @@ def render(trajectories: Sequence[Trajectory], labels: Sequence[str]) -> Figure:
                 name = None
         rewards.axhline(0, color=QUIET, linewidth=0.6, zorder=0)
         last = known[-1].accuracy
-        rewards.set_title(label, fontsize=9, color=INK)
+        rewards.set_title(written_out(label), fontsize=9, color=INK, parse_math=False)
         if last is not None:
             rewards.text(
                 *(0.03, 0.04, f"accuracy {100 * last.share:.0f} % ({100 * last.low:.0f} to {100 * last.high:.0f})"),
