@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
 Unit = Literal["token", "word", "sentence"]
-_SENTENCE_END = re.compile(r"[.!?。！？…][\"')\]”’]*\s*$|\n\s*$")
+_SENTENCE_END, _CLOSING = ".!?。！？…", "\"')]”’"
+_FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))
 
 
 class Segment(NamedTuple):
@@ -66,15 +66,15 @@ def joined(segments: tuple[Segment, ...], unit: Unit) -> tuple[Segment, ...]:
     if unit == "token":
         return segments
     groups: list[list[Segment]] = []
-    text = ""  # of the group so far
+    text = ""  # how the group so far ends
     for segment in segments:
         joins = bool(groups) and bool(segment.text) and bool(groups[-1][-1].text)
         if joins and _continues(text, segment.text, unit):
             groups[-1].append(segment)
-            text += segment.text
+            text = _ending(text + segment.text)
         else:
             groups.append([segment])
-            text = segment.text
+            text = _ending(segment.text)
     return tuple(map(_sum, groups))
 
 
@@ -92,13 +92,26 @@ def _whole_character_runs(answer: str, spans: tuple[tuple[int, int], ...]) -> tu
     return tuple(runs)
 
 
+def _ending(text: str) -> str:
+    """What of a text's end decides whether more belongs to it: a sentence's end or the last letter, and white space.
+
+    Two characters at most, so that an answer of one long word or sentence is joined in linear time.
+    """
+    visible = text.rstrip()
+    space = text[len(visible) :]
+    sentence_end = visible.rstrip(_CLOSING)[-1:]
+    last = sentence_end if sentence_end and sentence_end in _SENTENCE_END else visible
+    return last[-1:] + ("\n" if "\n" in space else space[-1:])
+
+
 def _continues(text: str, added: str, unit: Unit) -> bool:
-    """Whether what is added still belongs to the word or sentence so far."""
+    """Whether what is added still belongs to the word or sentence that ends so; see `_ending`."""
     if not text.strip():
         return True  # leading white space goes with what follows it
     if unit == "word":
         return not (added[0].isspace() or text[-1].isspace())
-    return not _SENTENCE_END.search(text) or not (added[0].isspace() or text[-1].isspace())
+    ended = text[0] in _SENTENCE_END or text[-1] == "\n"
+    return not ended or not (added[0].isspace() or text[-1].isspace())
 
 
 def _sum(segments: list[Segment]) -> Segment:
@@ -123,10 +136,9 @@ def is_boundary(text: str, at: int) -> bool:
     if "\U0001f3fb" <= after <= "\U0001f3ff" or "\U000e0020" <= after <= "\U000e007f":  # a skin tone; a region's flag
         return False
     if _is_flag_letter(after) and _is_flag_letter(before):  # flags are pairs of letters: split after even counts only
-        letters = next((n for n in range(at) if not _is_flag_letter(text[at - 1 - n])), at)
-        return letters % 2 == 0
+        return (at - len(text[:at].rstrip(_FLAG_LETTERS))) % 2 == 0
     return True
 
 
 def _is_flag_letter(char: str) -> bool:
-    return "\U0001f1e6" <= char <= "\U0001f1ff"
+    return char in _FLAG_LETTERS

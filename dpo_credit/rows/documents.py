@@ -6,13 +6,14 @@ What is wrong with one record of many is its own and comes out in its place; a d
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, Literal
 
 from dpo_credit.credit import CreditError
-from dpo_credit.rows.encodings import BOM, Line, decoded, utf8_lines
+from dpo_credit.rows.elements import elements, finite, no_constant, number_error
+from dpo_credit.rows.encodings import BOM, texts, utf8_lines
+from dpo_credit.rows.lines import MOST_BYTES, Line, too_long, whole_lines
 
 TLDR = "TL;DR:"
 COMPRESSED = (".gz", ".zst", ".zstd")
@@ -22,7 +23,6 @@ SHAPES = (
     "or subreddit, title and post with summary or summaries"
 )
 _TYPES = {"dict": "object", "str": "text", "bool": "boolean", "int": "number", "float": "number", "NoneType": "null"}
-_SPACE = re.compile(r"[ \t\n\r]*")
 
 Content = bytes | str | dict[str, Any] | CreditError  # a line of JSON; text; an object; or what is wrong with it
 Located = tuple[int, Content, int]  # as a Line
@@ -40,21 +40,30 @@ def contents(lines: Iterable[Line], name: str) -> Iterator[Located]:
     Raises:
         CreditError: it is a kind of file that is no text, or a document is not UTF-8, or no JSON.
     """
-    head = _Head(utf8_lines(lines, name))
+    head = _Head(utf8_lines(lines, name), name)
     shape = _shape(head, name)
     if shape == "lines":
-        for number, line, position in head.all():
-            if line.removeprefix(BOM if number == 1 else b"").strip():
+        for number, line, position in whole_lines(head.all(), name):
+            if isinstance(line, CreditError) or line.removeprefix(BOM if number == 1 else b"").strip():
                 yield number, line, position
-        return
-    document = list(head.all())
-    size = document[-1][2]
-    text = decoded(b"".join(line for _, line, _ in document), name)
-    del document
-    if shape == "document":
-        yield from _values(text, name, size)
-    elif text.strip():
-        yield 1, text.rstrip("\r\n"), size
+    elif shape == "document":
+        for number, value, position in elements(head.all(), name):
+            is_row = isinstance(value, dict | CreditError)
+            yield number, value if is_row else CreditError(_no_object(f"{name}, row {number}", value)), position
+    else:
+        yield from _text(head.all(), name)
+
+
+def _text(pieces: Iterable[Line], name: str) -> Iterator[Located]:
+    parts: list[str] = []
+    position = size = 0
+    for part, position in texts(pieces, name):  # noqa: B007  # the last one's is needed
+        parts.append(part)
+        size += len(part)
+        if size > MOST_BYTES:
+            raise CreditError(too_long(name))
+    if (text := "".join(parts)).strip():
+        yield 1, text.rstrip("\r\n"), position
 
 
 def json_object(text: str, name: str, *, line: int) -> dict[str, Any]:
@@ -64,7 +73,7 @@ def json_object(text: str, name: str, *, line: int) -> dict[str, Any]:
         CreditError: it is none, or holds a number that JSON cannot carry.
     """
     try:
-        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        value = json.loads(text, parse_constant=no_constant, parse_float=finite)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data" and text.lstrip().startswith("{"):
             raise CreditError(f"{name} holds more than one JSON object. Write one a line.") from error
@@ -72,7 +81,7 @@ def json_object(text: str, name: str, *, line: int) -> dict[str, Any]:
     except RecursionError as error:
         raise CreditError(f"{name} is nested too deeply to be a row.") from error
     except ValueError as error:  # a number that Python does not read, or that no JSON can be written with
-        raise CreditError(_number(name, error)) from error
+        raise number_error(name, error) from error
     if not isinstance(value, dict):
         raise CreditError(_no_object(name, value))
     return value
@@ -87,26 +96,40 @@ def json_type(value: Any) -> str:
 class _Head:
     """The lines of a file, of which the first may be looked at before all are taken."""
 
-    def __init__(self, lines: Iterable[Line]) -> None:
-        self._lines = iter(lines)
+    def __init__(self, pieces: Iterable[Line], name: str) -> None:
+        self._pieces, self._name = iter(pieces), name
         self._seen: list[Line] = []
         self._filled: list[bytes] = []
 
     def __getitem__(self, number: int) -> bytes | None:
-        """A line that is not blank, counted from 0, without the white space around it; None behind the last."""
+        """A line that is not blank, counted from 0, without the white space around it; None behind the last.
+
+        Of a long one that is no object, a piece.
+        """
         while len(self._filled) <= number:
-            line = next(self._lines, None)
-            if line is None:
+            line = self._line()
+            if not line:
                 return None
-            self._seen.append(line)
-            content = line[1].removeprefix(BOM if line[0] == 1 else b"").strip()
-            if content:
+            if content := line.strip():
                 self._filled.append(content)
         return self._filled[number]
 
+    def _line(self) -> bytes:
+        line: list[bytes] = []
+        size = 0
+        for number, piece, position in self._pieces:
+            self._seen.append((number, piece, position))
+            line.append(piece.removeprefix(BOM) if len(self._seen) == 1 else piece)
+            size += len(piece)
+            if piece.endswith(b"\n") or not line[0].lstrip().startswith(b"{"):
+                break
+            if size > MOST_BYTES:
+                raise CreditError(too_long(f"{self._name}, line {number}"))
+        return b"".join(line)
+
     def all(self) -> Iterator[Line]:
         """Each line, from the first on."""
-        return chain(self._seen, self._lines)
+        return chain(self._seen, self._pieces)
 
 
 def _shape(head: _Head, name: str) -> Literal["lines", "document", "text"]:
@@ -137,86 +160,6 @@ def _is_object(line: bytes) -> bool:
         # a number too long to read, or too many brackets, stand in a line that is one
         return not isinstance(error, json.JSONDecodeError)
     return True
-
-
-def _values(text: str, name: str, size: int) -> Iterator[Located]:
-    """The elements of an array, or the objects that follow each other."""
-    problems: list[Exception] = []
-    decoder = json.JSONDecoder(
-        parse_constant=_noted(_no_constant, problems),
-        parse_float=_noted(_finite, problems),
-        parse_int=_noted(int, problems),
-    )
-    at, number = _after_space(text, 0), 0
-    in_array = text.startswith("[", at)
-    if in_array:
-        at = _after_space(text, at + 1)
-    while not (in_array and number == 0 and text.startswith("]", at)):
-        try:
-            value, at = decoder.raw_decode(text, at)
-        except json.JSONDecodeError as error:
-            raise CreditError(_not_json(name, error)) from error
-        except RecursionError as error:
-            raise CreditError(f"{name} is nested too deeply to be a row.") from error
-        number += 1
-        yield number, _element(value, problems, name, number if in_array else None), size * at // len(text)
-        problems.clear()
-        at = _after_space(text, at)
-        if not in_array and at == len(text):
-            return
-        if in_array and text.startswith("]", at):
-            break
-        if in_array:
-            if not text.startswith(",", at):
-                raise CreditError(_not_json(name, json.JSONDecodeError("Expecting ',' delimiter", text, at)))
-            at = _after_space(text, at + 1)
-    if (rest := _after_space(text, at + 1)) < len(text):
-        raise CreditError(_not_json(name, json.JSONDecodeError("Extra data after the array", text, rest)))
-
-
-def _element(value: Any, problems: list[Exception], name: str, number: int | None) -> dict[str, Any] | CreditError:
-    place = name if number is None else f"{name}, row {number}"
-    if problems:
-        problem = problems[0]
-        return problem if isinstance(problem, CreditError) else CreditError(_number(place, problem))
-    return value if isinstance(value, dict) else CreditError(_no_object(place, value))
-
-
-def _after_space(text: str, at: int) -> int:
-    space = _SPACE.match(text, at)
-    assert space is not None
-    return space.end()
-
-
-def _noted(read: Callable[[str], Any], problems: list[Exception]) -> Callable[[str], Any]:
-    """Reads a number; what is wrong with it is noted, so that the end of its element is found all the same."""
-
-    def number(digits: str) -> Any:
-        try:
-            return read(digits)
-        except (CreditError, ValueError) as error:
-            problems.append(error)
-            return None
-
-    return number
-
-
-def _finite(digits: str) -> float:
-    if abs(float(digits)) == float("inf"):
-        raise ValueError(f"{digits} is out of range")
-    return float(digits)
-
-
-def _no_constant(name: str) -> None:
-    raise CreditError(f"{name} is not JSON; write null or a number.")
-
-
-def _not_json(name: str, error: json.JSONDecodeError) -> str:
-    return f"{name} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
-
-
-def _number(name: str, error: Exception) -> str:
-    return f"{name} holds a number that cannot be kept: {error}. Write it as text."
 
 
 def _no_object(name: str, value: Any) -> str:

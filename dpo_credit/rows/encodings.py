@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from dpo_credit.credit import CreditError
+from dpo_credit.rows.lines import Line
 
-Line = tuple[int, bytes, int]  # its number, its bytes, and how many bytes of the file were read when it came
 BOM = codecs.BOM_UTF8
 _MARKS = {  # UTF-32's little-endian mark begins with UTF-16's
     codecs.BOM_UTF32_LE: "utf-32",
@@ -92,7 +92,7 @@ def decoded(data: bytes, name: str, line: int | None = None, *, what: str = "") 
 
 
 def utf8_lines(lines: Iterable[Line], name: str) -> Iterator[Line]:
-    """The lines of a text in UTF-8, whatever it is stored in; what is UTF-8 already comes as it is.
+    """The lines of a text, or pieces of them, in UTF-8, whatever it is stored in; what is UTF-8 comes as it is.
 
     Raises:
         CreditError: it is a known kind of file that is no text, or is not the UTF-16 or UTF-32 that it begins as.
@@ -112,31 +112,47 @@ def utf8_lines(lines: Iterable[Line], name: str) -> Iterator[Line]:
     return everything if encoding == "utf-8" else _decoded(everything, name, encoding)
 
 
-def _decoded(lines: Iterable[Line], name: str, encoding: str) -> Iterator[Line]:
+def texts(pieces: Iterable[Line], name: str) -> Iterator[tuple[str, int]]:
+    """A document in UTF-8 as text, piece by piece, with how many bytes of the file were read; no byte-order mark.
+
+    Raises:
+        CreditError: it is not UTF-8.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    fed = before = position = 0
+    try:
+        for _, data, position in pieces:
+            before = fed - len(decoder.getstate()[0])  # the bytes of a character that has only begun come again
+            fed += len(data)
+            yield decoder.decode(data), position
+        before = fed - len(decoder.getstate()[0])
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise CreditError(_undecoded(name, name, "utf-8", error, before)) from error
+
+
+def _decoded(pieces: Iterable[Line], name: str, encoding: str) -> Iterator[Line]:
     """Lines anew: in UTF-16 the byte of a line feed is half of one, and half of other letters too."""
     decoder = codecs.getincrementaldecoder(encoding)()
-    number, position = 0, 0
-    begun: list[str] = []  # of a line whose end has not come
+    number, position = 1, 0
     try:
-        for _, data, position in lines:
+        for _, data, position in pieces:
             *ended, rest = decoder.decode(data).split("\n")
             for text in ended:
+                yield number, f"{text}\n".encode(), position
                 number += 1
-                yield number, ("".join((*begun, text)) + "\n").encode(), position
-                begun.clear()
-            begun.append(rest)
+            if rest:
+                yield number, rest.encode(), position
         if decoder.getstate()[0] != b"\n":  # the half of a line feed that `head -n 1` leaves
-            begun.append(decoder.decode(b"", final=True))
+            decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
-        raise CreditError(_undecoded(f"{name}, line {number + 1}", name, encoding, error)) from error
-    if text := "".join(begun):
-        yield number + 1, text.encode(), position
+        raise CreditError(_undecoded(f"{name}, line {number}", name, encoding, error)) from error
 
 
-def _undecoded(place: str, name: str, encoding: str, error: UnicodeDecodeError) -> str:
+def _undecoded(place: str, name: str, encoding: str, error: UnicodeDecodeError, before: int = 0) -> str:
     if not encoding.startswith("utf-8"):
         return f"{place} begins as {encoding[:6].upper()} and breaks off: {error.reason}. Save it as UTF-8."
-    where = f"byte {error.object[error.start]:#04x} at offset {error.start}"
+    where = f"byte {error.object[error.start]:#04x} at offset {before + error.start}"
     if b"\x00" in error.object:
         return f"{place} is not UTF-8: {where}, and zero bytes. It is UTF-16, or no text: save it as UTF-8."
     how = "" if name == "stdin" else f", for example with iconv -f latin1 -t utf-8 {name}"

@@ -11,7 +11,8 @@ from typing import Any, BinaryIO
 from dpo_credit.credit import CreditError
 from dpo_credit.rows.aside import STRICT, SetAside
 from dpo_credit.rows.documents import TLDR, Content, contents, json_object
-from dpo_credit.rows.encodings import Line, decoded
+from dpo_credit.rows.encodings import decoded
+from dpo_credit.rows.lines import Line, pieces_of
 from dpo_credit.rows.records import Answers, Row, id_of, parse_row, place, stem, text_row
 from dpo_credit.rows.sources import Input, dataset_rows, is_parquet, lines_of, parquet_rows
 from dpo_credit.rows.values import TableRow
@@ -113,7 +114,7 @@ class Record:
 
 
 def read_records(inputs: Sequence[Input], stdin: BinaryIO | None = None) -> Iterator[Record]:
-    """The records of all inputs in order, one in memory at a time (of a JSON array or of text, the whole).
+    """The records of all inputs in order, one in memory at a time.
 
     Raises:
         CreditError: an input cannot be read; what is wrong with one record, the record says itself.
@@ -146,7 +147,7 @@ def _found(given: Input, stdin: BinaryIO | None) -> Iterator[tuple[int, Content 
         return dataset_rows(given)
     if given.is_stdin:
         assert stdin is not None
-        return contents(((number, line, 0) for number, line in enumerate(stdin, 1)), given.shown)
+        return contents(pieces_of(stdin), given.shown)
     return parquet_rows(given.name) if is_parquet(given.name) else contents(lines_of(given.name), given.name)
 
 

@@ -15,10 +15,12 @@ from dpo_credit.checked import reason_of
 from dpo_credit.credit import CreditError
 from dpo_credit.extras import optional
 from dpo_credit.rows.documents import COMPRESSED, JSON
-from dpo_credit.rows.encodings import Line
+from dpo_credit.rows.lines import MOST_BYTES, Line, pieces_of, too_long
 from dpo_credit.rows.values import TableRow, parsed, stores_json, table_row
 
-_PARQUET_ROWS = 256  # read at a time
+_PARQUET_ROWS = 256  # read at a time, at most
+_PARQUET_BYTES = 32 << 20  # likewise, of rows that may be one value again and again; of one row, what it has
+_PARQUET_BUFFER = 1 << 20  # bytes of a column that are read at a time
 _MEDIA = ("Image", "Audio", "Video", "Pdf", "Nifti", "Mesh")  # features of datasets that decode to Python objects
 _GZIP, _ZSTD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"  # what such files begin with
 
@@ -77,7 +79,7 @@ def output_name(given: Input) -> str:
 
 
 def lines_of(name: str) -> Iterator[Line]:
-    """The lines of a file, decompressed where its name or its first bytes say so.
+    """The lines of a file, long ones in pieces, decompressed where its name or its first bytes say so.
 
     Raises:
         CreditError: it cannot be read.
@@ -86,8 +88,9 @@ def lines_of(name: str) -> Iterator[Line]:
     try:
         with open(name, "rb") as raw, _decompressed(raw, name) as file:
             position = raw.tell if raw.seekable() else int  # a named pipe does not know how far it is
-            for number, line in enumerate(file, 1):
-                yield number, line, position()
+            for piece in pieces_of(file, position):
+                number = piece[0]
+                yield piece
     except FileNotFoundError as error:
         raise CreditError(f"{name} does not exist. Give a JSON or text file, or - for stdin.") from error
     except IsADirectoryError as error:
@@ -133,9 +136,9 @@ def parquet_rows(name: str) -> Iterator[TableLine]:
     """
     parquet, number = optional("pyarrow.parquet", name), 0
     try:
-        with parquet.ParquetFile(name) as file:
+        with parquet.ParquetFile(name, buffer_size=_PARQUET_BUFFER) as file:
             _refuse_twins(file.schema_arrow.names, name)
-            batches = file.iter_batches(batch_size=_PARQUET_ROWS)
+            batches = file.iter_batches(batch_size=_rows_at_a_time(file.metadata), use_threads=False)
             rows = (row for batch in batches for row in _rows(batch))
             size, count = Path(name).stat().st_size, file.metadata.num_rows
             for number, row in enumerate(rows, 1):
@@ -171,8 +174,17 @@ def _refuse_twins(columns: Sequence[str], name: str) -> None:
         raise CreditError(f"{name} has several columns named {twins[0]}. Rename them.")
 
 
+def _rows_at_a_time(table: Any) -> int:
+    """How many rows stay under the bound, were all of them the longest value of a group's dictionary."""
+    largest = max((table.row_group(n).total_byte_size for n in range(table.num_row_groups)), default=0)
+    return max(1, min(_PARQUET_ROWS, _PARQUET_BYTES // max(1, largest)))
+
+
 def _rows(batch: Any) -> Iterator[TableRow]:
-    """The rows of an Arrow batch; where a value of one cannot be read, the row says so."""
+    """The rows of an Arrow batch; where a value of one cannot be read, or a row is too long, the row says so."""
+    if batch.nbytes > MOST_BYTES:
+        yield from (TableRow({}, wrong=too_long("it")) for _ in range(batch.num_rows))
+        return
     try:
         rows = batch.to_pylist()
         for field in filter(stores_json, batch.schema):
