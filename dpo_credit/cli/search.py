@@ -178,7 +178,7 @@ def _search_rows(
     name, judge, endpoint = asked.judge_of(prompt_text(rows[0].prompt), embedded=options.policy is None)
     with keeping.kept() or nullcontext() as kept:
         pair = load(options, talk)
-        conventions = options.conventions()
+        conventions = options.conventions(keeping.today(kept))
         rows = searchable(pair, rows, beams, conventions, aside)
         searching = Searching(pair, rows, beams, (name, judge), conventions=conventions, kept=kept)
         steps = searching.steps()
