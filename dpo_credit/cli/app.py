@@ -27,6 +27,7 @@ from dpo_credit.cli import (
     trajectory,
     verify,
 )
+from dpo_credit.cli.stopping import ending
 from dpo_credit.views.look import STAND_INS
 
 BAD_INPUT = 2
@@ -76,7 +77,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # none where it is closed
             stream.reconfigure(errors=STAND_INS)
     try:
-        app()
+        with ending():
+            app()
     except CreditError as error:
         _fail(str(error))
     except OSError as error:  # a name would mean a file, which `files` answers for: without one it is stdout

@@ -17,7 +17,7 @@ from dpo_credit.cli.flags import option, with_shared_options
 from dpo_credit.cli.keeping import KeepOptions
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.outputs import Outputs
-from dpo_credit.cli.stopping import INTERRUPTED, stopping
+from dpo_credit.cli.stopping import stopping
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import CreditError
 
@@ -124,7 +124,7 @@ def _begin(
 
 
 def _follow(following: Following, keeping: KeepOptions, talk: Talk) -> None:
-    """Go through the checkpoints that are left; Ctrl-C ends it after one."""
+    """Go through the checkpoints that are left; Ctrl-C or another signal ends it after one."""
     from dpo_credit.trajectory.trajectory import Diverged
 
     steps = following.steps()
@@ -136,7 +136,7 @@ def _follow(following: Following, keeping: KeepOptions, talk: Talk) -> None:
                 talk.notes([f"{moment.name} diverged: {moment.reason}"])
             if stopped():
                 talk.notes([keeping.interrupted(f"{len(following.moments) - 1} checkpoints")])
-                raise typer.Exit(INTERRUPTED)
+                raise typer.Exit(stopped.code)
 
 
 def _write(trajectories: Sequence[Trajectory], names: tuple[str, ...], outputs: Outputs) -> None:

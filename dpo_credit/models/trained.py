@@ -12,6 +12,7 @@ from typing import Any, Literal
 from dpo_credit.credit import CreditError
 
 NAME = "dpo_credit.json"
+UNFINISHED = f".{NAME}.unfinished"
 SCHEMA = "dpo-credit/trained@1"
 
 
@@ -36,9 +37,10 @@ class Trained:
     recipe: dict[str, Any] = field(default_factory=dict)
 
     def write(self, directory: Path) -> None:
-        """Write it into a directory."""
+        """Write it into a directory, whole or not at all."""
         text = json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2, ensure_ascii=False)
-        (directory / NAME).write_text(text + "\n", encoding="utf-8")
+        (directory / UNFINISHED).write_text(text + "\n", encoding="utf-8")
+        os.replace(directory / UNFINISHED, directory / NAME)
 
 
 def read(directory: Path) -> Trained | None:
