@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,6 +165,25 @@ def test_a_signal_leaves_a_checkpoint_to_go_on_from(run_once: Path, folder: Path
         said = process.stderr.read()
     assert process.returncode == 128 + number and "go on with --resume" in said
     assert "Traceback" not in said
+    train("--resume")
+    whole, parts = weights(run_once / "dpo"), weights(folder / "dpo")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+@pytest.mark.slow
+def test_a_training_killed_at_its_checkpoints_ends_in_the_same_weights(run_once: Path, folder: Path) -> None:
+    """Each kill falls as soon as a checkpoint's folder is there, most likely while it is written."""
+    command = [sys.executable, "-m", "dpo_credit", "train", "dpo", "-c", "dpo.yaml", "--resume"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    for step in (2, 4):
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+        ) as process:
+            while not (folder / f"dpo/checkpoint-{step}").exists():
+                assert process.poll() is None, "it ended before its checkpoint"
+                time.sleep(0.001)
+            process.kill()
+        assert process.returncode == -signal.SIGKILL
     train("--resume")
     whole, parts = weights(run_once / "dpo"), weights(folder / "dpo")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)

@@ -62,15 +62,17 @@ class Kept:
         with self._said():
             self._handle = open_file(self.path, os.O_RDWR | os.O_CREAT)
             lock(self._handle, self.path)
-            data = read(self._handle)
-            if self.mode == "resume" and data.strip():
+            data, first = read(self._handle), (json_line(head) + "\n").encode()
+            if (
+                self.mode == "resume" and data.strip() and not first.startswith(data)
+            ):  # a part of a header is nothing yet
                 whole = data[: data.rfind(b"\n") + 1]
                 result = known(whole)
                 if len(whole) < len(data):  # cut where it stands: written anew, a kill would leave nothing
                     os.ftruncate(self._handle, len(whole))
                 return result
             os.ftruncate(self._handle, 0)
-            append(self._handle, self.path, (json_line(head) + "\n").encode())
+            append(self._handle, self.path, first)
         return nothing
 
     def add(self, line: str) -> None:
