@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -79,6 +80,8 @@ def main() -> None:
     try:
         with ending():
             app()
+    except KeyboardInterrupt:  # while the commands are still put together, which typer does not answer for
+        sys.exit(128 + signal.SIGINT)
     except CreditError as error:
         _fail(str(error))
     except OSError as error:  # a name would mean a file, which `files` answers for: without one it is stdout
