@@ -2,7 +2,7 @@
 
 A key is the model's fingerprint, its dtype and the ids of prompt and answer: every convention about text shows in
 those; what computed it, too. One SQLite file a model; several processes may use it at once, and a kill loses what was
-not yet committed. Each entry has a checksum: one that was damaged is computed anew.
+not yet committed. Each entry has a checksum: one that was damaged is computed anew, and so is what a full disk refused.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from pathlib import Path
 from dpo_credit.credit import CreditError, Logps, Tokens
 from dpo_credit.models.side import Exact, Side
 
-VERSION = 2  # of what an entry is
+VERSION = 3  # of what an entry is
 _WAIT_S = 60.0  # for another process that is writing
 _SUM = 8  # bytes of an entry's checksum
+_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)  # the latter for a quota or a limit on a file's size
 _PLAIN, _EXACT = b"", b"float32"  # what salts the keys of a model's own numbers, and of those in float32
 
 
@@ -29,7 +30,7 @@ _VERSIONS = f"{VERSION} {version('torch')} {version('transformers')}".encode()
 class Cached:
     """A side whose log-probabilities are kept in a directory: what it gave before is not computed again.
 
-    `damaged` counts the entries that were no longer what was kept.
+    `damaged` counts the entries that were no longer what was kept; `refused` is what the disk said where it took none.
 
     Raises:
         CreditError: the directory or its file cannot be used.
@@ -39,6 +40,7 @@ class Cached:
         self._side, self._directory = side, directory
         self._open: sqlite3.Connection | None = None
         self.damaged = 0
+        self.refused = ""
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -98,46 +100,54 @@ class Cached:
 
     def _get(self, batch: Sequence[Tokens], salt: bytes) -> list[Logps | None]:
         """What is known of each answer."""
+        keys = [_key(tokens, salt) for tokens in batch]
         try:
             database = self._database()
-            rows = [
-                database.execute("SELECT nats FROM logps WHERE key = ?", (_key(tokens, salt),)).fetchone()
-                for tokens in batch
-            ]
+            rows = [database.execute("SELECT nats FROM logps WHERE key = ?", (key,)).fetchone() for key in keys]
         except sqlite3.Error as error:
-            raise _failure(self.path, error) from error
-        return [None if row is None else self._checked(tokens, row[0]) for tokens, row in zip(batch, rows, strict=True)]
+            self._refuse(error)
+            return [None] * len(batch)
+        asked = zip(batch, keys, rows, strict=True)
+        return [None if row is None else self._checked(tokens, key, row[0]) for tokens, key, row in asked]
 
-    def _checked(self, tokens: Tokens, blob: object) -> Logps | None:
+    def _checked(self, tokens: Tokens, key: bytes, blob: object) -> Logps | None:
         """What was kept of an answer; None where its checksum or its length says that it is no longer that."""
         nats = blob[_SUM:] if isinstance(blob, bytes) else b""
-        whole = len(nats) == 8 * len(tokens.answer_ids) and blob == _summed(nats)
+        whole = len(nats) == 8 * len(tokens.answer_ids) and blob == _summed(key, nats)
         if not whole:
             self.damaged += 1
         return Logps(tuple(array("d", nats))) if whole else None
 
     def _put(self, batch: Sequence[Tokens], salt: bytes, computed: Sequence[Logps]) -> None:
         """Keep what the side gave, all of it or nothing."""
+        keys = [_key(tokens, salt) for tokens in batch]
         rows = [
-            (_key(tokens, salt), _summed(array("d", logps.logps).tobytes()))
-            for tokens, logps in zip(batch, computed, strict=True)
+            (key, _summed(key, array("d", logps.logps).tobytes())) for key, logps in zip(keys, computed, strict=True)
         ]
         try:
             database = self._database()
             with database:
                 database.executemany("INSERT OR REPLACE INTO logps VALUES (?, ?)", rows)
         except sqlite3.Error as error:
+            self._refuse(error)
+
+    def _refuse(self, error: sqlite3.Error) -> None:
+        """Go on without the cache where its disk has no room; raise on what else is wrong with it."""
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary one of an extended code
+        if code not in _NO_ROOM:
             raise _failure(self.path, error) from error
+        self.refused = f"the cache {self._directory} takes nothing more ({error}): what is not kept is computed"
 
     def _database(self) -> sqlite3.Connection:
         if self._open is None:
+            database = sqlite3.connect(self.path, timeout=_WAIT_S)
             try:
-                self._open = sqlite3.connect(self.path, timeout=_WAIT_S)
-                with self._open:
-                    self._open.execute("CREATE TABLE IF NOT EXISTS logps (key BLOB PRIMARY KEY, nats BLOB NOT NULL)")
-            except sqlite3.Error as error:
-                self._open = None
-                raise _failure(self.path, error) from error
+                with database:
+                    database.execute("CREATE TABLE IF NOT EXISTS logps (key BLOB PRIMARY KEY, nats BLOB NOT NULL)")
+            except sqlite3.Error:
+                database.close()
+                raise
+            self._open = database
         return self._open
 
 
@@ -145,9 +155,9 @@ def _failure(path: Path, error: Exception) -> CreditError:
     return CreditError(f"cannot use the cache {path}: {error}. Delete it, or give another --cache.")
 
 
-def _summed(nats: bytes) -> bytes:
-    """Numbers with their checksum before them."""
-    return hashlib.blake2b(nats, digest_size=_SUM).digest() + nats
+def _summed(key: bytes, nats: bytes) -> bytes:
+    """Numbers with a checksum before them, of the answer's key too: a torn index may lead to another's."""
+    return hashlib.blake2b(key + nats, digest_size=_SUM).digest() + nats
 
 
 def _key(tokens: Tokens, salt: bytes) -> bytes:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from dpo_credit.models.pair import ModelPair
-from dpo_credit.models.side import OnDevice
+from dpo_credit.models.side import OnDevice, Side
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,18 +27,31 @@ def identity(pair: ModelPair, conventions: Conventions) -> dict[str, Any]:
         pair: see `load_pair`.
         conventions: how text becomes tokens; of a date, as far as the template asks for one.
     """
-    sides = {"policy": pair.policy, "reference": pair.reference}
-    fields = asdict(conventions)
-    if not conventions.template(pair.tokenizer).asks_for_date():
-        del fields["today"]
+    return {
+        **identity_of_models({"policy": pair.policy, "reference": pair.reference}),
+        "beta": pair.beta,
+        "length_normalised": pair.length_normalised,
+        **identity_of_text(pair.tokenizer, conventions),
+    }
+
+
+def identity_of_models(sides: Mapping[str, Side]) -> dict[str, Any]:
+    """What decides a model's numbers for the same ids, of each under what it is called."""
     return {
         **{name: side.name for name, side in sides.items()},
         **{f"{name}'s weights": side.fingerprint() for name, side in sides.items()},
         "dtype": [side.dtype for side in sides.values()],
         "device": [side.device.type if isinstance(side, OnDevice) else None for side in sides.values()],
-        "tokenizer": _tokenizer_hash(pair.tokenizer),
-        "beta": pair.beta,
-        "length_normalised": pair.length_normalised,
+    }
+
+
+def identity_of_text(tokenizer: PreTrainedTokenizerBase, conventions: Conventions) -> dict[str, Any]:
+    """What decides the ids of the same text, and by which versions all is computed."""
+    fields = asdict(conventions)
+    if not conventions.template(tokenizer).asks_for_date():
+        del fields["today"]
+    return {
+        "tokenizer": _tokenizer_hash(tokenizer),
         **fields,
         "versions": {package: version(package) for package in _NUMBERS_COME_FROM},
     }

@@ -75,12 +75,13 @@ class Scorer:
     @property
     def notes(self) -> list[str]:
         """What the user should be told about the scoring so far: each time that memory was short, and
-        whether the cache was damaged."""
+        whether the cache was damaged or its disk full."""
         budget = _budget(self.pair)
         notes = [] if budget is None else [*budget.notes]
         damaged = sum(side.damaged for side in self.sides if isinstance(side, Cached))
         if damaged:
             notes.append("the cache holds entries that were damaged: they are computed anew")
+        notes += [side.refused for side in self.sides if isinstance(side, Cached) and side.refused]
         return notes
 
     @property

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import random
 import resource
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -115,19 +118,21 @@ def test_killed_at_any_moment_it_resumes_to_the_same_bytes(posts: Path, name: st
     assert amid, f"none of {kills} kills fell among the rows: it has shown nothing"
 
 
-def test_an_interrupt_ends_the_chunk_and_says_how_to_go_on(posts: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_chunk_and_says_how_to_go_on(posts: Path, number: signal.Signals) -> None:
     whole, output = posts.parent / "whole" / "out.jsonl", posts.parent / "stopped" / "out.jsonl"
     for path in (whole, output):
         path.parent.mkdir()
     finish(posts, "-o", whole)
     process = start(posts, "-o", output, pause=0.05)
     wait_for(output, 1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGINT
+    assert process.returncode == 128 + number
     assert b"Traceback" not in err
     said = err.decode().splitlines()
-    assert "note: stopping after this chunk of rows; Ctrl-C again stops at once" in said
+    name = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}[number]
+    assert f"note: stopping after this chunk of rows; {name} again stops at once" in said
     assert said[-1].startswith("note: interrupted: ") and said[-1].endswith(
         f"rows of {output} are kept; go on with --resume"
     )
@@ -135,18 +140,51 @@ def test_an_interrupt_ends_the_chunk_and_says_how_to_go_on(posts: Path) -> None:
     assert files(output) == files(whole)
 
 
-def test_a_second_interrupt_ends_at_once_and_loses_nothing(posts: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_at_once_and_loses_nothing(posts: Path, number: signal.Signals) -> None:
     output = posts.parent / "out.jsonl"
     process = start(posts, "-o", output, pause=20)
     wait_for(Path(f"{output}.journal"), 1)
     time.sleep(0.3)  # into the first chunk, where it sleeps
     for _ in range(2):
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         time.sleep(0.2)
     _, err = process.communicate(timeout=15)
-    assert process.returncode == 128 + signal.SIGINT
+    assert process.returncode == 128 + number
     assert b"Traceback" not in err
     assert finish(posts, "-o", output, "--resume")[0] == 3
+
+
+def test_a_terminal_that_is_closed_ends_the_chunk(posts: Path) -> None:
+    """The hang-up of a terminal: what would be said there is an error from then on, and must be none of ours."""
+    whole, output = posts.parent / "whole" / "out.jsonl", posts.parent / "stopped" / "out.jsonl"
+    for path in (whole, output):
+        path.parent.mkdir()
+    finish(posts, "-o", whole)
+    ours, theirs = pty.openpty()
+
+    def own_terminal() -> None:
+        os.setsid()
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+    process = start(posts, "-o", output, pause=0.05, stdout=theirs, stderr=theirs, preexec_fn=own_terminal)
+    os.close(theirs)
+    wait_for(output, 1)
+    os.close(ours)
+    assert process.wait(timeout=60) == 128 + signal.SIGHUP
+    assert 0 < output.stat().st_size < whole.stat().st_size
+    assert finish(posts, "-o", output, "--resume")[0] == 3
+    assert files(output) == files(whole)
+
+
+def test_nohup_keeps_a_run_going(posts: Path) -> None:
+    output = posts.parent / "out.jsonl"
+    deaf = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)}
+    process = start(posts, "-o", output, pause=0.01, **deaf)
+    wait_for(output, 1)
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=60)
+    assert process.returncode == 3  # some rows are bad
 
 
 def test_a_second_run_on_one_output_is_refused(posts: Path) -> None:

@@ -83,6 +83,14 @@ def test_an_interrupt_ends_with_130_and_no_traceback() -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (128 + signal.SIGINT, b"", b"")
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_with_its_code_and_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+    at_rename = f"os.replace = lambda *_: os.kill(os.getpid(), {int(number)})"
+    ended = process("--quiet", "--json", str(tmp_path / "scored.json"), happens=at_rename)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (128 + number, b"", b"")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("bug", ["{}['no such key']", "open('/no/such/file')"])
 def test_a_bug_of_ours_shows_its_traceback(bug: str) -> None:
     ended = process(happens=bug)

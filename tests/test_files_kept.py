@@ -13,6 +13,8 @@ from program import run
 from dpo_credit import CreditError
 from dpo_credit.cli import files
 from dpo_credit.cli.talk import Talk, one_line
+from dpo_credit.rows.formats import format_of
+from dpo_credit.rows.journal import Commit, Journal
 
 ROW = {"id": "x", "prompt": "Rent?", "chosen": " Up.", "rejected": " Down."}
 
@@ -45,14 +47,74 @@ def test_a_link_is_written_through(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "real").iterdir()] == ["page.html"]
 
 
-def test_batch_writes_through_a_link(tmp_path: Path, tiny_pair_dirs: tuple[Path, Path]) -> None:
-    rows, real, link = tmp_path / "rows.jsonl", tmp_path / "real.jsonl", tmp_path / "out.jsonl"
-    rows.write_text(json.dumps(ROW) + "\n")
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out.jsonl.zst", "out.parquet"])
+def test_batch_writes_through_a_link_and_keeps_the_mode(
+    tmp_path: Path, tiny_pair_dirs: tuple[Path, Path], name: str
+) -> None:
+    (tmp_path / "real").mkdir()
+    rows, real, link = tmp_path / "rows.jsonl", tmp_path / "real" / name, tmp_path / name
+    rows.write_text(json.dumps(ROW) + "\n{\n")
     link.symlink_to(real)
     policy, reference = tiny_pair_dirs
-    ended = run("batch", rows, "-o", link, "--policy", policy, "--reference", reference, "--device", "cpu")
-    assert ended.code == 0 and link.is_symlink()
-    assert json.loads(real.read_text())["id"] == "x"
+    asked = ("batch", rows, "-o", link, "--policy", policy, "--reference", reference, "--device", "cpu")
+    assert run(*asked).code == 3  # the second row is none
+    inode = real.stat().st_ino
+    whole = real.read_bytes()
+    real.chmod(0o600)
+    assert run(*asked, "--overwrite").code == 3
+    errors = real.with_name(f"{name}.errors.jsonl")
+    assert link.is_symlink() and real.read_bytes() == whole
+    assert [stat.S_IMODE(file.stat().st_mode) for file in (real, errors)] == [0o600, 0o600]
+    assert real.stat().st_ino != inode  # a hard link to what was there keeps it
+    assert sorted(path.name for path in real.parent.iterdir()) == [name, errors.name, f"{name}.journal"]
+
+
+def test_an_overwriting_run_that_was_killed_keeps_the_mode(tmp_path: Path) -> None:
+    output = tmp_path / "out.parquet"
+    output.write_bytes(b"old")
+    output.chmod(0o640)
+    with Journal(output, "overwrite", format_of(output)) as journal:
+        journal.begin({})
+        assert not output.exists()
+    with Journal(output, "resume", format_of(output)) as journal:
+        journal.begin({})
+        journal.append(['{"a": 1}'], [], Commit(1))
+        journal.finish()
+    assert stat.S_IMODE(output.stat().st_mode) == 0o640
+
+
+OUTPUTS = ("--json", "--html", "--png", "--svg")
+
+
+@pytest.mark.parametrize("command", ["score", "diff", "corrupt", "kept"])
+def test_every_output_keeps_its_mode_and_is_written_through_links(
+    tmp_path: Path, tiny_pair_dirs: tuple[Path, Path], command: str
+) -> None:
+    (tmp_path / "row.json").write_text(json.dumps({**ROW, "prompt": "Rent was 300 in May."}))
+    (tmp_path / "real").mkdir()
+    policy, reference = tiny_pair_dirs
+    pair = ("--policy", policy, "--reference", reference, "--device", "cpu")
+    asked: list[object] = [command, tmp_path / "row.json", *pair]
+    names = ["x.json", "x.html", "x.png", "x.svg"]
+    if command == "corrupt":
+        asked, names = [command, tmp_path / "row.json", "-o", tmp_path / "x.jsonl"], ["x.jsonl"]
+    elif command == "kept":
+        more = ("--beams", "1", "--max-new-tokens", "2", "--judge", "reward", "--overwrite", "-o", tmp_path / "x.jsonl")
+        asked, names = ["search", tmp_path / "row.json", *pair, *more], ["x.jsonl"]
+    else:
+        for flag, name in zip(OUTPUTS, names, strict=True):
+            asked += [flag, tmp_path / name]
+    for name in names:
+        (tmp_path / "real" / name).write_text("old")
+        (tmp_path / "real" / name).chmod(0o600)
+        (tmp_path / name).symlink_to(tmp_path / "real" / name)
+    ended = run(*asked)  # type: ignore[arg-type]
+    assert ended.code == 0, ended.stderr
+    for name in names:
+        real = tmp_path / "real" / name
+        assert (tmp_path / name).is_symlink() and stat.S_IMODE(real.stat().st_mode) == 0o600
+        assert real.read_bytes() != b"old"
+    assert sorted(path.name for path in (tmp_path / "real").iterdir()) == sorted(names)
 
 
 HOSTILE = "a\x1b[31m\u202eb\x9bc\u2028d\ne"

@@ -32,6 +32,26 @@ def test_resuming_cuts_a_torn_line_and_never_writes_what_was_there_anew(
     assert cut == [len(whole)]  # had it been emptied first, a kill there would have lost all
 
 
+def test_a_header_that_was_cut_off_is_begun_anew_and_another_line_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "kept.jsonl"
+    with Kept(path, "new") as kept:
+        kept.begin({"head": 1}, bytes, b"")
+    header = path.read_bytes()
+
+    def refuse(data: bytes) -> bytes:
+        raise CreditError("another file")
+
+    for length in range(len(header) + 1):
+        path.write_bytes(header[:length])
+        with Kept(path, "resume") as kept:
+            assert kept.begin({"head": 1}, refuse, b"none") == b"none"
+        assert path.read_bytes() == header
+    path.write_bytes(b"a line without an end")
+    with pytest.raises(CreditError, match="another file"):
+        Kept(path, "resume").begin({"head": 1}, refuse, b"none")
+    assert path.read_bytes() == b"a line without an end"
+
+
 @pytest.mark.parametrize("mode", ["resume", "overwrite"])
 def test_two_runs_on_one_kept_file_are_refused(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "kept.jsonl"

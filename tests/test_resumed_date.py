@@ -35,6 +35,33 @@ def pair(tmp_path: Path, tiny_pair_dirs: tuple[Path, Path]) -> tuple[str, ...]:
     return ("--policy", names[0], "--reference", names[1], "--device", "cpu", "--beta", "0.1")
 
 
+COMMANDS = {
+    "trajectory": ("--samples", "0"),
+    "search": ("--beams", "1", "--max-new-tokens", "3", "--judge", "reward"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_keeps_lines_goes_on_under_the_date_that_it_began_with(
+    tmp_path: Path, pair: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    rows, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    (run_of, policy), models = pair[:2], pair[2:]
+    first = (policy + ",", rows) if command == "trajectory" else (rows, run_of, policy)
+    asked = (command, *first, *models, *COMMANDS[command], "-o", out)
+    on(5, monkeypatch)
+    assert run(*asked).code == 0
+    whole = out.read_bytes()
+    assert json.loads(whole.split(b"\n")[0])["made_by"]["today"] == "2026-01-05"
+    on(6, monkeypatch)
+    out.write_bytes(b"".join(whole.splitlines(keepends=True)[:1]))
+    assert run(*asked, "--resume").code == 0
+    assert out.read_bytes() == whole
+    refused = run(*asked, "--resume", "--date", "2026-01-06")
+    assert refused.code == 2 and 'date was "" and is "2026-01-06"' in refused.stderr
+
+
 def on(day: int, monkeypatch: pytest.MonkeyPatch) -> None:
     class Day(datetime.date):
         @classmethod

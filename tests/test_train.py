@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from dpo_credit.models.pair import Cut, Loading
 from dpo_credit.train.config import read_recipe
 from dpo_credit.train.recipe import LOSSES, Recipe, arguments
 from dpo_credit.train.rows import compare, rows_of
+from dpo_credit.train.run import claim, last_checkpoint, prepare
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 ROWS = [
@@ -130,16 +132,21 @@ def test_a_moved_run_still_finds_its_reference(trained: Path) -> None:
 
 
 def test_a_resumed_training_ends_in_the_same_weights(run_once: Path, trained: Path) -> None:
-    for checkpoint in ("checkpoint-4", "checkpoint-6"):
-        shutil.rmtree(trained / "dpo" / checkpoint)
+    """A kill may fall while a checkpoint is written: the trainer's state comes last, and a part of one is none."""
+    state, earlier = trained / "dpo/checkpoint-6/trainer_state.json", trained / "dpo/checkpoint-4"
+    state.write_bytes(state.read_bytes()[:-20])
+    (earlier / "trainer_state.json").unlink()
+    (earlier / "optimizer.pt").unlink()
     (trained / "dpo/model.safetensors").unlink()
+    assert last_checkpoint("dpo") == "dpo/checkpoint-2"
     train("--resume")
     whole, parts = weights(run_once / "dpo"), weights(trained / "dpo")
     assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(run_once: Path, folder: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_checkpoint_to_go_on_from(run_once: Path, folder: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-c", UNHURRIED, "train", "dpo", "-c", "dpo.yaml"]
     # One thread as here: sums over two round otherwise.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
@@ -153,11 +160,30 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(run_once: Path, folder: Path) 
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("step 1 "):
-                process.send_signal(signal.SIGINT)
+                process.send_signal(number)
                 break
         said = process.stderr.read()
-    assert process.returncode == 130 and "go on with --resume" in said
+    assert process.returncode == 128 + number and "go on with --resume" in said
     assert "Traceback" not in said
+    train("--resume")
+    whole, parts = weights(run_once / "dpo"), weights(folder / "dpo")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+@pytest.mark.slow
+def test_a_training_killed_at_its_checkpoints_ends_in_the_same_weights(run_once: Path, folder: Path) -> None:
+    """Each kill falls as soon as a checkpoint's folder is there, most likely while it is written."""
+    command = [sys.executable, "-m", "dpo_credit", "train", "dpo", "-c", "dpo.yaml", "--resume"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    for step in (2, 4):
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+        ) as process:
+            while not (folder / f"dpo/checkpoint-{step}").exists():
+                assert process.poll() is None, "it ended before its checkpoint"
+                time.sleep(0.001)
+            process.kill()
+        assert process.returncode == -signal.SIGKILL
     train("--resume")
     whole, parts = weights(run_once / "dpo"), weights(folder / "dpo")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
@@ -344,6 +370,20 @@ def test_nothing_that_is_there_is_lost(folder: Path) -> None:
         ended = run("train", "dpo", "-c", "dpo.yaml", *mode)
         assert ended.code == 2 and ended.stderr.count("\n") == 2, ended.stderr
     assert (folder / "dpo/thesis.tex").read_text() == "years of work"
+
+
+def test_a_training_that_was_killed_while_it_replaced_another_can_be_begun_again(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(shutil, "rmtree", killed)
+        recipe = read_recipe((trained / "dpo.yaml").read_text(), "dpo.yaml", "dpo")
+        claim(prepare(recipe), "overwrite")
+    assert claim(prepare(recipe), "overwrite") is None
+    assert [path.name for path in (trained / "dpo").iterdir()] == ["dpo_credit.json"]
 
 
 def test_a_resumed_training_needs_the_same_recipe_and_rows(trained: Path) -> None:

@@ -111,8 +111,92 @@ def test_a_run_that_was_cut_off_goes_on(folder: Path, kept: Path) -> None:
         options = [*asked(folder, "whole.jsonl", "--resume"), *other]
         assert said in run(*options).stderr
     ended = run(*asked(folder, "whole.jsonl", "--resume", "--reference", str(folder / "dpo/checkpoint-5")))
-    assert "another model" in ended.stderr
+    assert "; reference's weights was " in ended.stderr
     assert kept.read_bytes() == whole
+
+
+def spoil_config(checkpoint: Path, name: str, value: object) -> None:
+    config = json.loads((checkpoint / "config.json").read_text())
+    assert config[name] != value
+    (checkpoint / "config.json").write_text(json.dumps({**config, name: value}))
+
+
+CHANGES = {
+    "a checkpoint trained anew in its place": (
+        lambda here: save(language_model(seed=99), here / "dpo/checkpoint-5", tokenizer()),
+        "step 5's weights was \"",
+    ),
+    "its configuration": (
+        lambda here: spoil_config(here / "dpo/checkpoint-10", "layer_norm_eps", 0.5),
+        "step 10's weights was \"",
+    ),
+    "the reference in its place": (
+        lambda here: save(language_model(seed=98), here / "sft", tokenizer()),
+        "reference's weights was \"",
+    ),
+    "a prompt": (
+        lambda here: (here / "rows.jsonl").write_text((here / "rows.jsonl").read_text().replace("Rent is", "Rent was")),
+        "prompt_hash of row row 100, chosen",
+    ),
+}
+
+
+@pytest.mark.parametrize("changed", CHANGES)
+def test_resuming_what_has_changed_since_is_refused(folder: Path, kept: Path, tmp_path: Path, changed: str) -> None:
+    here = tmp_path / "here"
+    shutil.copytree(folder, here)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(here)
+        assert run(*asked(Path(), "again.jsonl")).code == 0
+        assert run(*asked(Path(), "again.jsonl", "--resume")).code == 0  # nothing has changed
+        whole = Path("again.jsonl").read_bytes()
+        lines = whole.splitlines(keepends=True)
+        change, said = CHANGES[changed]
+        change(Path())
+        for left in (4, 3):  # a run that is done, and one with a checkpoint to come
+            Path("again.jsonl").write_bytes(b"".join(lines[:left]))
+            ended = run(*asked(Path(), "again.jsonl", "--resume"))
+            assert ended.code == 2, ended.stderr
+            assert "again.jsonl was begun with other settings: " in ended.stderr and said in ended.stderr
+            assert Path("again.jsonl").read_bytes() == b"".join(lines[:left])
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (("--eos", "never"), 'eos was "auto" and is "never"'),
+        (("--chat-template", "none"), 'chat_template was "auto" and is "none"'),
+        (("--dtype", "bfloat16"), 'dtype was ["float32"] and is ["bfloat16"]'),
+    ],
+)
+def test_resuming_under_other_conventions_is_refused(
+    folder: Path, kept: Path, tmp_path: Path, other: tuple[str, ...], said: str
+) -> None:
+    shutil.copy(kept, tmp_path / "kept.jsonl")
+    ended = run(*asked(folder, str(tmp_path / "kept.jsonl")), *other, "--resume")
+    assert ended.code == 2 and said in ended.stderr, ended.stderr
+
+
+def test_another_run_of_the_same_names_is_refused(folder: Path, kept: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    (other / "dpo/checkpoint-20").rename(other / "dpo/checkpoint-40")
+    ended = run(*asked(other, "whole.jsonl", "--resume"))
+    assert ended.code == 2 and "run changed" in ended.stderr, ended.stderr
+
+
+def test_a_checkpoint_that_was_removed_since_keeps_its_numbers(folder: Path, kept: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "here")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(tmp_path / "here")
+        assert run(*asked(Path(), "again.jsonl")).code == 0
+        whole = Path("again.jsonl").read_bytes()
+        Path("again.jsonl").write_bytes(b"".join(whole.splitlines(keepends=True)[:3]))
+        shutil.rmtree("dpo/checkpoint-5")
+        ended = run(*asked(Path(), "again.jsonl", "--resume", "--json", "-"))
+        assert ended.code == 0, ended.stderr
+        assert Path("again.jsonl").read_bytes() == whole
+        assert [point["step"] for point in json.loads(ended.stdout)["checkpoints"]] == [0, 5, 10, 20]
 
 
 def test_kept_files_are_drawn_without_a_model(folder: Path, kept: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -27,6 +28,7 @@ from dpo_credit.cli import (
     trajectory,
     verify,
 )
+from dpo_credit.cli.stopping import ending
 from dpo_credit.cli.terminal import Program, one_line
 from dpo_credit.views.look import STAND_INS
 
@@ -78,7 +80,10 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # none where it is closed
             stream.reconfigure(errors=STAND_INS)
     try:
-        app()
+        with ending():
+            app()
+    except KeyboardInterrupt:  # while the commands are still put together, which typer does not answer for
+        sys.exit(128 + signal.SIGINT)
     except CreditError as error:
         _fail(str(error))
     except OSError as error:  # a name would mean a file, which `files` answers for: without one it is stdout

@@ -20,7 +20,7 @@ from dpo_credit.cli.flags import flag, option, with_shared_options
 from dpo_credit.cli.keeping import KeepOptions
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.outputs import Outputs
-from dpo_credit.cli.stopping import INTERRUPTED, stopping
+from dpo_credit.cli.stopping import stopping
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import CreditError
 
@@ -136,7 +136,7 @@ def batch(
         if stopped():
             if isinstance(sink, Journal):
                 talk.notes([f"interrupted: {counts.rows} rows of {target} are kept; go on with --resume"])
-            raise typer.Exit(INTERRUPTED)
+            raise typer.Exit(stopped.code)
     if total.failed:
         raise typer.Exit(SOME_FAILED)
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import stat
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from dpo_credit.credit import CreditError
+from dpo_credit.rows.durable import keep_mode
 
 if TYPE_CHECKING:
     from dpo_credit.rows.reader import Record
@@ -105,7 +105,8 @@ def writing(name: str) -> Iterator[BinaryIO]:
         try:
             with os.fdopen(handle, "wb") as file:
                 yield file
-            _keep_mode(temporary, target)
+            os.chmod(temporary, 0o666 & ~_umask())
+            keep_mode(Path(temporary), target)
             os.replace(temporary, target)
         except BaseException:
             os.unlink(temporary)
@@ -135,18 +136,6 @@ def check_writable(name: str) -> None:
         raise CreditError(f"cannot write {name}: No such file or directory. Nothing was written.")
     if not os.access(target if target.exists() else target.parent, os.W_OK):
         raise CreditError(f"cannot write {name}: Permission denied. Nothing was written.")
-
-
-def _keep_mode(new: str, old: Path) -> None:
-    """Give a new file the mode of the one that it replaces, and its owner where that is allowed."""
-    if not old.exists():
-        os.chmod(new, 0o666 & ~_umask())
-        return
-    status = old.stat()
-    if hasattr(os, "chown"):
-        with suppress(OSError):
-            os.chown(new, status.st_uid, status.st_gid)
-    os.chmod(new, stat.S_IMODE(status.st_mode))
 
 
 def _umask() -> int:

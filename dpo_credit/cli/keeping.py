@@ -66,8 +66,14 @@ class KeepOptions:
         kept.check()
         return kept
 
+    @staticmethod
+    def today(kept: Kept | None) -> str:
+        """The day on which a run began that goes on now, where its chat template writes the date."""
+        made_by = {} if kept is None else kept.begun.get("made_by")
+        return str(made_by.get("today") or "") if isinstance(made_by, dict) else ""
+
     def interrupted(self, count: str) -> str:
-        """What is said of a run that Ctrl-C ended after so many of something."""
+        """What is said of a run that was ended after so many of something."""
         where = "; go on with --resume" if self.output is not None else "; -o FILE would keep them"
         return f"interrupted after {count}{where}"
 

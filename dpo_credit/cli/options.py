@@ -195,9 +195,7 @@ class PairOptions:
         """What scores with a pair, and a cache if there is one; `today` is the day of a run that goes on."""
         from dpo_credit.scoring import Scorer
 
-        conventions = self.conventions()
-        if today:
-            conventions = replace(conventions, today=today)
+        conventions = self.conventions(today)
         return lambda pair, cache: Scorer(pair, conventions=conventions, cache=cache)
 
     def loading(self) -> Loading:
@@ -230,8 +228,8 @@ class PairOptions:
             raise CreditError(f"--tokens-per-batch {self.tokens_per_batch} is neither auto nor a number from 1 on.")
         return int(self.tokens_per_batch)
 
-    def conventions(self) -> Conventions:
-        """How text becomes tokens."""
+    def conventions(self, today: str = "") -> Conventions:
+        """How text becomes tokens; `today` is the day of a run that goes on."""
         from dpo_credit.cli.files import read
         from dpo_credit.rows.encodings import decoded
         from dpo_credit.text.conventions import Conventions
@@ -240,4 +238,5 @@ class PairOptions:
         if template not in ("auto", "none"):
             what = "--chat-template "
             template = decoded(read(template, what, "auto, none or a Jinja file"), template, what=what)
-        return Conventions(self.eos, template, self.max_length, self.truncate, self.turns, self.date)
+        conventions = Conventions(self.eos, template, self.max_length, self.truncate, self.turns, self.date)
+        return replace(conventions, today=today) if today else conventions

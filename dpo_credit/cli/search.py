@@ -20,7 +20,7 @@ from dpo_credit.cli.keeping import KeepOptions
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.outputs import Colours, Outputs
 from dpo_credit.cli.reading import PickOptions
-from dpo_credit.cli.stopping import INTERRUPTED, stopping
+from dpo_credit.cli.stopping import stopping
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import CreditError
 
@@ -170,7 +170,7 @@ def _search_rows(
     talk: Talk,
     aside: SetAside,
 ) -> Search:
-    """The answers to all rows, judged; Ctrl-C ends it after a chunk of them."""
+    """The answers to all rows, judged; Ctrl-C or another signal ends it after a chunk of them."""
     from rich.progress import MofNCompleteColumn, TimeElapsedColumn, TimeRemainingColumn
 
     from dpo_credit.cli.bars import bar
@@ -188,7 +188,7 @@ def _search_rows(
     name, judge, endpoint = asked.judge_of(prompt_text(rows[0].prompt), talk, embedded=options.policy is None)
     with keeping.kept() or nullcontext() as kept:
         pair = load(options, talk)
-        conventions = options.conventions()
+        conventions = options.conventions(keeping.today(kept))
         rows = searchable(pair, rows, beams, conventions, aside)
         searching = Searching(pair, rows, beams, (name, judge), conventions=conventions, kept=kept)
         steps = searching.steps()
@@ -201,7 +201,7 @@ def _search_rows(
                 shown.show(len(searching.judged), len(rows))
                 if stopped():
                     talk.notes([keeping.interrupted(f"{len(searching.judged)} rows")])
-                    raise typer.Exit(INTERRUPTED)
+                    raise typer.Exit(stopped.code)
     if endpoint is not None:
         talk.say(f"the judge's cost: {endpoint.cost}")
     return searching.search()

@@ -1,7 +1,8 @@
-"""Ctrl-C that loses nothing."""
+"""Ends that lose nothing: Ctrl-C, SIGTERM (a scheduler's), SIGHUP (of a terminal that was closed)."""
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,25 +10,71 @@ from types import FrameType
 
 from dpo_credit.cli.talk import Talk
 
-INTERRUPTED = 128 + signal.SIGINT
+_HANGUP = getattr(signal, "SIGHUP", None)  # Windows has none
+_ENDS = tuple(number for number in (signal.SIGTERM, _HANGUP) if number is not None)
+_Handler = Callable[[int, FrameType | None], None]
+
+
+class Stop:
+    """Whether the work was asked to stop; `code` is then what the program exits with: 128 + the signal's number."""
+
+    code = 0
+
+    def __call__(self) -> bool:
+        return self.code != 0
 
 
 @contextmanager
-def stopping(talk: Talk, when: str) -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C asks the work to stop `when` it can without loss; a second one ends it at once."""
-    asked = False
+def ending() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the program as Ctrl-C does, its temporary files removed; the exit code is theirs."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        _hang_up(number)
+        raise SystemExit(128 + number)
+
+    with _handled(_ENDS, end):
+        yield
+
+
+@contextmanager
+def stopping(talk: Talk, when: str) -> Iterator[Stop]:
+    """The first signal asks the work to stop `when` it can without loss; a second one ends it at once."""
+    asked = Stop()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        talk.notes([f"stopping {when}; Ctrl-C again stops at once"])
+        _hang_up(number)
+        if asked():
+            raise SystemExit(128 + number)
+        asked.code = 128 + number
+        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        talk.notes([f"stopping {when}; {name} again stops at once"])
 
-    before = signal.getsignal(signal.SIGINT)
-    if before != signal.SIG_IGN:  # a shell's background jobs are deaf to it
-        signal.signal(signal.SIGINT, stop)
+    with _handled((signal.SIGINT, *_ENDS), stop):
+        yield asked
+
+
+@contextmanager
+def _handled(signals: tuple[int, ...], handler: _Handler) -> Iterator[None]:
+    """Signals handled, but for those that the program was started deaf to, as nohup and a shell's background do."""
+    before = {number: signal.getsignal(number) for number in signals}
+    heard = [number for number in signals if before[number] != signal.SIG_IGN]
+    for number in heard:
+        signal.signal(number, handler)
     try:
-        yield lambda: asked
+        yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number in heard:
+            signal.signal(number, before[number])
+
+
+def _hang_up(number: int) -> None:
+    """After a SIGHUP, let what is said to a terminal that is gone go nowhere: each line would be an error."""
+    if number != _HANGUP:
+        return
+    for stream in (1, 2):
+        try:
+            os.write(stream, b"")
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream)
+            os.close(nowhere)

@@ -11,7 +11,7 @@ import typer
 
 from dpo_credit.cli.files import read, write
 from dpo_credit.cli.keeping import mode_of
-from dpo_credit.cli.stopping import INTERRUPTED, stopping
+from dpo_credit.cli.stopping import stopping
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import CreditError
 from dpo_credit.extras import INSTALL, trl_installed
@@ -77,7 +77,7 @@ def train(
         done = run.train(prepared, checkpoint, show=show, stop=stopped)
     if not done:
         talk.notes([f"interrupted: {recipe.output} holds a checkpoint; go on with --resume"])
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(stopped.code)
     talk.say("trained; next: dpo-credit score post.json --policy " + recipe.output if method == "dpo" else "trained")
     if first:
         write("-", os.fsencode(recipe.output) + b"\n")

@@ -17,7 +17,7 @@ from dpo_credit.cli.flags import option, with_shared_options
 from dpo_credit.cli.keeping import KeepOptions
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.outputs import Outputs
-from dpo_credit.cli.stopping import INTERRUPTED, stopping
+from dpo_credit.cli.stopping import stopping
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import CreditError
 
@@ -94,7 +94,7 @@ def _begin(
     talk: Talk,
     aside: SetAside,
 ) -> Following:
-    """The run, once the reference was asked and what was kept is read."""
+    """The run, once the reference was asked and what was kept is read and compared."""
     from dpo_credit.rows.pairs import preferences
     from dpo_credit.rows.reader import read_rows
     from dpo_credit.trajectory.follow import Draw
@@ -108,22 +108,23 @@ def _begin(
     pairs = preferences(talk.noted(read_rows(records([rows]), limit=asked.limit, aside=aside)), aside)
     with talk.working("Asking the reference"):
         models = find_models(at, options.reference, options.loading())
-        follower, notes = ask_reference(
+        follower, made_by, notes = ask_reference(
             models,
             pairs,
             beta=options.beta,
             length_normalised=options.length_normalised,
-            conventions=options.conventions(),
+            conventions=options.conventions(KeepOptions.today(kept)),
             draw=Draw(asked.samples, asked.max_new_tokens, asked.seed),
             aside=aside,
         )
     talk.notes([*models.notes, *notes])
     talk.notes_of(follower.start.pairs)
-    return Following(run, at, models, follower, kept)
+    with talk.working("Comparing the checkpoints with what is kept"):
+        return Following(run, at, models, follower, made_by, kept)
 
 
 def _follow(following: Following, keeping: KeepOptions, talk: Talk) -> None:
-    """Go through the checkpoints that are left; Ctrl-C ends it after one."""
+    """Go through the checkpoints that are left; Ctrl-C or another signal ends it after one."""
     from dpo_credit.trajectory.trajectory import Diverged
 
     steps = following.steps()
@@ -135,7 +136,7 @@ def _follow(following: Following, keeping: KeepOptions, talk: Talk) -> None:
                 talk.notes([f"{moment.name} diverged: {moment.reason}"])
             if stopped():
                 talk.notes([keeping.interrupted(f"{len(following.moments) - 1} checkpoints")])
-                raise typer.Exit(INTERRUPTED)
+                raise typer.Exit(stopped.code)
 
 
 def _write(trajectories: Sequence[Trajectory], names: tuple[str, ...], outputs: Outputs) -> None:

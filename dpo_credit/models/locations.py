@@ -132,11 +132,12 @@ def cannot_load(role: str, name: str, error: Exception, advice: str = "") -> Cre
         advice: what to do, where that is known.
 
     Raises:
-        KeyboardInterrupt: the library hid a Ctrl-C, as one within a lock ends in an error about the lock.
+        KeyboardInterrupt, SystemExit: the library hid what ends the program, as one within a lock ends in an error
+            about the lock.
     """
     before: BaseException | None = error
     while before is not None:
-        if isinstance(before, KeyboardInterrupt):
+        if isinstance(before, KeyboardInterrupt | SystemExit):
             raise before
         before = before.__cause__ or before.__context__
     if isinstance(error, ImportError) and "bitsandbytes" in str(error):

@@ -15,6 +15,7 @@ from dpo_credit.models.locations import json_object
 
 NAME = "dpo_credit.json"
 _SHOWN = 60  # characters of a name that is none
+UNFINISHED = f".{NAME}.unfinished"
 SCHEMA = "dpo-credit/trained@1"
 
 
@@ -39,9 +40,10 @@ class Trained:
     recipe: dict[str, Any] = field(default_factory=dict)
 
     def write(self, directory: Path) -> None:
-        """Write it into a directory."""
+        """Write it into a directory, whole or not at all."""
         text = json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2, ensure_ascii=False)
-        (directory / NAME).write_text(text + "\n", encoding="utf-8")
+        (directory / UNFINISHED).write_text(text + "\n", encoding="utf-8")
+        os.replace(directory / UNFINISHED, directory / NAME)
 
 
 def read(directory: Path) -> Trained | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
+from contextlib import suppress
 from pathlib import Path
 
 from dpo_credit.credit import CreditError
@@ -58,6 +60,18 @@ def read(handle: int) -> bytes:
 def open_file(path: Path, flags: int) -> int:
     """Open a file that no child process inherits."""
     return os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o666)
+
+
+def keep_mode(new: Path, old: Path) -> None:
+    """Give a new file the mode of the one that it replaces, and its owner where that is allowed."""
+    try:
+        status = old.stat()
+    except FileNotFoundError:
+        return
+    if hasattr(os, "chown"):
+        with suppress(OSError):
+            os.chown(new, status.st_uid, status.st_gid)
+    os.chmod(new, stat.S_IMODE(status.st_mode))
 
 
 def sync(path: Path) -> None:

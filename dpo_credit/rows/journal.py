@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from dpo_credit.checked import check_fields
 from dpo_credit.credit import CreditError
-from dpo_credit.rows.durable import append, lock, open_file, read, sync
+from dpo_credit.rows.durable import append, keep_mode, lock, open_file, read, sync
 from dpo_credit.rows.settings import refuse_changes
 
 FORMAT = "dpo-credit/journal@1"
@@ -148,6 +148,7 @@ class Journal:
             if self.format.convert:
                 whole = beside(self.output, "unfinished")
                 self.notes = self.format.convert(self.rows, whole)
+                keep_mode(whole, self.rows)
                 sync(whole)
                 os.replace(whole, self.output)
                 sync(self.output.parent)
@@ -190,9 +191,13 @@ class Journal:
         """Empty the journal first: from then on what else is there counts for nothing."""
         os.ftruncate(self._files[self.journal], 0)
         os.fsync(self._files[self.journal])
-        for old in (self.output, self.rows, self.errors):
+        fresh = beside(self.output, "unfinished")
+        fresh.unlink(missing_ok=True)
+        self._open(self.rows, os.O_WRONLY | os.O_CREAT, at=fresh)
+        keep_mode(fresh, self.output if self.output.exists() else self.rows)
+        os.replace(fresh, self.rows)
+        for old in {self.output, self.errors} - {self.rows}:
             old.unlink(missing_ok=True)
-        self._open(self.rows, os.O_WRONLY | os.O_CREAT)
         sync(self.output.parent)
         self._note({"journal": FORMAT, **settings})
 
@@ -243,8 +248,8 @@ class Journal:
         if self.format.convert:
             self.rows.unlink(missing_ok=True)
 
-    def _open(self, path: Path, flags: int) -> int:
-        self._files[path] = open_file(path, flags)
+    def _open(self, path: Path, flags: int, at: Path | None = None) -> int:
+        self._files[path] = open_file(at or path, flags)
         return self._files[path]
 
     def _write(self, path: Path, data: bytes) -> None:
@@ -252,6 +257,7 @@ class Journal:
         handle = self._files.get(path)
         if handle is None:
             handle = self._open(path, os.O_WRONLY | os.O_CREAT)
+            keep_mode(path, self.rows)
             sync(path.parent)
         append(handle, path, data)
 

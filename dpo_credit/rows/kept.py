@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ T = TypeVar("T")
 class Kept:
     """The file that a long run is written to, locked against a second writer from `begin` on.
 
+    `begun` is, once `check` was asked, the header of the run that is there to be resumed, if any.
+
     Args:
         path: the file.
         mode: "new" (there must be none), "resume" or "overwrite".
@@ -29,6 +32,7 @@ class Kept:
     def __init__(self, path: Path, mode: str) -> None:
         self.path, self.mode = path, mode
         self._handle: int | None = None
+        self.begun: dict[str, Any] = {}
         if path.exists() and mode == "new":
             raise CreditError(f"{path} exists. Go on with --resume, replace it with --overwrite, or name another.")
 
@@ -44,6 +48,8 @@ class Kept:
             handle = open_file(self.path, os.O_RDWR)
             try:
                 lock(handle, self.path)
+                if self.mode == "resume":
+                    self.begun = _header(read(handle))
             finally:
                 os.close(handle)
 
@@ -56,15 +62,17 @@ class Kept:
         with self._said():
             self._handle = open_file(self.path, os.O_RDWR | os.O_CREAT)
             lock(self._handle, self.path)
-            data = read(self._handle)
-            if self.mode == "resume" and data.strip():
+            data, first = read(self._handle), (json_line(head) + "\n").encode()
+            if (
+                self.mode == "resume" and data.strip() and not first.startswith(data)
+            ):  # a part of a header is nothing yet
                 whole = data[: data.rfind(b"\n") + 1]
                 result = known(whole)
                 if len(whole) < len(data):  # cut where it stands: written anew, a kill would leave nothing
                     os.ftruncate(self._handle, len(whole))
                 return result
             os.ftruncate(self._handle, 0)
-            append(self._handle, self.path, (json_line(head) + "\n").encode())
+            append(self._handle, self.path, first)
         return nothing
 
     def add(self, line: str) -> None:
@@ -95,3 +103,12 @@ class Kept:
             yield
         except OSError as error:
             raise CreditError(f"cannot write {self.path}: {error.strerror}. Go on with --resume.") from error
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    """A file's first line, as far as it is JSON: whoever resumes it says what is wrong with it."""
+    try:
+        head = json.loads(data.partition(b"\n")[0])
+    except ValueError:
+        return {}
+    return head if isinstance(head, dict) else {}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -13,7 +15,6 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from dpo_credit.credit import CreditError, NotFiniteError
 from dpo_credit.models.checkpoints import EMBEDDED, Checkpoint, find, load_tokenizer
@@ -21,7 +22,7 @@ from dpo_credit.models.loading import load_module
 from dpo_credit.models.objective import objective
 from dpo_credit.models.pair import Loading
 from dpo_credit.models.safety import require_safe_weights
-from dpo_credit.models.trained import NAME, Trained, read
+from dpo_credit.models.trained import NAME, UNFINISHED, Trained, read
 from dpo_credit.rows.journal import Mode
 from dpo_credit.rows.settings import refuse_changes
 from dpo_credit.train.recipe import Recipe
@@ -117,9 +118,9 @@ def claim(prepared: Prepared, mode: Mode, *, first: bool = True) -> str | None:
         CreditError: it holds something else, or another training.
     """
     if not first:
-        return get_last_checkpoint(prepared.recipe.output) if mode == "resume" else None
+        return last_checkpoint(prepared.recipe.output) if mode == "resume" else None
     output, now = Path(prepared.recipe.output), record(prepared)
-    filled = output.exists() and (not output.is_dir() or any(output.iterdir()))
+    filled = output.exists() and (not output.is_dir() or any(path.name != UNFINISHED for path in output.iterdir()))
     was = read(output) if filled and output.is_dir() else None
     if filled and mode == "new":
         raise CreditError(f"{output} is not empty. Go on with --resume, replace it with --overwrite, or name another.")
@@ -129,15 +130,36 @@ def claim(prepared: Prepared, mode: Mode, *, first: bool = True) -> str | None:
         decides = ("recipe", "rows_sha256", "chat_template", "method")
         before, after = ({name: getattr(record, name) for name in decides} for record in (was, now))
         refuse_changes(output, before, after)
-        return get_last_checkpoint(str(output))
+        return last_checkpoint(output)
     try:
         if filled:
-            shutil.rmtree(output)
+            for path in output.iterdir():  # the record stays to the end: without it nothing says that this is ours
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                elif path.name != NAME:
+                    path.unlink()
         output.mkdir(parents=True, exist_ok=True)
         now.write(output)
     except OSError as error:
         raise CreditError(f"cannot write {output}: {error.strerror}.") from error
     return None
+
+
+def last_checkpoint(output: str | Path) -> str | None:
+    """The last checkpoint that is whole: the trainer writes its state last, so one without it was cut off by a kill."""
+    found = {
+        int(path.name.rpartition("-")[2]): path
+        for path in Path(output).glob("checkpoint-*")
+        if re.fullmatch(r"checkpoint-\d+", path.name) and _has_state(path)
+    }
+    return str(found[max(found)]) if found else None
+
+
+def _has_state(checkpoint: Path) -> bool:
+    try:
+        return "global_step" in json.loads((checkpoint / "trainer_state.json").read_bytes())
+    except (OSError, ValueError):
+        return False
 
 
 class _Watch(TrainerCallback):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dpo_credit.credit import CreditError
 from dpo_credit.forward.budget import free
+from dpo_credit.identity import identity_of_models, identity_of_text
 from dpo_credit.models.adapters import fitted
 from dpo_credit.models.checkpoints import (
     Checkpoint,
@@ -25,14 +26,17 @@ from dpo_credit.models.training import training_of
 from dpo_credit.rows.aside import STRICT, SetAside
 from dpo_credit.rows.kept import Kept
 from dpo_credit.rows.records import Row
+from dpo_credit.rows.settings import refuse_changes
 from dpo_credit.text.conventions import Conventions
 from dpo_credit.trajectory.follow import Draw, Follower, Setup
 from dpo_credit.trajectory.runs import At
 from dpo_credit.trajectory.trajectory import Diverged, Moment, Trajectory, in_order
-from dpo_credit.trajectory.trajectory_file import header, known, line
+from dpo_credit.trajectory.trajectory_file import header, known, line, made_by_step
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from dpo_credit.models.torch_side import TorchSide
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +86,8 @@ def ask_reference(
     conventions: Conventions,
     draw: Draw,
     aside: SetAside = STRICT,
-) -> tuple[Follower, tuple[str, ...]]:
-    """Score the rows under the reference, which is freed then; and what the user should be told.
+) -> tuple[Follower, dict[str, Any], tuple[str, ...]]:
+    """Score the rows under the reference, which is freed then; what decides its numbers; what the user should be told.
 
     Args:
         models: see `find_models`.
@@ -107,11 +111,12 @@ def ask_reference(
     if conventions.max_length is None:
         conventions = replace(conventions, max_length=max_length(models.reference, models.loading))
     follower = Follower(side, rows, Setup(models.tokenizer, training.beta, normalised, conventions), draw, aside)
+    identity = {**identity_of_models({"reference": side}), **identity_of_text(models.tokenizer, conventions)}
     del side
     free()
     if training.cut is not None:
         notes += tuple(note for tokens in follower.tokens for note in training.cut.notes_on(tokens))
-    return follower, notes + follower.notes
+    return follower, identity, notes + follower.notes
 
 
 class Following:
@@ -125,25 +130,38 @@ class Following:
         run: its checkpoints.
         models: see `find_models`.
         follower: see `ask_reference`.
+        made_by: what decides the reference's numbers, see there.
         kept: the file that grows, if any; it is closed by whoever opened it.
 
     Raises:
-        CreditError: the kept file was begun under other settings, or cannot be written.
+        CreditError: the kept file was begun under other settings or with other models, or cannot be written.
     """
 
     def __init__(
-        self, name: str, run: Sequence[At], models: RunModels, follower: Follower, kept: Kept | None = None
+        self,
+        name: str,
+        run: Sequence[At],
+        models: RunModels,
+        follower: Follower,
+        made_by: dict[str, Any],
+        kept: Kept | None = None,
     ) -> None:
         self.name, self.models, self.follower, self.kept = name, models, follower, kept
         self.moments: list[Moment | Diverged] = [follower.start]
+        policies = list(zip(run, models.policies, strict=True))
         if kept is not None:
-            head = header(name, follower.start)
+            run_name = {} if "," in name else {"run": name.partition("@")[0]}  # a list may grow
+            head = header(name, follower.start, {**run_name, **made_by})
+
+            def read(data: bytes) -> list[Moment | Diverged]:
+                moments = known(data, kept.path, head)
+                self._refuse_changed(kept, made_by_step(data), policies)
+                return moments
+
             nothing: list[Moment | Diverged] = []
-            self.moments += kept.begin(head, lambda data: known(data, kept.path, head), nothing)
-        done = {(moment.step, moment.name) for moment in self.moments}
-        self.left = [
-            (at, policy) for at, policy in zip(run, models.policies, strict=True) if (at.step, at.name) not in done
-        ]
+            self.moments += kept.begin(head, read, nothing)
+        done = {moment.step for moment in self.moments[1:]}
+        self.left = [(at, policy) for at, policy in policies if at.step not in done]
 
     def steps(self) -> Iterator[Moment | Diverged]:
         """Each checkpoint that is left, its policy loaded, scored, kept and freed.
@@ -151,18 +169,36 @@ class Following:
         Raises:
             CreditError: a model cannot be loaded, or its numbers cannot be written.
         """
-        device = devices(self.models.loading.device)[0]
         for at, policy in self.left:
-            side = load_side(policy, device, self.models.loading)
+            side = self._load(policy)
             moment = self.follower.at(at.step, at.name, side)
+            identity = None if self.kept is None else _identity(at, side)
             del side
             free()
             self.moments.append(moment)
             if self.kept is not None:
-                self.kept.add(line(moment))
+                self.kept.add(line(moment, identity))
             yield moment
+
+    def _load(self, policy: Checkpoint) -> TorchSide:
+        return load_side(policy, devices(self.models.loading.device)[0], self.models.loading)
+
+    def _refuse_changed(
+        self, kept: Kept, was: dict[int, dict[str, Any]], policies: Sequence[tuple[At, Checkpoint]]
+    ) -> None:
+        """Make sure that the checkpoints whose numbers are kept are what they were, those that are still there."""
+        for at, policy in policies:
+            if at.step in was:
+                now = _identity(at, self._load(policy))
+                free()
+                refuse_changes(kept.path, was[at.step], now)
 
     def trajectory(self) -> Trajectory:
         """All moments so far, in the order of training."""
         ids = tuple(chosen.id for chosen, _ in self.follower.start.pairs)
         return in_order(self.name, ids, self.moments)
+
+
+def _identity(at: At, policy: TorchSide) -> dict[str, Any]:
+    """What decides the numbers of a checkpoint."""
+    return identity_of_models({f"step {at.step}": policy})

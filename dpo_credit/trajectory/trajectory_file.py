@@ -34,22 +34,21 @@ class _Line:
     diverged: str | None = None
 
 
-def header(name: str, start: Moment) -> dict[str, Any]:
-    """The first line: what was followed, and the rows under the reference, as `score --json` writes them."""
+def header(name: str, start: Moment, made_by: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The first line: what was followed, what decides its numbers, and the rows under the reference as scored rows."""
     rows = []
     for chosen, rejected in start.pairs:
         row = Row(chosen.id, "preference", labels=("chosen", "rejected"))
         rows.append(json.loads(to_json(ScoredRow(row, (chosen, rejected)))))
-    return {"schema": SCHEMA, "name": name, "samples": _divergence(start), "rows": rows}
+    return {"schema": SCHEMA, "name": name, "made_by": made_by or {}, "samples": _divergence(start), "rows": rows}
 
 
-def line(moment: Moment | Diverged) -> str:
-    """A checkpoint's line."""
+def line(moment: Moment | Diverged, made_by: dict[str, Any] | None = None) -> str:
+    """A checkpoint's line, and what decides its numbers."""
+    fields = {"step": moment.step, "policy": moment.name, **({} if made_by is None else {"made_by": made_by})}
     if isinstance(moment, Diverged):
-        return json_line({"step": moment.step, "policy": moment.name, "diverged": moment.reason}) + "\n"
-    fields = {
-        "step": moment.step,
-        "policy": moment.name,
+        return json_line({**fields, "diverged": moment.reason}) + "\n"
+    fields |= {
         "chosen_logps": [list(chosen.policy_logps) for chosen, _ in moment.pairs],
         "rejected_logps": [list(rejected.policy_logps) for _, rejected in moment.pairs],
         "divergence": _divergence(moment),
@@ -105,6 +104,12 @@ def known(data: bytes, path: Path, head: dict[str, Any]) -> list[Moment | Diverg
     return [*trajectory.moments[1:], *trajectory.diverged]
 
 
+def made_by_step(data: bytes) -> dict[int, dict[str, Any]]:
+    """What decided the numbers of each step that a file holds."""
+    lines = map(json.loads, data.split(b"\n")[1:-1])
+    return {fields["step"]: fields.get("made_by", {}) for fields in lines}
+
+
 def _refuse_changes(path: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
     refuse_changes(path, _settings(was), _settings(now))
     logps = [
@@ -124,6 +129,7 @@ def _refuse_changes(path: Path, was: dict[str, Any], now: dict[str, Any]) -> Non
 def _settings(head: dict[str, Any]) -> dict[str, Any]:
     """What of a header decides the numbers, but for what the reference gave."""
     return {
+        **head.get("made_by", {}),
         "rows": len(head["rows"]),
         "samples": (head["samples"] or {}).get("samples"),
         **{
