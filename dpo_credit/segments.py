@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
@@ -10,7 +11,7 @@ from typing import Literal, NamedTuple
 
 Unit = Literal["token", "word", "sentence"]
 _SENTENCE_END, _CLOSING = ".!?。！？…", "\"')]”’"
-_FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))
+_FLAG = re.compile("[\U0001f1e6-\U0001f1ff]{2}")
 
 
 class Segment(NamedTuple):
@@ -136,9 +137,15 @@ def is_boundary(text: str, at: int) -> bool:
     if "\U0001f3fb" <= after <= "\U0001f3ff" or "\U000e0020" <= after <= "\U000e007f":  # a skin tone; a region's flag
         return False
     if _is_flag_letter(after) and _is_flag_letter(before):  # flags are pairs of letters: split after even counts only
-        return (at - len(text[:at].rstrip(_FLAG_LETTERS))) % 2 == 0
+        return at not in _within_flags(text)
     return True
 
 
 def _is_flag_letter(char: str) -> bool:
-    return char in _FLAG_LETTERS
+    return "\U0001f1e6" <= char <= "\U0001f1ff"
+
+
+@lru_cache(maxsize=64)  # asked at every letter of a flag
+def _within_flags(text: str) -> frozenset[int]:
+    """Where the two letters of a flag meet."""
+    return frozenset(flag.start() + 1 for flag in _FLAG.finditer(text))

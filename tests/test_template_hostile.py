@@ -11,7 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tiny import CHATML, tokenizer
+from transformers.utils import chat_template_utils
 
 from dpo_credit.credit import CreditError, Message
 from dpo_credit.text import bounded
@@ -51,6 +53,15 @@ LARGE = {
     "lists of lists": GROWS + "{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l }}",
     "lists of lists by ~": GROWS + "{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l ~ '' }}",
     "lists of lists as JSON": GROWS + "{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l|tojson }}",
+    "lists of lists that are compared": GROWS + "{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l == ns.l }}",
+    "tuples of tuples": GROWS + "{% set ns.l = (ns.l, ns.l) %}{% endfor %}{{ {ns.l: 1} }}",
+    "dictionaries of dictionaries": GROWS + "{% set ns.l = {1: ns.l, 2: ns.l} %}{% endfor %}",
+    "dictionaries by a call": GROWS + "{% set ns.l = dict(a=ns.l, b=ns.l) %}{% endfor %}",
+    "lists of lists by +": GROWS + "{% set ns.l = [ns.l] + [ns.l] %}{% endfor %}",
+    "lists of lists by *": GROWS + "{% set ns.l = [ns.l] * 2 %}{% endfor %}",
+    "lists of lists by a macro": "{% macro f(n) %}{{ f(n, varargs, varargs) if varargs else f(n, 1) }}{% endmacro %}{{ f(1) }}",
+    "lists of lists by batch": GROWS + "{% for x in [ns.l]|batch(2, ns.l) %}{% set ns.l = x %}{% endfor %}{% endfor %}",
+    "lists of lists by a filter": GROWS + "{% set ns.l = ([ns.l]|batch(2, ns.l)|list)[0] %}{% endfor %}",
     "its own text": "{% for i in range(99999) %}" + "x" * 5000 + "{% endfor %}",
     "its own text in a macro": "{% macro f() %}{% for i in range(99999) %}" + "x" * 5000 + "{% endfor %}{% endmacro %}{{ f() }}",
 }  # fmt: skip
@@ -130,6 +141,26 @@ def test_each_rendering_has_a_budget_of_its_own(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(bounded, "MOST_MADE", 30_000)
     template = "{{ 'a' * 9000 }}"  # foreseen, made and written: 27,000
     assert [len(render(template)) for _ in range(3)] == [9000] * 3
+
+
+def test_a_width_among_a_million_colons_is_looked_for_in_little_time() -> None:
+    began = time.thread_time()
+    assert render("{{ ('1234567' ~ ':' * 1000000).format(1) }}") == "1234567" + ":" * 1_000_000
+    assert time.thread_time() - began < 1
+
+
+def test_others_templates_are_transformers_own() -> None:
+    source = "{{ lipsum(n=1) | length > 0 }}{{ 'a' | upper }}"
+    with pytest.raises(CreditError, match="'lipsum' is undefined"):
+        render(source)
+    chat = [message.fields for message in CHAT]
+    assert tokenizer().apply_chat_template(chat, chat_template=source, tokenize=False) == "TrueA"
+    plain = chat_template_utils._compile_jinja_template("{{ 1 }}").environment
+    assert type(plain) is ImmutableSandboxedEnvironment and chat_template_utils.ImmutableSandboxedEnvironment is type(
+        plain
+    )
+    with pytest.raises(CreditError, match="'lipsum' is undefined"):  # ours is not the one that was just made
+        render(source)
 
 
 ORDINARY = [

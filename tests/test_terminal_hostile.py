@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Callable
@@ -141,6 +142,34 @@ def test_no_address_shows_its_secrets(said: str, shown: str) -> None:
 def test_ordinary_text_stays_as_it_is() -> None:
     text = "tab\tand\nline, é, 한국, नमस्ते, می\u200cخواهم, \U0001f468\u200d\U0001f469\u200d\U0001f467, ❤\ufe0f"
     assert written_out(text) == text
+
+
+DATA = [command for command in COMMANDS if command not in ("train", "verify", "steer", "pairs", "inspect")]
+
+
+@pytest.mark.parametrize("command", DATA)
+def test_data_on_a_terminal_are_the_same_and_no_character_of_them_acts(
+    command: str, hostile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = arguments(command, hostile)
+    if "-o" in given:  # data are all that these write
+        given[given.index("-o") + 1] = "-"
+        given = [argument for argument in given if argument != "--overwrite"]
+    else:
+        given += ["--json", "-"]
+    piped = run(command, *given)
+    monkeypatch.setattr("program.io.TextIOWrapper", _Screen)
+    shown = run(command, *given)
+    assert piped.code == shown.code == 0, shown.stderr
+    assert ACTS.search(piped.stdout) or piped.stdout == shown.stdout, "into a pipe nothing changes"
+    assert not ACTS.search(shown.stdout), ascii(shown.stdout)
+    lines = zip(piped.stdout.splitlines(), shown.stdout.splitlines(), strict=True)
+    assert [json.loads(line) for line, _ in lines] == [json.loads(line) for line in shown.stdout.splitlines()]
+
+
+class _Screen(io.TextIOWrapper):
+    def isatty(self) -> bool:
+        return True
 
 
 def test_this_test_can_fail(monkeypatch: pytest.MonkeyPatch, hostile: Path) -> None:

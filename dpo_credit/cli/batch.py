@@ -22,6 +22,7 @@ from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.outputs import Outputs
 from dpo_credit.cli.stopping import stopping
 from dpo_credit.cli.talk import Talk
+from dpo_credit.cli.terminal import data_stream
 from dpo_credit.credit import CreditError
 
 if TYPE_CHECKING:
@@ -152,8 +153,10 @@ def _sink(job: Job, target: str, keep: KeepOptions, talk: Talk) -> Journal | Str
         if mode != "new":
             raise CreditError(f"--{mode} needs a file: -o scored.jsonl. What went to stdout is gone.")
 
+        stream = data_stream()
+
         def write(data: bytes) -> None:
-            sys.stdout.buffer.write(data)
+            stream.write(data)
             sys.stdout.flush()
 
         return Stream(write, talk.complain)

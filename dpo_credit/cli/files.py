@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from dpo_credit.cli.terminal import data_stream
 from dpo_credit.credit import CreditError
 from dpo_credit.rows.durable import keep_mode
 
@@ -92,7 +93,7 @@ def writing(name: str) -> Iterator[BinaryIO]:
         CreditError: it cannot be written; nothing is left behind, as after any other error.
     """
     if name == "-":
-        yield sys.stdout.buffer
+        yield data_stream()
         sys.stdout.flush()
         return
     target = Path(os.path.realpath(name))  # a link stays one

@@ -16,7 +16,7 @@ from typer.models import OptionInfo
 
 from dpo_credit.cli.clashes import refuse_clashes
 from dpo_credit.credit import CreditError
-from dpo_credit.models.published import named
+from dpo_credit.models.published import named, published
 from dpo_credit.rows.encodings import decoded
 
 
@@ -121,6 +121,11 @@ def from_published(context: typer.Context, name: str | None) -> str | None:
         says = {field: value for field in fields if (value := getattr(pair, field)) is not None}
         context.default_map = {**says, **(context.default_map or {})}
     return name
+
+
+def published_names() -> list[str]:
+    """What a shell completes the name of a public pair to."""
+    return [pair.name for pair in published()]
 
 
 def _load_config(path: Path) -> dict[str, Any]:

@@ -8,9 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from dpo_credit.cli.flags import flag, from_config, from_published, option
+from dpo_credit.cli.flags import flag, from_config, from_published, option, published_names
 from dpo_credit.credit import CreditError
-from dpo_credit.models.published import published
 
 if TYPE_CHECKING:
     from dpo_credit.models.pair import Loading, ModelPair
@@ -33,7 +32,7 @@ class PairOptions:
             show_default="embedded",
             callback=from_published,
             is_eager=True,
-            autocompletion=lambda: [pair.name for pair in published()],
+            autocompletion=published_names,
         ),
     ] = None
     policy: Annotated[

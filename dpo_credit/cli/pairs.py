@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dpo_credit.cli.flags import with_shared_options
+from dpo_credit.cli.flags import published_names, with_shared_options
 from dpo_credit.cli.outputs import Outputs
 
 EXAMPLE = "Example: dpo-credit pairs tulu-3-8b"
@@ -14,7 +14,10 @@ EXAMPLE = "Example: dpo-credit pairs tulu-3-8b"
 
 @with_shared_options
 def pairs(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One pair.", show_default=False)] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="One pair.", show_default=False, autocompletion=published_names),
+    ] = None,
     *,
     outputs: Annotated[Outputs, "json", "svg", "theme", "quiet"],
 ) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from typer.core import TyperGroup
 
-from dpo_credit.views.look import written_out
+from dpo_credit.views.look import escaped, written_out
 
 _ADDRESS = re.compile(r"\b(?:https?|wss?|ftp|socks5h?)://[^\s'\"<>]+")
 
@@ -35,6 +38,24 @@ class Terminal(Console):
         """What is shown, in pieces of one style."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=written_out(segment.text))
+
+
+class _Shown(io.RawIOBase):
+    """A terminal that data are written to: JSON whose characters are escaped where they would act on it."""
+
+    def __init__(self, terminal: BinaryIO) -> None:
+        self.terminal = terminal
+        self.decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]  # what we write is bytes
+        """Write whole bytes of UTF-8, or a part of them."""
+        self.terminal.write(escaped(self.decoder.decode(data)).encode())
+        return len(data)
+
+
+def data_stream() -> BinaryIO:
+    """Where data go that are written to stdout: as they are, but on a terminal no character of them acts."""
+    return cast(BinaryIO, _Shown(sys.stdout.buffer)) if sys.stdout.isatty() else sys.stdout.buffer
 
 
 class Program(TyperGroup):

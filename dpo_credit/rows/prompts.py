@@ -23,7 +23,9 @@ _ROLES = {  # ShareGPT's
     **{"gpt": "assistant", "chatgpt": "assistant", "assistant": "assistant", "tool": "tool", "observation": "tool"},
 }
 _MARKS = ("\n\nAssistant:", "\r\n\r\nAssistant:")
-_TURN = re.compile(r"(?:\A\s*|(?<!\n)(?:\r?\n){2,}+)(?P<who>human|assistant)(?P<colon>:|(?=[ \r\n]))", re.IGNORECASE)
+_TURN = re.compile(
+    r"(?:\A\s*|(?<!\n)(?<!\r(?=\n))(?:\r?\n){2,}+)(?P<who>human|assistant)(?P<colon>:|(?=[ \r\n]))", re.IGNORECASE
+)
 _LINE_TURN = re.compile(r"(?:\A\s*|\r?\n)(?P<who>human|assistant)(?P<colon>:)", re.IGNORECASE)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 _VARIES = re.compile(r"(?<!\w)(['\"]).*?\1(?!\w)|\b0x[0-9a-f]+|\d[\d.,]*", re.DOTALL)
+_READ = 1000  # characters of a text that decide its kind: a quotation mark is looked for from every other
 
 
 @dataclass(slots=True)
@@ -35,7 +36,7 @@ class Tally:
         self.things += 1
         kinds: dict[str, str] = {}
         for text in texts:
-            kinds.setdefault(_VARIES.sub("", text.removeprefix(name)), text)
+            kinds.setdefault(_VARIES.sub("", text.removeprefix(name)[:_READ]), text)
         for key, text in kinds.items():
             kind = self._kinds.setdefault(key, Kind(name, text))
             kind.count += 1

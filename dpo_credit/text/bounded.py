@@ -1,11 +1,12 @@
 """Bounds on what a chat template may take: it is a program of the model's author, and may run for hours or fill memory.
 
 Inside `bounded()`, what transformers compiles counts each turn of a loop and each call, and looks at sizes before they
-grow: so a template ends, in any thread and on any system. Outside of it nothing is counted.
+grow: so a template ends, in any thread and on any system. Outside of it templates are transformers' own, as ever.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import sys
@@ -13,7 +14,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import wraps
+from functools import cache, lru_cache, wraps
+from types import FunctionType
 from typing import Any
 
 from jinja2 import nodes
@@ -22,7 +24,7 @@ from jinja2.visitor import NodeTransformer
 
 SECONDS = 3.0  # of the processor's time for one rendering; one of a chat takes a few hundred microseconds
 MOST = 2**24  # characters of a text, or values in a list
-MOST_WRITTEN = 2**20  # values within values, where a list is written out
+MOST_WRITTEN = 2**17  # values within values of a list
 MOST_MADE = 2**29  # characters and values that all operations of a rendering make
 MOST_BITS = 2**16  # of a whole number
 _EVERY = 16  # steps from one look at the clock to the next
@@ -38,13 +40,17 @@ class _Budget:
 
     def __init__(self) -> None:
         self.steps = self.made = 0
-        self.ends = time.thread_time() + SECONDS
+        self.looks = time.perf_counter() + SECONDS / 2  # on some systems only this clock costs nothing
+        self.ends: float | None = None
 
     def step(self) -> None:
         """A turn of a loop, or a call."""
         self.steps += 1
-        if self.steps % _EVERY == 0 and time.thread_time() > self.ends:
-            raise TemplateLimit(f"does not end within {SECONDS:g} s")
+        if self.steps % _EVERY == 0 and time.perf_counter() > self.looks:
+            if self.ends is None:
+                self.ends = time.thread_time() + SECONDS / 2
+            if time.thread_time() > self.ends:
+                raise TemplateLimit(f"does not end within {SECONDS:g} s")
 
     def grow(self, size: int) -> None:
         """A value of a size is made, or about to be."""
@@ -53,7 +59,7 @@ class _Budget:
             raise TemplateLimit(f"makes texts or lists of more than {MOST:,} characters or values")
 
     def weigh(self, value: Any) -> None:
-        """A value is about to be written out, with all that it holds: what is held twice is written twice."""
+        """A value with all that it holds: what is held twice counts twice, as where it is written or compared."""
         left, size, values = [value], 0, 0
         while left:
             self.step()
@@ -77,12 +83,22 @@ def bounded() -> Iterator[None]:
     """What templates render in this block, in this thread, is bounded; one too greedy raises `TemplateLimit`."""
     theirs = sys.modules.get("transformers.utils.chat_template_utils")  # there, if a tokenizer of transformers is
     if theirs is not None:
-        theirs.ImmutableSandboxedEnvironment = BoundedEnvironment  # type: ignore[attr-defined]
+        _take_turns(theirs)
     token = _BUDGET.set(_Budget())
     try:
         yield
     finally:
         _BUDGET.reset(token)
+
+
+@cache
+def _take_turns(theirs: Any) -> None:
+    """Have transformers ask us for a template that renders in `bounded()`, and make its own anywhere else."""
+    plain, function = theirs._compile_jinja_template, inspect.unwrap(theirs._cached_compile_jinja_template)
+    # its very function, with another class under the name of its environment's
+    names = {**vars(theirs), "ImmutableSandboxedEnvironment": BoundedEnvironment}
+    counting = lru_cache(maxsize=64)(FunctionType(function.__code__, names))
+    theirs._compile_jinja_template = lambda text: (plain if _BUDGET.get() is None else counting)(text)
 
 
 class _Filters(dict[str, Callable[..., Any]]):
@@ -132,6 +148,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         called = super().call
         receiver = getattr(getattr(__obj, "__wrapped__", __obj), "__self__", None)  # the sandbox wraps `format`
         name = getattr(__obj, "__name__", "") if isinstance(receiver, str) else ""
+        _written(given), _written(named)
         before = (receiver,) if name else ()
         return _counted(name, lambda *_, **__: called(__context, __obj, *given, **named), (*before, *given), named)
 
@@ -141,8 +158,8 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         if budget is None:
             return super().call_binop(context, operator, left, right)
         if operator == "+":  # what most templates do most
-            pass
-        elif isinstance(left, int) and isinstance(right, int):
+            return _kept(budget, left + right)
+        if isinstance(left, int) and isinstance(right, int):
             bits = left.bit_length() * right if operator == "**" else left.bit_length() + right.bit_length()
             if bits > MOST_BITS:
                 raise TemplateLimit(f"makes numbers of more than {MOST_BITS:,} bits")
@@ -152,10 +169,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
                     budget.grow(len(several) * max(times, 0))
         elif operator == "%" and isinstance(left, str):
             _check_format(budget, left, (right,))
-        result = super().call_binop(context, operator, left, right)
-        if isinstance(result, str | list | tuple):
-            budget.grow(len(result))
-        return result
+        return _kept(budget, super().call_binop(context, operator, left, right))
 
     @staticmethod
     def counted(values: Iterable[Any]) -> Iterator[Any]:
@@ -164,7 +178,14 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         for value in values:
             if budget is not None:
                 budget.step()
+                if isinstance(value, list | tuple):
+                    budget.weigh(value)
             yield value
+
+    @staticmethod
+    def made(value: Any) -> Any:
+        """A list, a tuple or a dictionary that a template writes."""
+        return _written(value)
 
     @staticmethod
     def joined(*values: Any) -> str:
@@ -184,6 +205,16 @@ class _Counting(NodeTransformer):
         self.generic_visit(node)
         node.iter = _call("counted", [node.iter], node)
         return node
+
+    def visit_List(self, node: nodes.List | nodes.Tuple | nodes.Dict) -> nodes.Expr:
+        self.generic_visit(node)
+        holds_more = any(not isinstance(part, nodes.Const) for part in node.find_all(nodes.Expr))
+        return _call("made", [node], node) if holds_more else node
+
+    visit_Dict = visit_List
+
+    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Expr:
+        return self.visit_List(node) if node.ctx == "load" else node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Call:
         self.generic_visit(node)
@@ -210,9 +241,16 @@ def _counted(name: str, function: Callable[..., Any], given: tuple[Any, ...], na
     budget.step()
     if name:
         _check(budget, name, [*given, *named.values()])
-    result = function(*given, **named)
-    if isinstance(result, str | list | tuple | dict):
+    return _kept(budget, function(*given, **named))
+
+
+def _kept(budget: _Budget, result: Any) -> Any:
+    """What an operation made. Of a list all that it holds counts: comparing it, or its hash, could not be stopped."""
+    if isinstance(result, str):
         budget.grow(len(result))
+    elif isinstance(result, list | tuple | dict):
+        budget.grow(len(result))
+        budget.weigh(result)
     return result
 
 
@@ -247,7 +285,7 @@ def _check(budget: _Budget, name: str, given: list[Any]) -> None:
 
 def _check_format(budget: _Budget, text: str, given: Iterable[Any]) -> None:
     wide = _WIDE_NUMBER.search(text) or any(isinstance(value, int) and value > MOST for value in _flat(given))
-    if wide and re.search(r"%[-+ #0]*[\d*.]|:[^}]*[\d{]", text):
+    if wide and re.search(r"%[-+ #0]*[\d*.]|:[^}:\d{]*+[\d{]", text):
         budget.grow(MOST + 1)
     for value in given:
         _written(value)

@@ -133,21 +133,29 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, rendered: Rendered) -> tuple[li
     """Ids and the [start, end) characters of each in the text: no gaps, and ends never decrease.
 
     Raises:
-        CreditError: the tokenizer cannot say which characters its tokens cover.
+        CreditError: the tokenizer cannot say which characters its tokens cover, or gives up on the text.
     """
     if not tokenizer.is_fast:
         raise CreditError(
             f"the tokenizer {type(tokenizer).__name__} cannot say which characters its tokens cover. "
             "Save a fast version of it (a tokenizer.json) beside the model."
         )
-    encoded = tokenizer(
-        rendered.text,
-        add_special_tokens=not rendered.templated,  # a template writes its own
-        return_offsets_mapping=True,
-        return_special_tokens_mask=True,
-        return_attention_mask=False,
-        verbose=False,
-    )
+    try:
+        encoded = tokenizer(
+            rendered.text,
+            add_special_tokens=not rendered.templated,  # a template writes its own
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+            return_attention_mask=False,
+            verbose=False,
+        )
+    except BaseException as error:  # a panic of the library, such as of a pattern that tries too often, is no Exception
+        if type(error).__name__ != "PanicException":
+            raise
+        raise CreditError(
+            f"the tokenizer of {tokenizer.name_or_path or 'the model'} gives up on this text: {error}. Its "
+            "tokenizer.json is broken or hostile: give models with another."
+        ) from None
     ids = list(encoded["input_ids"])
     added = encoded["special_tokens_mask"]
     while ids and added[len(ids) - 1] and encoded["offset_mapping"][len(ids) - 1][1] == 0:

@@ -68,5 +68,5 @@ def _folder(run: Path) -> list[At]:
 
 
 def _step(name: str, otherwise: int) -> int:
-    number = re.search(r"(\d+)/?$", name)
+    number = re.search(r"(?<!\d)(\d+)/?$", name)
     return int(number[1]) if number else otherwise

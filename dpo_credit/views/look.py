@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import json
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -62,6 +63,11 @@ def visible(text: str, look: Look) -> str:
 def written_out(text: str) -> str:
     """Text with its control and reordering characters written out; tabs and line breaks stay."""
     return _HIDDEN.sub(lambda match: f"<U+{ord(match[0]):04X}>", text)
+
+
+def escaped(text: str) -> str:
+    """JSON with the same characters as escapes of its own: the same data."""
+    return _HIDDEN.sub(lambda match: json.dumps(match[0])[1:-1], text)
 
 
 def stand_ins(error: UnicodeError) -> tuple[str, int]:

@@ -26,7 +26,7 @@ _UNIT = re.compile(
     re.IGNORECASE,
 )
 # Digits that count nothing: dates, versions, addresses and telephones; "9/11", "24/7", "v2", "#3", "1 3" for "1/3".
-_CODE = re.compile(r"\d+(?:[-/.]\d+){2,}|\d+/\d+|\d+ \d+(?= \w)")
+_CODE = re.compile(r"(?<!\d)\d++(?:(?:[-/.]\d++){2,}|/\d++| \d++(?= \w))")
 _GLUED = re.compile(r"(?:[\w#/.:,'’]|(?<![\d%])(?<!\d[kKmM])-)$")
 _RANGE = re.compile(r"\s?[kKmM%]?\s?(?:-|–|to)\s?[$£€]?")
 _SUFFIXES = {1: "st", 2: "nd", 3: "rd"}
@@ -64,8 +64,9 @@ def _digits(answer: Passage, post: Passage) -> Iterator[Change]:
 
 
 def _numbers_a_list(before: str, after: str) -> bool:
-    begins = len(before) < _SEEN and not before.strip()
-    return bool((begins or re.search(r"[\n|]\s*$", before)) and re.match(r"[.)]\s", after))
+    shown = before.rstrip()
+    begins = len(before) < _SEEN and not shown
+    return bool((begins or shown.endswith("|") or "\n" in before[len(shown) :]) and re.match(r"[.)]\s", after))
 
 
 def _counts(written: str, before: str, after: str) -> list[str]:

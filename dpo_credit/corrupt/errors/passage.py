@@ -13,7 +13,10 @@ from dpo_credit.corrupt.errors.words import load
 
 _WORD = re.compile(r"[^\W_]+(?:['’*.](?=[^\W_])[^\W_]+)*")
 # A full stop ends a sentence before a space or a capital letter ("asap.Already"), not within "12.99" or "U.S.".
-_BREAK = re.compile(r"[!?|;\n]+|(?:(?<![A-Z])|(?<=\bI))\.+(?=[\"')\]]*(?:\s|$|[A-Z][a-z ]))| {2,}|\s[-–—]+\s|—")
+# Of a run of full stops the first counts, or the second where the first is an abbreviation's: each run is read once.
+_BREAK = re.compile(
+    r"[!?|;\n]+|(?:(?<![A-Z.])|(?<=\bI)|(?<=[A-Z]\.))\.++(?=[\"')\]]*+(?:\s|$|[A-Z][a-z ]))| {2,}|\s[-–—]++\s|—"
+)
 # Names of things on the web, code and quotations' addresses: a change there is no wrong claim.
 _NO_PROSE = re.compile(
     r"```.*?(?:```|\Z)|`[^`\n]*`|\]\([^)\n]*\)?|(?:https?://|www\.)\S+|(?<![\w.+-])[\w.+-]+@\w[\w.-]*"

@@ -102,14 +102,16 @@ def _turns(answer: Passage, index: int, after_modal: bool) -> bool:
 
 
 _NAME = r"[A-Z][\w-]+"
+# Of the places in a run of letters and hyphens where a name may begin, the first: each run is read once.
+_FIRST = r"(?<![\w-])(?>[\w-]*?\b(?=[A-Z]))(?P<one>[A-Z][\w-]++)"
 _VALUE = r"[$€£]?\w[\w.,-]*(?<=\w)%?"
 _TURNED = (
     re.compile(rf"\bfrom (?P<one>{_VALUE}) to (?P<two>{_VALUE})(?!\w)"),
     re.compile(
-        rf"\b(?P<one>{_NAME}) (?:is|was|are|were) (?:much |far |way |a lot )?"
+        rf"{_FIRST} (?:is|was|are|were) (?:much |far |way |a lot )?"
         rf"(?:\w+er|better|worse|(?:more|less) \w+) than (?P<two>{_NAME})\b"
     ),
-    re.compile(rf"\b(?P<one>{_NAME}) (?:over|instead of|rather than) (?P<two>{_NAME})\b"),
+    re.compile(rf"{_FIRST} (?:over|instead of|rather than) (?P<two>{_NAME})\b"),
 )
 
 
