@@ -253,7 +253,7 @@ MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no weights": (
         without("model.safetensors"),
-        r"policy .*policy holds no weights \(no \*\.safetensors in .*policy\)",
+        r"policy .*policy holds no weights \(no model\.safetensors in .*policy\)",
     ),
     "pickled weights": (
         lambda p: (p / "model.safetensors").rename(p / "pytorch_model.bin"),

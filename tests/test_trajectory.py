@@ -22,6 +22,7 @@ from transformers import AutoModelForCausalLM
 from dpo_credit.credit import CreditError
 from dpo_credit.models.loading import load_pair
 from dpo_credit.models.pair import Loading
+from dpo_credit.rows.kept import Kept
 from dpo_credit.rows.reader import read_records, read_rows
 from dpo_credit.rows.sources import Input
 from dpo_credit.scoring import score
@@ -377,3 +378,13 @@ def test_the_page_marks_whole_steps_once(folder: Path, tmp_path: Path) -> None:
     assert ended.code in (0, None), ended.stderr
     marks = re.findall(r'<text class="tick"[^>]*>([^<]*)<', (tmp_path / "page.html").read_text())
     assert marks == ["0", "1"] * 2  # a mark at each end of two charts
+
+
+def test_a_second_trajectory_on_the_same_file_is_refused(folder: Path, kept: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "kept.jsonl"
+    copy.write_bytes(kept.read_bytes())
+    with Kept(copy, "resume") as other:
+        other.begin({}, bytes, b"")
+        ended = run(*asked(folder, str(copy)), "--resume")
+    assert ended.code == 2 and ended.stderr.startswith(f"dpo-credit: another run is writing {copy}"), ended.stderr
+    assert copy.read_bytes() == kept.read_bytes()

@@ -14,7 +14,9 @@ from safetensors import safe_open
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
+from dpo_credit.credit import CreditError
 from dpo_credit.models.checkpoints import NAME_BASE, Checkpoint, load_config
+from dpo_credit.models.fit import fitting, refuse_missing
 from dpo_credit.models.locations import Location, cannot_load, mending
 from dpo_credit.models.pair import Loading
 
@@ -32,17 +34,27 @@ def with_adapter(
     """
     from peft import PeftModel
 
+    missing: list[str] = []
     try:
-        with warnings.catch_warnings():  # PEFT goes on with random weights in place of missing ones
-            warnings.filterwarnings("error", "Found missing adapter keys", UserWarning)
+        with fitting(module, checkpoint), warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
             adapted = PeftModel.from_pretrained(module, _directory(adapter, checkpoint.role))
             if ref:
-                adapted.load_adapter(_directory(ref, checkpoint.role), adapter_name="ref")
+                result = adapted.load_adapter(_directory(ref, checkpoint.role), adapter_name="ref")
+                missing += result.missing_keys
+    except CreditError:
+        raise
     except Exception as error:  # see cannot_load
+        if isinstance(error, KeyError):  # a module that was trained whole, and is not in the file
+            refuse_missing(checkpoint, [name for name in error.args if str(name).startswith(_PREFIX)])
         advice = ""
         if re.search("size mismatch|Target modules", str(error)):
             advice = f"Its base here is {checkpoint.model.path}. {NAME_BASE}"
         raise cannot_load(f"the adapter of {checkpoint.role}", checkpoint.name, error, advice) from error
+    for warning in said:  # PEFT goes on with random weights in place of missing ones
+        if "Found missing adapter keys" in str(warning.message):
+            missing += re.findall("'([^']+)'", str(warning.message))
+    refuse_missing(checkpoint, missing)
     return adapted.eval().requires_grad_(False)
 
 

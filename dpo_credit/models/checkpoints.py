@@ -56,6 +56,10 @@ def find(name: str | Path, role: Literal["policy", "reference"], loading: Loadin
     label = f"embedded {role}" if place.path == str(EMBEDDED / role) else ":".join(filter(None, (str(name), subfolder)))
     settings = place.file("adapter_config.json", role)
     if settings is None:
+        if place.local and _holds(place, "*.gguf") and not _holds(place, "*.safetensors", "*.bin"):
+            raise CreditError(
+                f"{role} {label} holds GGUF weights, which are not loaded. Give the model that they were made from."
+            )
         if not place.has("config.json", role):
             raise CreditError(f"{role} {label} holds no config.json: it is not a saved model. Give its directory.")
         return Checkpoint(label, role, place)
@@ -68,6 +72,10 @@ def find(name: str | Path, role: Literal["policy", "reference"], loading: Loadin
     ref = place.inside("ref")
     has_ref = ref.has("adapter_config.json", role)
     return Checkpoint(label, role, _base(label, role, config, loading), place, ref if has_ref else None)
+
+
+def _holds(place: Location, *patterns: str) -> bool:
+    return any(file for pattern in patterns for file in Path(place.path).glob(pattern))
 
 
 def _base(name: str, role: str, config: Any, loading: Loading) -> Location:
@@ -219,6 +227,12 @@ def load_config(checkpoint: Checkpoint, loading: Loading) -> Any:
 
 def cannot_load_model(checkpoint: Checkpoint, error: Exception) -> CreditError:
     """`cannot_load` of what a checkpoint's weights are; for an adapter these are its base's."""
+    if "automatic conversion" in str(error):  # of parts into one weight; transformers logs which
+        return CreditError(
+            f"the weights of {checkpoint.role} {checkpoint.name} are not the parts that its config asks for: one is "
+            f"missing or of another shape. Copy or download them again, or mend the config.json in "
+            f"{checkpoint.model.path}."
+        )
     if checkpoint.adapter is None:
         advice = broken(checkpoint.model)
         if not advice and reason_of(error) != str(error):

@@ -5,7 +5,7 @@ The only place that loads weights. Only safetensors load, and no code from a mod
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -31,6 +31,7 @@ from dpo_credit.models.checkpoints import (
     max_length,
 )
 from dpo_credit.models.devices import devices, dtype_for
+from dpo_credit.models.fit import heads_left_out, require_fit
 from dpo_credit.models.in_turn import Memory, OnDemand
 from dpo_credit.models.pair import Loading, ModelPair
 from dpo_credit.models.safety import require_safe_weights
@@ -72,6 +73,7 @@ def load_pair(
     chosen, other, resized = fitted(chosen, other, tokenizers, loading)
     notes += resized
     limit = min((n for n in (max_length(chosen, loading), max_length(other, loading)) if n), default=None)
+    notes += heads_left_out(chosen) + (() if other.own else heads_left_out(other))
     budget = budget_for(each[0], loading.tokens_per_batch)
     pair = partial(
         ModelPair,
@@ -175,26 +177,10 @@ def load_module(checkpoint: Checkpoint, device: torch.device, loading: Loading) 
             module.to(device)
     except Exception as error:  # see cannot_load
         raise cannot_load_model(checkpoint, error) from error
-    _refuse_other_shapes(checkpoint, info["mismatched_keys"])
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
-        raise CreditError(
-            f"{checkpoint.role} {checkpoint.name} lacks weights that its config asks for ({len(missing)}; first: "
-            f"{missing[0]}). Its files are incomplete, or it is no causal language model."
-        )
+    require_fit(checkpoint, info)
     if checkpoint.rows is not None:
         resize(module, checkpoint.rows)
     return module.eval().requires_grad_(False)
-
-
-def _refuse_other_shapes(checkpoint: Checkpoint, others: Collection[tuple[str, Sequence[int], Sequence[int]]]) -> None:
-    if others:
-        name, saved, wanted = min(others)
-        raise CreditError(
-            f"the weights of {checkpoint.role} {checkpoint.name} are not of its config's shapes ({len(others)}; first: "
-            f"{name} is {list(saved)}, and the config asks for {list(wanted)}). Mend the config.json in "
-            f"{checkpoint.model.path}, or save model and config together."
-        )
 
 
 def _dtype(device: torch.device, loading: Loading) -> str:

@@ -14,7 +14,8 @@ from dpo_credit.models.pair import Loading
 _WHOLE, _ADAPTER = "model.safetensors", "adapter_model.safetensors"
 _INDEX = f"{_WHOLE}.index.json"
 _NO_MODEL = ("training_args", "optimizer", "scheduler", "rng_state", "scaler")  # what a trainer leaves beside it
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_OTHERS = ("*.safetensors", "*.gguf", "*.h5", "*.msgpack", "*.npz")  # weights that transformers does not load
 
 
 def _weights(path: Path, checkpoint: Checkpoint, *, is_adapter: bool) -> list[Path]:
@@ -78,15 +79,29 @@ def require_safe_weights(place: Location, checkpoint: Checkpoint, loading: Loadi
         return  # without either, the loader itself refuses what is not safetensors
     if files := _weights(path, checkpoint, is_adapter=place != checkpoint.model):
         what = checkpoint.role if place == checkpoint.model else f"the adapter of {checkpoint.role}"
+        held: dict[str, Path] = {}
         for file in files:
             try:
-                safe_open(file, "pt")
+                with safe_open(file, "pt") as weights:
+                    names = tuple(weights.keys())
             except Exception as error:  # see cannot_load
                 raise cannot_load(what, checkpoint.name, error, mending(file)) from error
+            if twice := sorted(held.keys() & set(names)):
+                raise CreditError(
+                    f"{checkpoint.role} {checkpoint.name}: {held[twice[0]].name} and {file.name} both hold {twice[0]}, "
+                    f"in {path}. Which of them counts is nobody's to guess: save the model again."
+                )
+            held |= dict.fromkeys(names, file)
         return
     pickles = [file.name for pattern in _PICKLES for file in path.glob(pattern) if not file.name.startswith(_NO_MODEL)]
     if not pickles:
-        raise CreditError(f"{checkpoint.role} {checkpoint.name} holds no weights (no *.safetensors in {path}).")
+        wanted = _WHOLE if place == checkpoint.model else _ADAPTER
+        others = sorted(file.name for pattern in _OTHERS for file in path.glob(pattern))
+        instead = f", only {others[0]}" if others else ""
+        raise CreditError(
+            f"{checkpoint.role} {checkpoint.name} holds no weights (no {wanted} in {path}{instead}). Save the model "
+            "with transformers, or copy or download the whole folder."
+        )
     if not loading.allow_pickle:
         raise CreditError(
             f"{checkpoint.role} {checkpoint.name} holds only pickled weights ({pickles[0]}), which can run code when "
