@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 _VARIES = re.compile(r"(?<!\w)(['\"]).*?\1(?!\w)|\b0x[0-9a-f]+|\d[\d.,]*", re.DOTALL)
 
 
+_MOST = 100  # kinds; what comes up later is of one more
+
+
 @dataclass(slots=True)
 class Kind:
     """What is said of `count` things in one way: the first one's name and text, and whether all have that very text."""
@@ -37,6 +40,8 @@ class Tally:
         for text in texts:
             kinds.setdefault(_VARIES.sub("", text.removeprefix(name)), text)
         for key, text in kinds.items():
+            if key not in self._kinds and len(self._kinds) >= _MOST:
+                key = "others"
             kind = self._kinds.setdefault(key, Kind(name, text))
             kind.count += 1
             kind.alike &= text == kind.text
