@@ -10,6 +10,7 @@ import types
 from collections.abc import Callable, Collection
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
+from itertools import chain
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from dpo_credit.credit import LARGEST, CreditError
@@ -17,6 +18,7 @@ from dpo_credit.credit import LARGEST, CreditError
 _SHOWN = 40  # characters of a value that a message quotes
 _OF_CODE = (KeyError, IndexError, TypeError, AttributeError, AssertionError, RecursionError)
 _MOST = {int: 2**63 - 1, float: LARGEST}
+_SPAN = tuple[int, int]
 _CALLED: dict[Any, str] = {str: "text", float: "a number", int: "a whole number", bool: "true or false"}
 Check = Callable[[Any], tuple[str, Any, str] | None]  # where a value differs, what stands there, and what must
 
@@ -78,7 +80,7 @@ def _check(hint: Any) -> Check:
     if origin is types.UnionType:  # T | None
         return _or_null(_check(inner[0]))
     if origin is list:
-        return _each(_check(inner[0]), inner[0] if inner[0] in _CALLED else None)
+        return _each(_check(inner[0]), inner[0] if inner[0] in _CALLED or inner[0] == _SPAN else None)
     if origin is tuple and inner[-1] is ...:
         return _each(_check(inner[0]), None)
     if origin is tuple:
@@ -113,9 +115,7 @@ def _each(check: Check, plain: Any) -> Check:
     def each(value: Any) -> tuple[str, Any, str] | None:
         if not isinstance(value, list):
             return "", value, "a list"
-        if plain is str and set(map(type, value)) <= {str}:  # as most are: thousands of tokens
-            return None
-        if plain in _MOST and set(map(type, value)) == {plain} and max(map(abs, value)) <= _MOST[plain]:
+        if plain is not None and _all_plain(value, plain):  # as most are: thousands of tokens
             return None
         for n, item in enumerate(value):
             if (wrong := check(item)) is not None:
@@ -123,6 +123,16 @@ def _each(check: Check, plain: Any) -> Check:
         return None
 
     return each
+
+
+def _all_plain(values: list[Any], kind: Any) -> bool:
+    """Whether all are plainly of a kind, found faster than one by one; False says nothing."""
+    types_of = set(map(type, values))
+    if kind == _SPAN:
+        return types_of <= {list} and set(map(len, values)) <= {2} and _all_plain(list(chain(*values)), int)
+    if kind is float:
+        types_of.discard(int)
+    return types_of <= {kind} and (kind not in _MOST or all(map(_MOST[kind].__ge__, map(abs, values))))
 
 
 def _several(checks: list[Check]) -> Check:

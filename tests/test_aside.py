@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,3 +190,20 @@ def test_a_row_whose_numbers_are_not_finite_fails_alone(tiny_pair: ModelPair, mo
         True,
         False,
     ]
+
+
+def test_a_million_bad_rows_are_counted_and_a_few_are_kept() -> None:
+    aside = SetAside(strict=False)
+    tracemalloc.start()
+    for n in range(20_000):
+        aside.add(
+            f"r{n}", f"rows.jsonl, line {n}", CreditError(f"r{n}: no field {n}." if n % 2 else f"field {'x' * n}")
+        )
+    assert tracemalloc.get_traced_memory()[0] < 8e6
+    tracemalloc.stop()
+    assert (aside.count, len(aside.rows)) == (20_000, 1000)
+    first, *_, others, last = aside.lines
+    assert first == "1 row set aside: rows.jsonl, line 0: field "
+    assert any(line.startswith("10,000 rows set aside, such as rows.jsonl, line 1: ") for line in aside.lines)
+    assert others.startswith("9,901 rows set aside, such as ")  # 99 kinds of fields and the one of numbers come before
+    assert last == "The first 1,000 of the 20,000 rows set aside are listed, where a file lists them."

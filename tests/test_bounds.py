@@ -1,4 +1,4 @@
-"""Memory of reading: it does not grow with the file, and a few compressed bytes cannot fill it."""
+"""Memory does not grow with the rows that are read or drawn, and a few compressed bytes cannot fill it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from credits import credit
+from program import run
+from scored import pairs, saved, write
 
 from dpo_credit.credit import CreditError
 from dpo_credit.rows import documents, elements, lines, sources
 from dpo_credit.rows.reader import read_records, records_of
+from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.rows.sources import Input
+from dpo_credit.views.page import score
+from dpo_credit.views.page.overview import overview_of
 
 ROW = {"prompt": "p" * 1000, "answer": "a"}
 GOOD = json.dumps(ROW) + "\n"
@@ -127,3 +133,42 @@ def test_an_error_in_a_document_stands_where_it_is_in_the_file(monkeypatch: pyte
         list(elements.elements(pieces(broken, size), "x.json"))
     with pytest.raises(CreditError, match=r"not UTF-8: byte 0xff at offset 11"):
         list(elements.elements(pieces(b'[{"a": "\xc3\xa4b\xff"}]', size), "x.json"))
+
+
+def test_a_page_of_many_rows_is_made_in_the_memory_of_a_few() -> None:
+    pieces = tuple(f" w{n}" for n in range(200))
+
+    def rows(count: int) -> Iterator[ScoredRow]:
+        for n in range(count):
+            yield saved([credit(pieces, [0.5 + n] * 200), credit(pieces, [0.25] * 200)], line=n + 1)
+
+    def peak_and_size(count: int) -> tuple[int, int]:
+        overview = overview_of(rows(count))
+        tracemalloc.start()
+        try:
+            size = sum(map(len, score.pieces(rows(count), overview)))
+            return tracemalloc.get_traced_memory()[1], size
+        finally:
+            tracemalloc.stop()
+
+    (few, small), (many, large) = peak_and_size(70), peak_and_size(140)  # 64 answers stay in a cache of their segments
+    assert large - small > 700_000  # what 70 rows more take on the page
+    assert many - few < 200_000
+
+
+def test_a_page_of_rows_that_changed_while_they_were_drawn_is_refused() -> None:
+    entries = pairs([(1.0, 0.5), (2.0, 0.5), (0.5, 1.0)])
+    with pytest.raises(CreditError, match="there were 3 rows, and now there are 2: draw them again"):
+        "".join(score.pieces(entries[:2], overview_of(entries)))
+
+
+def test_a_page_of_many_rows_is_the_same_from_stdin_and_says_what_it_leaves_out(tmp_path: Path) -> None:
+    path = write(tmp_path / "scored.jsonl", pairs([(1.0, 0.5), (0.25, 0.5)] * 15))
+    lines = path.read_bytes() + b"{}\n"
+    page, piped = tmp_path / "page.html", tmp_path / "piped.html"
+    assert run("render", path, "--html", page).code == 0
+    ended = run("render", "-", "--html", piped, stdin=lines)
+    assert ended.code == 3 and "1 row set aside: stdin, line 31 is no scored answer" in ended.stderr
+    assert piped.read_text("utf-8") == page.read_text("utf-8").replace(str(path), "-")
+    picked = run("render", "-", "--row", "2", "--json", "-", stdin=lines)
+    assert json.loads(picked.stdout)["id"] == "row-2"

@@ -15,7 +15,7 @@ from dpo_credit.credit import Alternative, Credit, CreditError, margin
 from dpo_credit.rows.output import credit_record, to_json
 from dpo_credit.rows.reader import records_of
 from dpo_credit.rows.records import parse_row
-from dpo_credit.rows.saved import read_scored
+from dpo_credit.rows.saved import parse_scored, read_scored
 from dpo_credit.rows.scored import ScoredRow
 
 ROW = parse_row({"id": "r", "prompt": "q", "chosen": "ab", "rejected": "ac"}, "r")
@@ -213,6 +213,9 @@ def test_what_is_no_saved_score_is_refused(content: str, said: str):
         ({"spans": [[1, 0], [1, 2]]}, r"a span is \(1, 0\)"),
         ({"spans": [[0, 1], 3]}, r"spans\[1\] is 3, which must be a list of 2"),
         ({"spans": [[0, 1], [1, 2.5]]}, r"spans\[1\]\[1\] is 2.5, which must be a whole number"),
+        ({"spans": [[0, 1], [1, True]]}, r"spans\[1\]\[1\] is true, which must be a whole number"),
+        ({"spans": [[0, 1], [1, 2**70]]}, r"spans\[1\]\[1\] is 1180591620717411303424, which must be a whole number"),
+        ({"spans": [[0, 1], [1, 2, 3]]}, r"spans\[1\] is a list, which must be a list of 2"),
         ({"spans": "ab"}, 'spans is "ab", which must be a list'),
         ({"eos": "x"}, 'eos is "x", which must be one of appended, template, in-text, none'),
         ({"rewards": [0.5, "x"]}, r'rewards\[1\] is "x", which must be a number'),
@@ -239,3 +242,16 @@ def test_a_record_that_was_changed_is_refused(change: dict, said: str):
     record["credit"]["answers"][0] |= change
     with pytest.raises(CreditError, match=said):
         read(json.dumps(record).encode(), "scored.json")
+
+
+def test_a_number_that_is_none_is_refused_wherever_it_stands():
+    record = json.loads(to_json(alone(CREDITS[0])))
+    record["credit"]["answers"][0]["rewards"] = [0.5, math.nan]
+    with pytest.raises(CreditError, match=r"rewards\[1\] is NaN, which must be a number of at most"):
+        parse_scored(record, "scored.json")
+
+
+def test_whole_numbers_are_log_probabilities_too():
+    record = json.loads(to_json(alone(CREDITS[0])))
+    record["credit"]["answers"][0]["policy_logps"] = [-1, -0.5]
+    assert parse_scored(record, "scored.json").credits[0].policy_logps == (-1.0, -0.5)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterable
+from contextlib import closing
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +13,11 @@ from dpo_credit.cli.aside import BadRows, end
 from dpo_credit.cli.flags import with_shared_options
 from dpo_credit.cli.outputs import Colours, Outputs
 from dpo_credit.cli.reading import PickOptions
+
+if TYPE_CHECKING:
+    from dpo_credit.cli.scored import ScoredFiles
+    from dpo_credit.rows.scored import ScoredRow
+    from dpo_credit.views.scale import Shading
 
 EXAMPLE = "Example: dpo-credit render scored.json --html out.html --beta 0.05"
 
@@ -27,9 +35,8 @@ def render(
     colours: Colours,
 ) -> None:
     """Draw saved scores again: another page, figure, palette or beta. Several rows make one page with an index."""
-    from dpo_credit.cli.files import records, write
-    from dpo_credit.cli.scored import usable
-    from dpo_credit.cli.showing import page, show
+    from dpo_credit.cli.scored import ScoredFiles, usable
+    from dpo_credit.cli.showing import show
     from dpo_credit.cli.talk import Talk
     from dpo_credit.credit import CreditError
     from dpo_credit.rows.output import credit_record
@@ -37,20 +44,33 @@ def render(
     outputs.check()
     _ = colours.shading
     talk, aside = Talk(outputs.quiet), bad.aside()
-    given = [picking.record(file)] if picking.picks else records([file])
-    rows = list(usable(given, aside, beta))
-    aside.require(rows)
-    if not rows:
-        raise CreditError(f"{file} is empty. Give what dpo-credit score --json wrote.")
-    if len(rows) > 1:
-        if outputs.html is None or outputs.targets != (outputs.html,):
-            raise CreditError(
-                f"{file} holds {len(rows)} rows, which make one page: give --html out.html and nothing else. Or "
-                "pick one with --row or --id."
-            )
-        write(outputs.html, page(rows, file, colours))
-        end(aside, talk)
-        return
-    (scored,) = rows
-    show(scored, credit_record(scored, edits=scored.kind == "preference"), outputs, colours)
+    with (
+        ScoredFiles([file], aside, quiet=outputs.quiet, again=not picking.picks, beta=beta) as files,
+        closing(usable([picking.record(file)], aside, beta) if picking.picks else files.rows()) as rows,
+    ):
+        first = list(islice(rows, 2))
+        aside.require(first)
+        if not first:
+            raise CreditError(f"{file} is empty. Give what dpo-credit score --json wrote.")
+        if len(first) > 1:
+            _index(file, files, chain(first, rows), outputs, colours.shading)
+        else:
+            show(first[0], credit_record(first[0], edits=first[0].kind == "preference"), outputs, colours)
     end(aside, talk)
+
+
+def _index(file: str, files: ScoredFiles, rows: Iterable[ScoredRow], outputs: Outputs, shading: Shading) -> None:
+    """Write a page of many rows, which are read once more for that."""
+    from dpo_credit.cli.files import writing
+    from dpo_credit.credit import CreditError
+    from dpo_credit.views.page.overview import overview_of
+    from dpo_credit.views.page.score import pieces
+
+    if outputs.html is None or outputs.targets != (outputs.html,):
+        raise CreditError(
+            f"{file} holds several rows, which make one page: give --html out.html and nothing else. Or pick one with "
+            "--row or --id."
+        )
+    overview = overview_of(rows, shading)
+    with writing(outputs.html) as page:
+        page.writelines(piece.encode() for piece in pieces(files.once_more(), overview, file))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack
 from typing import BinaryIO
 
@@ -20,8 +20,10 @@ from dpo_credit.rows.saved import read_scored
 from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.rows.sources import expand
 
+Rows = Generator[ScoredRow, None, None]  # a bar stands until it is closed
 
-def usable(records: Iterable[Record], aside: SetAside, beta: float | None = None) -> Iterator[ScoredRow]:
+
+def usable(records: Iterable[Record], aside: SetAside, beta: float | None = None) -> Rows:
     """`read_scored`, where what is no scored row, or holds answers that do not compare, is set aside.
 
     Raises:
@@ -39,10 +41,15 @@ def usable(records: Iterable[Record], aside: SetAside, beta: float | None = None
 
 
 class ScoredFiles:
-    """Files of scored rows. With `again`, what is piped in is kept in a temporary file until the block ends."""
+    """Files of scored rows. With `again`, what is piped in is kept in a temporary file until the block ends.
 
-    def __init__(self, names: Sequence[str], aside: SetAside, *, quiet: bool, again: bool) -> None:
-        self._aside = aside
+    With `beta`, the rows are as if that had been the policy's.
+    """
+
+    def __init__(
+        self, names: Sequence[str], aside: SetAside, *, quiet: bool, again: bool, beta: float | None = None
+    ) -> None:
+        self._aside, self._beta = aside, beta
         self._inputs = expand(names)
         self._quiet = quiet
         self._kept = ExitStack()
@@ -59,18 +66,31 @@ class ScoredFiles:
     def __exit__(self, *_: object) -> None:
         self._kept.close()
 
-    def rows(self) -> Iterator[ScoredRow]:
+    def rows(self) -> Rows:
         """All rows in order.
 
         Raises:
             CreditError: a file cannot be read, or a line is no scored row and is not set aside.
         """
+        return self._rows("Reading", self._aside)
+
+    def once_more(self) -> Rows:
+        """All rows in order, after they were read to the end.
+
+        Raises:
+            CreditError: a file cannot be read any more.
+        """
+        if self._stdin is not None:
+            self._stdin.seek(0)
+        return self._rows("Drawing", SetAside(strict=False))
+
+    def _rows(self, task: str, aside: SetAside) -> Rows:
         stderr = Terminal(stderr=True, quiet=self._quiet)
-        with bar(stderr, "Reading", TEXT, TimeRemainingColumn()) as reading:
+        with bar(stderr, task, TEXT, TimeRemainingColumn()) as shown:
             for count, record in enumerate(read_records(self._inputs, self._stdin), 1):
                 if count % 100 == 0:
-                    reading.show(record.part or 0, 1 if record.part else None, text=f"{count:,} rows")
-                yield from usable([record], self._aside)
+                    shown.show(record.part or 0, 1 if record.part else None, text=f"{count:,} rows")
+                yield from usable([record], aside, self._beta)
 
     def find(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], ScoredRow]:
         """The rows at these lines (source, line), read again.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -56,13 +56,12 @@ def show(
     outputs.write(
         terminal,
         json=lambda: to_json(scored, record, more) + "\n",
-        page=lambda: page([scored], scored.id, colours),
+        page=lambda: _page(scored, colours),
         figure=figure,
     )
 
 
-def page(rows: Sequence[ScoredRow], title: str, colours: Colours) -> str:
-    """One page of scored rows; several make an index."""
+def _page(scored: ScoredRow, colours: Colours) -> str:
     from dpo_credit.views.page import score
 
-    return score.render(rows, colours.shading, title)
+    return score.render([scored], colours.shading, scored.id)

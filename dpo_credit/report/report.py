@@ -6,6 +6,7 @@ Memory grows with the number of distinct words, not with the number of rows.
 from __future__ import annotations
 
 import heapq
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -68,10 +69,11 @@ def report(
 
 
 class _Answer(NamedTuple):
-    """A Credit with its rewards (T,) and its tokens' classes (T,) as indices into `CLASSES`."""
+    """A Credit with its rewards (T,), their sum, and its tokens' classes (T,) as indices into `CLASSES`."""
 
     credit: Credit
     rewards: Floats
+    reward: float
     classes: NDArray[np.int64]
 
 
@@ -97,7 +99,7 @@ class _SideSums:
                 counts[n] += np.bincount(bins, minlength=len(counts[n]))
         for n, sums in enumerate((self.relative, self.absolute, self.classes)):
             sums.add(totals[n], counts[n])
-        reward = sum(answer.credit.reward for answer in answers)
+        reward = sum(answer.reward for answer in answers)
         tokens = float(sum(len(answer.rewards) for answer in answers))
         self.answers.add(np.array([reward, tokens]), np.full(2, float(len(answers))))
         return totals[2]
@@ -165,9 +167,12 @@ class _DataSet:
         self.rows += 1
         self._answers += len(row.credits)
         scored = [
-            _Answer(credit, np.array(credit.rewards), np.array(token_classes(credit.tokens))) for credit in row.credits
+            _Answer(
+                credit, np.array(rewards := credit.rewards), math.fsum(rewards), np.array(token_classes(credit.tokens))
+            )
+            for credit in row.credits
         ]
-        lengths = [(len(answer.rewards), answer.credit.reward) for answer in scored]
+        lengths = [(len(answer.rewards), answer.reward) for answer in scored]
         self._tokens += sum(length for length, _ in lengths)
         for answer in scored:
             self._class_tokens += np.bincount(answer.classes, minlength=len(CLASSES))

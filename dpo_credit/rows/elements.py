@@ -6,6 +6,7 @@ One element is held at a time, with about as much text again that was read ahead
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -126,9 +127,10 @@ def finite(digits: str) -> float:
     Raises:
         ValueError: it is one.
     """
-    if abs(float(digits)) == float("inf"):
+    number = float(digits)  # once: a scored row has hundreds
+    if abs(number) == math.inf:
         raise ValueError(f"{digits} is out of range")
-    return float(digits)
+    return number
 
 
 def no_constant(name: str) -> None:

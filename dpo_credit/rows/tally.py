@@ -14,6 +14,9 @@ _VARIES = re.compile(r"(?<!\w)(['\"]).*?\1(?!\w)|\b0x[0-9a-f]+|\d[\d.,]*", re.DO
 _READ = 1000  # characters of a text that decide its kind: a quotation mark is looked for from every other
 
 
+_MOST = 100  # kinds; what comes up later is of one more
+
+
 @dataclass(slots=True)
 class Kind:
     """What is said of `count` things in one way: the first one's name and text, and whether all have that very text."""
@@ -38,6 +41,8 @@ class Tally:
         for text in texts:
             kinds.setdefault(_VARIES.sub("", text.removeprefix(name)[:_READ]), text)
         for key, text in kinds.items():
+            if key not in self._kinds and len(self._kinds) >= _MOST:
+                key = "others"
             kind = self._kinds.setdefault(key, Kind(name, text))
             kind.count += 1
             kind.alike &= text == kind.text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -68,23 +68,37 @@ def shades(palette: Palette) -> str:
     return "\n".join((*rules, f".bar{{background:linear-gradient(to right,{ends})}}")) + "\n"
 
 
-def source(credits: Sequence[Credit]) -> list[tuple[str, str]]:
-    """What all rewards on the page rest on; values that differ between answers are listed."""
+class Basis:
+    """What all rewards on a page rest on, credit by credit; values that differ between answers are listed."""
 
-    def listed(values: list[str]) -> str:
-        return visible(", ".join(dict.fromkeys(values)))
+    def __init__(self) -> None:
+        names = ("policy", "reference", "beta", "end of sequence", "turns that count", "date", "dtype")
+        self._values: dict[str, dict[str, None]] = {name: {} for name in names}
 
-    several = [credit.tokens.scored for credit in credits if credit.tokens.roles or credit.tokens.scored != "all"]
-    dates = [credit.tokens.date for credit in credits if credit.tokens.date]
-    return [
-        ("policy", listed([credit.source.policy for credit in credits])),
-        ("reference", listed([credit.source.reference for credit in credits])),
-        ("beta", listed([_beta(credit) for credit in credits])),
-        ("end of sequence", listed([_ENDS.get(credit.tokens.end, credit.tokens.end) for credit in credits])),
-        *([("turns that count", listed(several))] if several else ()),
-        *([("date", listed(dates))] if dates else ()),
-        ("dtype", listed([credit.source.dtype for credit in credits])),
-    ]
+    def add(self, credit: Credit) -> None:
+        """Take an answer in."""
+        tokens, made = credit.tokens, credit.source
+        several = tokens.scored if tokens.roles or tokens.scored != "all" else ""
+        values = (made.policy, made.reference, _beta(credit), _ENDS.get(tokens.end, tokens.end))
+        for held, value in zip(self._values.values(), (*values, several, tokens.date, made.dtype), strict=True):
+            held[value] = None
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """Each fact and its values; turns and dates where there are any."""
+        optional = ("turns that count", "date")
+        listed = {
+            name: [value for value in values if value or name not in optional] for name, values in self._values.items()
+        }
+        return [(name, visible(", ".join(values))) for name, values in listed.items() if values or name not in optional]
+
+
+def source(credits: Iterable[Credit]) -> list[tuple[str, str]]:
+    """What the rewards of these answers rest on; see `Basis`."""
+    basis = Basis()
+    for credit in credits:
+        basis.add(credit)
+    return basis.facts
 
 
 def direction(text: str) -> str:

@@ -13,6 +13,7 @@ from dpo_credit.report.wording import beta_of, count_of_words, place_name
 from dpo_credit.report.words import Place, Word, word_at
 from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.views.page.chart import ticks
+from dpo_credit.views.page.overview import overview_of
 from dpo_credit.views.page.score import page
 from dpo_credit.views.page.text import visible
 from dpo_credit.views.scale import decimals_of
@@ -75,7 +76,10 @@ def render(report: Report, rows: Mapping[tuple[str, int], ScoredRow]) -> str:
         ],
     }
     files = ", ".join(report.files)
-    return page("report.html", entries, figures, title=f"Report on {files}", styles=("style.css", "report.css"))
+    styles = ("style.css", "report.css")
+    return "".join(
+        page("report.html", entries, overview_of(entries), figures, title=f"Report on {files}", styles=styles)
+    )
 
 
 def _value(row: ScoredRow) -> float:

@@ -5,9 +5,8 @@ The page is whole without JavaScript; page.js redraws the cells from each entry'
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from statistics import mode
 from typing import Any, get_args
 
 from markupsafe import Markup
@@ -18,7 +17,8 @@ from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.segments import Unit
 from dpo_credit.views.page.cells import Span, cell_groups, cut_at_edits
 from dpo_credit.views.page.chart import chart
-from dpo_credit.views.page.frame import block_hash, direction, environment, shades, source, verbatim
+from dpo_credit.views.page.frame import block_hash, direction, environment, shades, verbatim
+from dpo_credit.views.page.overview import Overview, overview_of
 from dpo_credit.views.page.text import visible
 from dpo_credit.views.scale import Scale, Shading
 from dpo_credit.views.wording import extent
@@ -33,34 +33,48 @@ def render(entries: Sequence[ScoredRow], shading: Shading = Shading(), title: st
     Raises:
         CreditError: there is nothing to show, or two answers of an entry do not compare.
     """
-    if not entries or not all(entry.credits for entry in entries):
+    return "".join(pieces(entries, overview_of(entries, shading), title))
+
+
+def pieces(entries: Iterable[ScoredRow], overview: Overview, title: str = "dpo-credit") -> Iterator[str]:
+    """What `render` gives, piece by piece, with one entry in memory at a time.
+
+    Args:
+        entries: what the page shows.
+        overview: see `overview_of`, of the same entries.
+        title: the page's.
+
+    Raises:
+        CreditError: there is nothing to show; while it is iterated over, the entries are others than they were.
+    """
+    if not overview.count:
         raise CreditError("No answers to show. Give at least one scored answer.")
-    about = source([credit for entry in entries for credit in entry.credits])
-    return page("page.html", entries, {"many": len(entries) > 1, "source": about}, title=title, shading=shading)
+    return page(
+        "page.html", entries, overview, {"many": overview.count > 1, "source": overview.basis.facts}, title=title
+    )
 
 
 def page(
     template: str,
-    entries: Sequence[ScoredRow],
+    entries: Iterable[ScoredRow],
+    overview: Overview,
     figures: Mapping[str, Any],
     *,
     title: str,
-    shading: Shading = Shading(),
     styles: Sequence[str] = ("style.css",),
-) -> str:
+) -> Iterator[str]:
     """A template that is `page.html` or extends it: what all pages share, and the `figures` of its own.
 
     Of those, `many` says whether the entries stand in an index, and `source` what they rest on.
     """
-    templates = environment()
-    whole = len(entries) <= _WHOLE
-    views = [_entry(entry, shading, f"e{n}" if figures["many"] else "", whole) for n, entry in enumerate(entries, 1)]
+    templates, shading = environment(), overview.shading
     style = Markup("".join(verbatim(templates, name) for name in styles) + shades(shading.palette))
     script = Markup(verbatim(templates, "page.js"))
-    return templates.get_template(template).render(
+    return templates.get_template(template).generate(
         title=visible(title),
-        entries=views,
-        decimals=mode(view["decimals"] for view in views) if views else 2,
+        entries=_views(entries, overview, many=figures["many"]),
+        overview=overview,
+        decimals=overview.decimals,
         unit=shading.unit,
         units=UNITS,
         style=style,
@@ -69,6 +83,14 @@ def page(
         script_hash=block_hash(script),
         **figures,
     )
+
+
+def _views(entries: Iterable[ScoredRow], overview: Overview, *, many: bool) -> Iterator[dict[str, Any]]:
+    count = 0
+    for count, entry in enumerate(entries, 1):  # the last one's is needed
+        yield _entry(entry, overview.shading, f"e{count}" if many else "", overview.count <= _WHOLE)
+    if count != overview.count:
+        raise CreditError(f"there were {overview.count:,} rows, and now there are {count:,}: draw them again.")
 
 
 def fragment(credit: Credit) -> str:
