@@ -372,6 +372,20 @@ def test_nothing_that_is_there_is_lost(folder: Path) -> None:
     assert (folder / "dpo/thesis.tex").read_text() == "years of work"
 
 
+def test_a_training_does_not_replace_what_it_reads(trained: Path) -> None:
+    recipe = read_recipe((trained / "dpo.yaml").read_text(), "dpo.yaml", "dpo")
+    inside = trained / "dpo/rows.jsonl"
+    shutil.copy(trained / "rows.jsonl", inside)
+    for reads in (
+        replace(prepare(recipe), recipe=replace(recipe, data=("dpo/*.jsonl",))),
+        prepare(replace(recipe, output=str(Path(recipe.model) / "."))),
+    ):
+        with pytest.raises(CreditError, match=r"is read, and --overwrite would delete it"):
+            claim(reads, "overwrite")
+    assert inside.exists() and (Path(recipe.model) / "config.json").exists()
+    inside.unlink()
+
+
 def test_a_training_that_was_killed_while_it_replaced_another_can_be_begun_again(
     trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
