@@ -383,6 +383,14 @@ def test_a_seed_that_no_generator_takes_is_refused(command: str, seed: str) -> N
     assert "Invalid value for '--seed'" in ended.stderr
 
 
+@pytest.mark.parametrize("flags", [("--workers", "3"), ("--gpus-per-worker", "1")])
+def test_workers_of_no_cluster_are_one_line(flags: tuple[str, ...], pair: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(GOOD)
+    ended = run("batch", tmp_path / "rows.jsonl", "-o", tmp_path / "out.jsonl", *pair, *flags)
+    fails_with_one_line(ended, "--workers and --gpus-per-worker go with --engine ray")
+    assert not (tmp_path / "out.jsonl").exists()
+
+
 def test_a_file_that_cannot_be_read_is_no_kept_search(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_bytes(GOOD)
 
