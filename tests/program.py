@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,11 +38,15 @@ def run(*arguments: str | Path, stdin: bytes = b"", encoding: str = "utf-8", **e
         patch.multiple(sys, argv=["dpo-credit", *map(str, arguments)], stdout=out, stderr=err),
         patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin))),
     ):
+        answers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         try:
             main()
             code: int | str | None = 0
         except SystemExit as ended:
             code = ended.code
+        finally:  # the program leaves them to the system
+            for number, answer in answers.items():
+                signal.signal(number, answer)
         out.flush(), err.flush()  # a closed one would fail to
     data, talk = (stream.buffer.getvalue() for stream in (out, err))  # type: ignore[attr-defined]
     return Ended(code, data.decode(encoding, "replace"), talk.decode(encoding), data)

@@ -14,6 +14,7 @@ from program import Ended, run
 from safetensors.torch import load_file, save_file
 
 from dpo_credit.checked import reason_of
+from dpo_credit.search.beams import is_kept
 
 USER, SAID = '{"role": "user", "content": "Q"}', '{"role": "assistant", "content": "A"}'
 GOOD = b'{"id": "x", "prompt": "My landlord", "answer": " raised the rent."}'
@@ -139,7 +140,9 @@ ROWS: dict[str, tuple[bytes, tuple[str, ...], str]] = {
     "a device we do not run on": (GOOD, ("--device", "meta"), r"--device meta is not supported; use auto, cpu, cuda"),
     "three devices": (GOOD, ("--device", "cpu,cpu,cpu"), r"--device cpu,cpu,cpu names 3 devices; give one, or"),
     "two quantisations": (GOOD, ("--load-in-4bit", "--load-in-8bit"), r"--load-in-4bit and --load-in-8bit exclude"),
-    "no config file": (GOOD, ("--config", "none.yaml"), r"cannot read --config none\.yaml: .*No such file"),
+    "no config file": (GOOD, ("--config", "none.yaml"), r"--config none\.yaml does not exist\. Give a YAML or"),
+    "a config without an end": (GOOD, ("--config", "/dev/zero"), r"--config /dev/zero gives more than 256 MiB"),
+    "a row beyond all counting": (GOOD, ("--row", "9" * 23), r"9{23} is more than anything is counted to: \d+ at most"),
     "no template file": (CHAT, ("--chat-template", "none.jinja"), r"--chat-template none\.jinja does not exist"),
     "a template that is a folder": (CHAT, ("--chat-template", "."), r"--chat-template \. is a directory"),
 }  # fmt: skip
@@ -370,3 +373,29 @@ def test_torchs_advice_to_load_what_is_no_weights_is_never_passed_on() -> None:
 @pytest.mark.parametrize("error", [KeyError("EVIL"), IndexError("list index out of range"), TypeError("unhashable")])
 def test_an_error_about_code_says_that_the_contents_are_at_fault(error: Exception) -> None:
     assert reason_of(error) == f"its contents are not what they should be ({type(error).__name__}: {error})"
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**32)])
+@pytest.mark.parametrize("command", ["corrupt", "localise", "search", "steer", "trajectory"])
+def test_a_seed_that_no_generator_takes_is_refused(command: str, seed: str) -> None:
+    ended = run(command, "row.json", "--seed", seed)
+    assert ended.code == 2 and "Traceback" not in ended.stderr
+    assert "Invalid value for '--seed'" in ended.stderr
+
+
+@pytest.mark.parametrize("flags", [("--workers", "3"), ("--gpus-per-worker", "1")])
+def test_workers_of_no_cluster_are_one_line(flags: tuple[str, ...], pair: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(GOOD)
+    ended = run("batch", tmp_path / "rows.jsonl", "-o", tmp_path / "out.jsonl", *pair, *flags)
+    fails_with_one_line(ended, "--workers and --gpus-per-worker go with --engine ray")
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_file_that_cannot_be_read_is_no_kept_search(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(GOOD)
+
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "open", broken)
+    assert not is_kept(str(tmp_path / "rows.jsonl"))

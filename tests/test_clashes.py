@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 from program import run
 
-from dpo_credit.cli.clashes import refuse_clashes
+from dpo_credit.cli.app import app
+from dpo_credit.cli.clashes import READ, refuse_clashes
 from dpo_credit.credit import CreditError
 
 ROW = json.dumps({"id": "x", "prompt": "Rent?", "chosen": " Up.", "rejected": " Down."}) + "\n"
@@ -37,6 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("corrupt", "rows.jsonl", "-o", "rows.jsonl"),
         ("search", "rows.jsonl", "-o", "rows.jsonl", "--overwrite"),
         ("steer", "rows.jsonl", "--json", "rows.jsonl"),
+        ("trajectory", "run", "rows.jsonl", "-o", "rows.jsonl", "--overwrite"),
         ("verify", "rows.jsonl", "--json", "rows.jsonl"),
         ("localise", "rows.jsonl", "--json", "rows.jsonl"),
         ("report", "rows.jsonl", "--json", "rows.jsonl"),
@@ -79,6 +82,17 @@ def test_what_is_kept_beside_an_output_counts_too(end: str) -> None:
         refuse_clashes({"file": f"out.parquet.{end}", "output": "out.parquet"})
 
 
+def test_no_argument_of_any_command_is_forgotten() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    arguments = {
+        (name, parameter.name)
+        for name, command in commands.items()
+        for parameter in command.params
+        if parameter.param_type_name == "argument"
+    }
+    assert {(name, key) for name, key in arguments if key not in READ} == {("pairs", "name"), ("train", "method")}
+
+
 @pytest.mark.usefixtures("folder")
 def test_two_outputs_are_two_files() -> None:
     for outputs in ({"json": "f", "output": "f"}, {"json": "f", "html": "./f"}, {"output": "f", "json": "f.journal"}):
@@ -92,10 +106,16 @@ def test_what_is_apart_is_let_through() -> None:
     refuse_clashes({"files": ["-"], "output": "-", "json": "/dev/null", "html": "/dev/null"})
 
 
-@pytest.mark.parametrize("key", ["file", "files", "json", "policy", "cache"])
+@pytest.mark.parametrize("key", ["file", "files", "json"])
+def test_no_name_at_all_is_one_line(key: str) -> None:
+    with pytest.raises(CreditError, match="'' is no name of a file"):
+        refuse_clashes({key: [""] if key == "files" else ""})
+
+
+@pytest.mark.parametrize("key", ["file", "files", "sources", "json", "policy", "cache"])
 @pytest.mark.parametrize(
     ("name", "said"), [("a" * 300, "a… is no name of a file: File name too long"), ("a\0b", "null")]
 )
 def test_what_no_file_is_called_is_one_line(key: str, name: str, said: str) -> None:
     with pytest.raises(CreditError, match=said):
-        refuse_clashes({key: [name] if key == "files" else name})
+        refuse_clashes({key: [name] if key in ("files", "sources") else name})

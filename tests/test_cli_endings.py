@@ -23,6 +23,9 @@ from dataclasses import replace
 from credits import credit
 from dpo_credit.cli import app, options
 
+# a shell starts its background jobs deaf to SIGINT, and so would this process be there
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def score(pair, examples, **_):
     {happens}
     return [replace(credit(["ab", "c"], [1.0, -0.5]), id=example.id) for example in examples]
@@ -34,6 +37,7 @@ app.main()
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # `credits` lies beside this file
 ROW = b'{"prompt": "Q", "answer": " A"}'
 JSON, VIEW = ("--json", "-"), ()
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def process(
@@ -76,19 +80,28 @@ def test_a_reader_that_left_is_no_error_of_ours(flags: tuple[str, ...]) -> None:
     assert ended.returncode in (0, 1)
 
 
-def test_an_interrupt_ends_with_130_and_no_traceback() -> None:
-    # a shell starts its background jobs deaf to SIGINT, and so would this process be there
-    hears = "signal.signal(signal.SIGINT, signal.default_int_handler); "
-    ended = process("--quiet", happens=hears + "os.kill(os.getpid(), signal.SIGINT)")
-    assert (ended.returncode, ended.stdout, ended.stderr) == (128 + signal.SIGINT, b"", b"")
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", ENDS)
 def test_a_signal_ends_with_its_code_and_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
     at_rename = f"os.replace = lambda *_: os.kill(os.getpid(), {int(number)})"
     ended = process("--quiet", "--json", str(tmp_path / "scored.json"), happens=at_rename)
     assert (ended.returncode, ended.stdout, ended.stderr) == (128 + number, b"", b"")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", ENDS)
+def test_a_signal_in_a_destructor_is_not_dropped(number: signal.Signals) -> None:
+    in_destructor = (
+        f"type('Thing', (), {{'__del__': lambda self: os.kill(os.getpid(), {int(number)})}})(); "
+        "import time; time.sleep(60)"
+    )
+    ended = process("--quiet", happens=in_destructor)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (128 + number, b"", b"")
+
+
+@pytest.mark.parametrize("number", ENDS)
+def test_a_signal_while_python_ends_shows_no_traceback(number: signal.Signals) -> None:
+    ended = process("--quiet", happens=f"import atexit; atexit.register(os.kill, os.getpid(), {int(number)})")
+    assert (ended.returncode, ended.stderr) == (-number, b"")  # 128 + number in a shell
 
 
 @pytest.mark.parametrize("bug", ["{}['no such key']", "open('/no/such/file')"])

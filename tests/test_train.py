@@ -277,6 +277,9 @@ WRONG = [
     ({"--set": "beta=low"}, "beta is 'low'; it must be a number"),
     ({"--set": "beta=-1"}, "beta is -1.0; it must be above zero"),
     ({"--set": "seed=1.5"}, "seed is 1.5; it must be a whole number"),
+    ({"--set": "seed=-1"}, "seed is -1; it must be from 0 to"),
+    ({"--set": f"seed={2**32}"}, f"seed is {2**32}; it must be from 0 to"),
+    ({"--set": "epochs=.inf"}, "epochs is inf; it must have an end"),
     ({"--set": "too_long=maybe"}, "it must be error, drop or truncate"),
     ({"--set": "trl=3"}, "it must hold names and values"),
     ({"--set": "trl.nonsense=3"}, "DPOConfig has no argument nonsense"),
@@ -370,6 +373,20 @@ def test_nothing_that_is_there_is_lost(folder: Path) -> None:
         ended = run("train", "dpo", "-c", "dpo.yaml", *mode)
         assert ended.code == 2 and ended.stderr.count("\n") == 2, ended.stderr
     assert (folder / "dpo/thesis.tex").read_text() == "years of work"
+
+
+def test_a_training_does_not_replace_what_it_reads(trained: Path) -> None:
+    recipe = read_recipe((trained / "dpo.yaml").read_text(), "dpo.yaml", "dpo")
+    inside = trained / "dpo/rows.jsonl"
+    shutil.copy(trained / "rows.jsonl", inside)
+    for reads in (
+        replace(prepare(recipe), recipe=replace(recipe, data=("dpo/*.jsonl",))),
+        prepare(replace(recipe, output=str(Path(recipe.model) / "."))),
+    ):
+        with pytest.raises(CreditError, match=r"is read, and --overwrite would delete it"):
+            claim(reads, "overwrite")
+    assert inside.exists() and (Path(recipe.model) / "config.json").exists()
+    inside.unlink()
 
 
 def test_a_training_that_was_killed_while_it_replaced_another_can_be_begun_again(

@@ -76,14 +76,19 @@ def dpo_credit(
 
 def main() -> None:
     """Run a command; exit with 2 and one line on stderr if its input is at fault."""
+    try:
+        with ending():
+            _run()
+    except KeyboardInterrupt:  # before that heard it
+        sys.exit(128 + signal.SIGINT)
+
+
+def _run() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # none where it is closed
             stream.reconfigure(errors=STAND_INS)
     try:
-        with ending():
-            app()
-    except KeyboardInterrupt:  # while the commands are still put together, which typer does not answer for
-        sys.exit(128 + signal.SIGINT)
+        app()
     except CreditError as error:
         _fail(str(error))
     except OSError as error:  # a name would mean a file, which `files` answers for: without one it is stdout

@@ -185,6 +185,8 @@ def _engine(jobs: Sequence[Job], running: EngineOptions, options: PairOptions, t
     piped = stdin() if any(given.is_stdin for job in jobs for given in job.inputs) else None
     load, scorer = options.loader(), options.scorer(today)
     talk.notes(notes_on_choice(options))
+    if running.engine == "local" and (running.workers, running.gpus_per_worker) != (1, 0):
+        raise CreditError("--workers and --gpus-per-worker go with --engine ray.")
     if running.engine == "ray":
         from dpo_credit.batch.ray import Ray
 

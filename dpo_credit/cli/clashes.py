@@ -12,7 +12,7 @@ from typing import Any
 from dpo_credit.credit import CreditError
 
 # names of parameters
-READ = ("file", "files", "other", "rows", "run", "prompt", "trainer_log", "chat_template", "config")
+READ = ("file", "files", "other", "sources", "rows", "run", "prompt", "trainer_log", "chat_template", "config")
 WRITTEN = ("output", "json", "html", "png", "svg")
 PLACES = ("policy", "reference", "base", "cache", "dataset")
 _BESIDE = ("journal", "errors.jsonl", "rows.jsonl", "unfinished")  # what a run keeps next to its output
@@ -28,6 +28,8 @@ def refuse_clashes(arguments: Mapping[str, Any]) -> None:
     Raises:
         CreditError: it is, or a name can be no file's; nothing was opened.
     """
+    if "" in [name for key in (*READ, *WRITTEN) for name in _given(arguments.get(key))]:
+        raise CreditError("'' is no name of a file. Name one, or leave it out.")
     for key in (*READ, *WRITTEN, *PLACES):
         for name in _names(arguments.get(key)):
             _check(name)
@@ -61,9 +63,13 @@ def _check(name: str) -> None:
             raise CreditError(f"{name[:_SHOWN]}… is no name of a file: {error.strerror}.") from error
 
 
-def _names(value: Any) -> list[str]:
+def _given(value: Any) -> list[str]:
     values = value if isinstance(value, list | tuple) else [value]
-    return [str(name) for name in values if isinstance(name, str | Path) and str(name) not in ("", "-")]
+    return [str(name) for name in values if isinstance(name, str | Path)]
+
+
+def _names(value: Any) -> list[str]:
+    return [name for name in _given(value) if name not in ("", "-")]
 
 
 def _expanded(name: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dpo_credit.cli.aside import BadRows, end
-from dpo_credit.cli.flags import with_shared_options
+from dpo_credit.cli.flags import seed_option, with_shared_options
 from dpo_credit.cli.reading import ReadingOptions
 
 EXAMPLE = "Example: dpo-credit corrupt examples/summaries.jsonl --errors 1-2 --seed 0"
@@ -21,7 +21,7 @@ def corrupt(
     kinds: Annotated[
         str, typer.Option("--kinds", help="Which kinds of error, with commas between them.")
     ] = "number,entity,negation,relation,role",
-    seed: Annotated[int, typer.Option("--seed", help="Another seed makes other errors; the same one, the same.")] = 0,
+    seed: Annotated[int, seed_option("Another seed makes other errors; the same one, the same.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes on stderr.", show_default=False)] = False,
     *,
     reading: ReadingOptions,

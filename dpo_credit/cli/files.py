@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from dpo_credit.cli.terminal import data_stream
 from dpo_credit.credit import CreditError
 from dpo_credit.rows.durable import keep_mode
+from dpo_credit.rows.lines import MOST_BYTES
 
 if TYPE_CHECKING:
     from dpo_credit.rows.reader import Record
@@ -24,18 +25,21 @@ def read(name: str, what: str = "", wanted: str = "a JSON or text file, or - for
     """The bytes of a file, or of stdin for `-`. Messages say `what` it is for, such as "--chat-template ".
 
     Raises:
-        CreditError: there is no such file, or it cannot be read.
+        CreditError: there is no such file, it cannot be read, or it is a pipe or a device that goes on and on.
     """
     if name == "-":
-        return stdin().read()
+        return _bounded(stdin(), f"{what}stdin")
     try:
-        return Path(name).read_bytes()
+        with open(name, "rb") as file:
+            return file.read() if Path(name).is_file() else _bounded(file, f"{what}{name}")
     except FileNotFoundError as error:
         raise CreditError(f"{what}{name} does not exist. Give {wanted}.") from error
     except IsADirectoryError as error:
         raise CreditError(f"{what}{name} is a directory. Give {wanted}.") from error
     except OSError as error:
         raise CreditError(f"cannot read {what}{name}: {error.strerror}.") from error
+    except ValueError as error:
+        raise CreditError(f"{what}{name!r} is no name of a file: {error}.") from error
 
 
 def records(files: Sequence[str]) -> Iterator[Record]:
@@ -73,6 +77,14 @@ def stdin() -> BinaryIO:
     if sys.stdin.isatty():
         raise CreditError("- reads from stdin, which is the keyboard here. Pipe a file in, or name one.")
     return sys.stdin.buffer
+
+
+def _bounded(file: BinaryIO, shown: str) -> bytes:
+    """What a pipe or a device gives, which may have no end."""
+    data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise CreditError(f"{shown} gives more than {MOST_BYTES >> 20} MiB. Is it what you meant?")
+    return data
 
 
 def write(name: str, content: str | bytes) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import fields, is_dataclass
 from functools import wraps
@@ -15,6 +16,7 @@ import typer
 from typer.models import OptionInfo
 
 from dpo_credit.cli.clashes import refuse_clashes
+from dpo_credit.cli.files import read
 from dpo_credit.credit import CreditError
 from dpo_credit.models.published import named, published
 from dpo_credit.rows.encodings import decoded
@@ -31,6 +33,7 @@ def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def run(**arguments: Any) -> None:
+        _refuse_what_none_counts_to(arguments)
         refuse_clashes(arguments)
         for name, (group, offered) in groups.items():
             arguments[name] = group(**{field: arguments.pop(field) for field in offered})
@@ -62,6 +65,12 @@ def _group(annotation: Any) -> tuple[Any, tuple[str, ...]] | None:
     return group, names or tuple(field.name for field in fields(group))
 
 
+def _refuse_what_none_counts_to(arguments: Mapping[str, Any]) -> None:
+    for value in arguments.values():
+        if isinstance(value, int) and abs(value) > sys.maxsize:
+            raise CreditError(f"{value} is more than anything is counted to: {sys.maxsize} at most.")
+
+
 def _flags(annotation: Any) -> tuple[str, ...]:
     """The flags of an annotated option; typer keeps the first of them as its default."""
     infos = [info for info in getattr(annotation, "__metadata__", ()) if isinstance(info, OptionInfo)]
@@ -81,6 +90,11 @@ def _without(annotation: Any, taken: set[str]) -> Any:
 def option(*names: str, help: str, panel: str | None = None, **more: Any) -> Any:
     """An option with its help; `panel` is the group that it stands in."""
     return typer.Option(*names, help=help, rich_help_panel=panel, **more)
+
+
+def seed_option(help: str) -> Any:
+    """The option --seed: what every generator takes, each number as a seed of its own."""
+    return option("--seed", min=0, max=2**32 - 1, help=help)
 
 
 def flag(*names: str, help: str, panel: str | None = None) -> Any:
@@ -129,11 +143,7 @@ def published_names() -> list[str]:
 
 
 def _load_config(path: Path) -> dict[str, Any]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise CreditError(f"cannot read --config {path}: {error}") from error
-    text = decoded(data, str(path), what="--config ")
+    text = decoded(read(str(path), "--config ", "a YAML or TOML file"), str(path), what="--config ")
     try:
         if path.suffix == ".toml":
             values = tomllib.loads(text)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from dpo_credit.cli.aside import BadRows, end
-from dpo_credit.cli.flags import option, with_shared_options
+from dpo_credit.cli.flags import option, seed_option, with_shared_options
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.outputs import Outputs
 from dpo_credit.cli.reading import ReadingOptions
@@ -26,7 +26,7 @@ def localise(
         Literal["captum"] | None,
         option("--compare", help="Add gradient attribution by Captum (slower).", show_default=False),
     ] = None,
-    seed: Annotated[int, option("--seed", min=0, help="Of resampling and of the random baseline.")] = 0,
+    seed: Annotated[int, seed_option("Of resampling and of the random baseline.")] = 0,
     *,
     reading: ReadingOptions,
     bad: BadRows,

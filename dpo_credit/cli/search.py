@@ -15,7 +15,7 @@ from rich.console import Group
 
 from dpo_credit.cli.aside import BadRows, end
 from dpo_credit.cli.files import read, records
-from dpo_credit.cli.flags import flag, option, with_shared_options
+from dpo_credit.cli.flags import flag, option, seed_option, with_shared_options
 from dpo_credit.cli.keeping import KeepOptions
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.outputs import Colours, Outputs
@@ -47,7 +47,7 @@ class SearchOptions:
         float, option("--length-penalty", help="0: beams stand by the sum of log-probabilities; 1: by the mean.")
     ] = 0.0
     sample: Annotated[bool, flag("--sample", help="Draw the beams and do not take the likeliest.")] = False
-    seed: Annotated[int, option("--seed", help="Of the draw, and of the order shown to a judge.")] = 0
+    seed: Annotated[int, seed_option("Of the draw, and of the order shown to a judge.")] = 0
     max_new_tokens: Annotated[int, option("--max-new-tokens", min=1, help="Longest answer.")] = 128
     limit: Annotated[int | None, option("--limit", min=1, help="Read this many rows.", show_default="all")] = None
     judge: Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dpo_credit.cli.flags import with_shared_options
+from dpo_credit.cli.flags import seed_option, with_shared_options
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.outputs import Outputs
 from dpo_credit.cli.reading import PickOptions
@@ -31,7 +31,7 @@ def steer(
     sample: Annotated[bool, typer.Option("--sample", help="Draw instead of taking the likeliest.")] = False,
     temperature: Annotated[float, typer.Option("--temperature", min=1e-3, help="Of --sample.")] = 1.0,
     top_p: Annotated[float, typer.Option("--top-p", min=0.0, max=1.0, help="Of --sample.")] = 1.0,
-    seed: Annotated[int, typer.Option("--seed", help="Of --sample.")] = 0,
+    seed: Annotated[int, seed_option("Of --sample.")] = 0,
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many answers to draw.")] = 1,
     *,
     picking: PickOptions,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -11,7 +13,8 @@ from types import FrameType
 from dpo_credit.cli.talk import Talk
 
 _HANGUP = getattr(signal, "SIGHUP", None)  # Windows has none
-_ENDS = tuple(number for number in (signal.SIGTERM, _HANGUP) if number is not None)
+_ENDS = tuple(number for number in (signal.SIGINT, signal.SIGTERM, _HANGUP) if number is not None)
+_AGAIN_S = 0.01
 _Handler = Callable[[int, FrameType | None], None]
 
 
@@ -26,14 +29,39 @@ class Stop:
 
 @contextmanager
 def ending() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the program as Ctrl-C does, its temporary files removed; the exit code is theirs."""
+    """SIGINT, SIGTERM and SIGHUP end the program, its temporary files removed; the exit code is 128 + the number.
+
+    Once it has ended they are the system's: Python's own end would answer SIGINT with a traceback.
+    """
 
     def end(number: int, frame: FrameType | None) -> None:
         _hang_up(number)
         raise SystemExit(128 + number)
 
-    with _handled(_ENDS, end):
+    with _handled(_ENDS, end, after=signal.SIG_DFL), _swallowed_ends_raised_again():
         yield
+
+
+@contextmanager
+def _swallowed_ends_raised_again() -> Iterator[None]:
+    """An end that falls into a destructor or a weak reference's callback, where Python drops it, comes once more."""
+    before = sys.unraisablehook
+
+    def hook(dropped: sys.UnraisableHookArgs) -> None:
+        code = getattr(dropped.exc_value, "code", None)
+        if isinstance(dropped.exc_value, SystemExit) and isinstance(code, int) and code > 128:
+            # a moment later, for here it would be dropped again
+            again = threading.Timer(_AGAIN_S, signal.raise_signal, (code - 128,))
+            again.daemon = True
+            again.start()
+        else:
+            before(dropped)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 @contextmanager
@@ -49,13 +77,16 @@ def stopping(talk: Talk, when: str) -> Iterator[Stop]:
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         talk.notes([f"stopping {when}; {name} again stops at once"])
 
-    with _handled((signal.SIGINT, *_ENDS), stop):
+    with _handled(_ENDS, stop):
         yield asked
 
 
 @contextmanager
-def _handled(signals: tuple[int, ...], handler: _Handler) -> Iterator[None]:
-    """Signals handled, but for those that the program was started deaf to, as nohup and a shell's background do."""
+def _handled(signals: tuple[int, ...], handler: _Handler, after: signal.Handlers | None = None) -> Iterator[None]:
+    """Signals handled, but for those that the program was started deaf to, as nohup and a shell's background do.
+
+    `after` says what answers them then; None is what did before.
+    """
     before = {number: signal.getsignal(number) for number in signals}
     heard = [number for number in signals if before[number] != signal.SIG_IGN]
     for number in heard:
@@ -64,7 +95,7 @@ def _handled(signals: tuple[int, ...], handler: _Handler) -> Iterator[None]:
         yield
     finally:
         for number in heard:
-            signal.signal(number, before[number])
+            signal.signal(number, before[number] if after is None else after)
 
 
 def _hang_up(number: int) -> None:

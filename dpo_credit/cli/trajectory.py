@@ -13,7 +13,7 @@ from rich.console import Group
 
 from dpo_credit.cli.aside import BadRows, end
 from dpo_credit.cli.files import read, records
-from dpo_credit.cli.flags import option, with_shared_options
+from dpo_credit.cli.flags import option, seed_option, with_shared_options
 from dpo_credit.cli.keeping import KeepOptions
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.outputs import Outputs
@@ -40,7 +40,7 @@ class FollowOptions:
         int, option("--samples", min=0, help="Answers drawn from the reference for Eq. 16; 0 for none.")
     ] = 64
     max_new_tokens: Annotated[int, option("--max-new-tokens", min=1, help="The longest of them.")] = 128
-    seed: Annotated[int, option("--seed", help="Of their draw.")] = 0
+    seed: Annotated[int, seed_option("Of their draw.")] = 0
 
 
 @with_shared_options

@@ -139,8 +139,11 @@ def is_kept(file: str) -> bool:
     path = Path(file)
     if not path.is_file():
         return False
-    with path.open("rb") as opened:
-        return SCHEMA.encode() in opened.readline(10_000)
+    try:
+        with path.open("rb") as opened:
+            return SCHEMA.encode() in opened.readline(10_000)
+    except OSError:  # what is wrong, reading it will say
+        return False
 
 
 def header(settings: dict[str, Any], made_by: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 import types
 from collections.abc import Sequence
@@ -63,6 +64,10 @@ def _check(recipe: Recipe, name: str) -> None:
         value = getattr(recipe, key)
         if value is not None and not value > 0:
             raise CreditError(f"{name}: {key} is {value}; it must be above zero.")
+        if value == math.inf:
+            raise CreditError(f"{name}: {key} is {value}; it must have an end.")
+    if not 0 <= recipe.seed < 2**32:
+        raise CreditError(f"{name}: seed is {recipe.seed}; it must be from 0 to {2**32 - 1}.")
     if wrong := [loss for loss in recipe.losses if loss not in LOSSES]:
         raise CreditError(f"{name}: loss is {wrong[0]!r}; TRL has {', '.join(LOSSES)}.")
     if recipe.warmup_steps < 0:

@@ -25,6 +25,7 @@ from dpo_credit.models.safety import require_safe_weights
 from dpo_credit.models.trained import NAME, UNFINISHED, Trained, read
 from dpo_credit.rows.journal import Mode
 from dpo_credit.rows.settings import refuse_changes
+from dpo_credit.rows.sources import expand
 from dpo_credit.train.recipe import Recipe
 from dpo_credit.train.rows import Rows, compare, rows_of
 from dpo_credit.train.trainers import adapter, configuration, trainer
@@ -115,11 +116,13 @@ def claim(prepared: Prepared, mode: Mode, *, first: bool = True) -> str | None:
         first: of several processes the first alone checks and writes.
 
     Raises:
-        CreditError: it holds something else, or another training.
+        CreditError: it holds something else, another training, or what this one reads and would delete.
     """
     if not first:
         return last_checkpoint(prepared.recipe.output) if mode == "resume" else None
     output, now = Path(prepared.recipe.output), record(prepared)
+    if mode == "overwrite":
+        _keep_what_is_read(prepared, output)
     filled = output.exists() and (not output.is_dir() or any(path.name != UNFINISHED for path in output.iterdir()))
     was = read(output) if filled and output.is_dir() else None
     if filled and mode == "new":
@@ -143,6 +146,16 @@ def claim(prepared: Prepared, mode: Mode, *, first: bool = True) -> str | None:
     except OSError as error:
         raise CreditError(f"cannot write {output}: {error.strerror}.") from error
     return None
+
+
+def _keep_what_is_read(prepared: Prepared, output: Path) -> None:
+    """Refuse to empty a directory that the training itself starts from."""
+    recipe, place = prepared.recipe, prepared.start.model
+    names = [given.name for given in expand(recipe.data) if not given.is_stdin]
+    names += [name for name in (place.path if place.local else None, recipe.dataset, recipe.chat_template) if name]
+    for name in names:
+        if Path(name).resolve().is_relative_to(output.resolve()):
+            raise CreditError(f"{name} is read, and --overwrite would delete it with {output}. Name another output.")
 
 
 def last_checkpoint(output: str | Path) -> str | None:
