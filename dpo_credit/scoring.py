@@ -9,10 +9,9 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from dpo_credit.cache import Cached
 from dpo_credit.credit import Alternative, Credit, CreditError, Example, Logps, Source, Tokens
+from dpo_credit.forward.noise import log_ratios, noise_floor, sampled
 from dpo_credit.models.pair import ModelPair
 from dpo_credit.models.side import Ahead, Exact, OnDevice, Side, TopK, require
 from dpo_credit.text.conventions import Conventions
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from dpo_credit.forward.budget import Budget
 
 WINDOW = 64  # answers from which on a window is full: what is sorted by length together, and held in memory
-NOISE_TOKENS = 512  # answer tokens measured for the noise floor
-NOISE_QUANTILE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +170,7 @@ class Scorer:
 
     def sample(self, batch: Sequence[Tokens]) -> list[Tokens]:
         """The answers of a first batch that the noise floor is measured on."""
-        return [batch[index] for index in _sample(batch)]
+        return [batch[index] for index in sampled(batch)]
 
     def _ask(self, batches: Sequence[list[Tokens]]) -> Callable[[], list[tuple[list[Logps], list[Logps]]]]:
         """What both sides give for each batch; of the first, the error of their arithmetic is measured too."""
@@ -185,7 +182,7 @@ class Scorer:
 
         def finish() -> list[tuple[list[Logps], list[Logps]]]:
             first = batches[0] if batches and self.noise is None else []
-            sample = _sample(first)
+            sample = sampled(first)
             both, exact = [], []
             for side, asked in zip(self.sides, begun, strict=True):  # one after the other: they may not fit together
                 both.append([answers() for answers in asked])
@@ -193,7 +190,7 @@ class Scorer:
                 exact.append([both[-1][0][n] for n in sample] if again is None else again)
             if sample:
                 computed = [[batched[0][n] for n in sample] for batched in both]
-                self.noise = noise_floor(*(_log_ratios(*sides) for sides in (computed, exact)))
+                self.noise = noise_floor(*(log_ratios(*sides) for sides in (computed, exact)))
             return list(zip(*both, strict=True))
 
         return finish
@@ -291,22 +288,6 @@ def source_of(pair: ModelPair, noise: float) -> Source:
     return Source(policy.name, reference.name, dtype, noise)
 
 
-def noise_floor(ratios: Sequence[float], exact: Sequence[float]) -> float:
-    """The measured error of a token's log-ratio: the 95th percentile of |as computed - recomputed in float32|, nats."""
-    errors = np.abs(np.array(ratios) - np.array(exact))
-    errors = errors[np.isfinite(errors)]  # an answer whose numbers are not finite fails by itself
-    return float(np.quantile(errors, NOISE_QUANTILE)) if len(errors) else 0.0
-
-
-def _log_ratios(policy: Sequence[Logps], reference: Sequence[Logps]) -> list[float]:
-    """Of all tokens of the answers, one answer after the other; nats."""
-    return [
-        ours - theirs
-        for answer, other in zip(policy, reference, strict=True)
-        for ours, theirs in zip(answer.logps, other.logps, strict=True)
-    ]
-
-
 def _windows(rows: Iterable[Sequence[Example]]) -> Iterator[list[Sequence[Example]]]:
     """As many rows as make a window."""
     window: list[Sequence[Example]] = []
@@ -326,14 +307,3 @@ def _budget(pair: ModelPair) -> Budget | None:
 def _batch(encoded: Sequence[list[Tokens] | CreditError]) -> list[Tokens]:
     """The answers of the rows that could be encoded."""
     return [tokens for row in encoded if not isinstance(row, CreditError) for tokens in row]
-
-
-def _sample(batch: Sequence[Tokens]) -> list[int]:
-    """Answers enough for the noise floor, the first ones."""
-    picked, total = [], 0
-    for index, tokens in enumerate(batch):
-        if total >= NOISE_TOKENS:
-            break
-        picked.append(index)
-        total += len(tokens.answer_ids)
-    return picked

@@ -189,7 +189,7 @@ def test_nohup_keeps_a_run_going(posts: Path) -> None:
 
 def test_a_second_run_on_one_output_is_refused(posts: Path) -> None:
     output = posts.parent / "out.jsonl"
-    first = start(posts, "-o", output, pause=0.05)
+    first = start(posts, "-o", output, pause=2)
     wait_for(output, 1)
     for flags in ((), ("--resume",), ("--overwrite",)):
         code, _, err = finish(posts, "-o", output, *flags)

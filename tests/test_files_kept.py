@@ -58,14 +58,15 @@ def test_batch_writes_through_a_link_and_keeps_the_mode(
     policy, reference = tiny_pair_dirs
     asked = ("batch", rows, "-o", link, "--policy", policy, "--reference", reference, "--device", "cpu")
     assert run(*asked).code == 3  # the second row is none
-    inode = real.stat().st_ino
     whole = real.read_bytes()
     real.chmod(0o600)
+    other = tmp_path / "other name of it"
+    os.link(real, other)
     assert run(*asked, "--overwrite").code == 3
     errors = real.with_name(f"{name}.errors.jsonl")
     assert link.is_symlink() and real.read_bytes() == whole
     assert [stat.S_IMODE(file.stat().st_mode) for file in (real, errors)] == [0o600, 0o600]
-    assert real.stat().st_ino != inode  # a hard link to what was there keeps it
+    assert other.read_bytes() == whole and not os.path.samefile(real, other)  # a hard link keeps what was there
     assert sorted(path.name for path in real.parent.iterdir()) == [name, errors.name, f"{name}.journal"]
 
 

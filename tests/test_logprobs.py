@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dpo_credit.credit import CreditError, Logps, Tokens
 from dpo_credit.forward.budget import Budget
 from dpo_credit.forward.logprobs import answer_logps, causal_lm, in_float32, score_tokens
-from dpo_credit.scoring import noise_floor
+from dpo_credit.forward.noise import noise_floor
 
 CPU = torch.device("cpu")
 # A float32 forward pass of these models is 1e-6 to 5e-6 nats from float64 (12 seeds, worst token); the project

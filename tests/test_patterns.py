@@ -25,9 +25,9 @@ from dpo_credit.segments import is_boundary, joined, segments_of
 from dpo_credit.trajectory.runs import checkpoints
 from dpo_credit.verify import references
 
-SIZE = 1000  # characters; a linear pattern reads as many in far less than FLOOR_S
-FLOOR_S = 0.004
-GREW = 8.0  # at most, on four times the text: the square would be 16
+SIZE = 3000  # characters; a linear pattern reads as many in far less than FLOOR_S
+FLOOR_S = 0.02
+GREW = 12.0  # at most, on four times the text: the square would be 16
 UNITS = (
     *"aA10.,-'\"`[]()*_~|# \n\r\t%:$<&!?;—é漢\u200d\u00a0\U0001f1e6",
     *("\r\n", "\n\n", " \n", "|\n", "- ", ". ", ".)", "1,", "1-", "1/", "1 ", "1.", "a@", "a.", "A.", "a'", "'a "),
@@ -95,6 +95,7 @@ def grows(take: Callable[[int], object]) -> str:
     return f"{small:.4f} s became {large:.4f} s" if large > max(FLOOR_S, GREW * small) else ""
 
 
+@pytest.mark.slow
 def test_no_pattern_takes_the_square_of_a_texts_length() -> None:
     slow = {
         (name, before, unit): grew
@@ -107,6 +108,7 @@ def test_no_pattern_takes_the_square_of_a_texts_length() -> None:
     assert slow == {}
 
 
+@pytest.mark.slow
 def test_this_test_can_fail() -> None:
     assert grows(lambda size: reads(re.compile("a+b"), "finditer", "a" * size))
 
@@ -167,6 +169,7 @@ def test_flags_are_pairs_of_letters_from_the_run_on() -> None:
             assert is_boundary(text, at) == (text[at] == "a" or (at - run) % 2 == 0), (text, at)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["\U0001f1e6", "\n", '"', ".", "\u200d", "a", ". \n"])
 def test_segments_and_sentences_of_a_long_answer_take_linear_time(unit: str) -> None:
     def take(size: int) -> None:
@@ -181,6 +184,7 @@ def test_segments_and_sentences_of_a_long_answer_take_linear_time(unit: str) -> 
     assert not grows(take)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["0", ".", "A-", "A-A over ", "\n", "\r\n", "|\n1. ", "1/"])
 def test_making_an_answer_wrong_takes_linear_time(unit: str) -> None:
     assert not grows(lambda size: corrupt(Example("p", f"He paid 3 dollars. x{unit * (size // len(unit))}x"), Plan()))

@@ -17,8 +17,9 @@ from transformers import PreTrainedTokenizerFast
 
 from dpo_credit import Conventions, Credit, CreditError, Example, Message, ModelPair, score
 from dpo_credit.credit import margin
+from dpo_credit.forward.noise import NOISE_TOKENS
 from dpo_credit.models.torch_side import TorchSide
-from dpo_credit.scoring import NOISE_TOKENS, WINDOW
+from dpo_credit.scoring import WINDOW
 from dpo_credit.text.encode import encode
 
 EXAMPLES = [

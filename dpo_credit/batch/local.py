@@ -13,6 +13,7 @@ from dpo_credit.batch.provenance import settings
 from dpo_credit.batch.work import chunk_tokens
 from dpo_credit.checked import check_fields
 from dpo_credit.credit import CreditError
+from dpo_credit.models.side import OnDevice
 from dpo_credit.rows.journal import Commit
 from dpo_credit.scoring import Scorer, ScorerState
 
@@ -79,10 +80,12 @@ def begin_chunk(
 def restore(scorer: Scorer, last: Commit, *, compiled: bool = False) -> None:
     """Let a scorer go on with what an earlier run found out.
 
-    `compiled`: with compiled kernels from the start, where workers, or two models in turn, share no count of tokens.
+    `compiled`: on a GPU with compiled kernels from the start, where workers, or two models in turn, share no count of
+    tokens.
     """
     required = ("noise", "tokens_per_batch")
     if last.state:
         check_fields(last.state, ScorerState, "the journal's state", BEGIN_AGAIN, required=required)
     state = ScorerState(**last.state) if last.state else scorer.state
-    scorer.restore(replace(state, tokens_done=MANY_TOKENS) if compiled else state)
+    gpu = any(isinstance(side, OnDevice) and side.device.type == "cuda" for side in scorer.sides)
+    scorer.restore(replace(state, tokens_done=MANY_TOKENS) if compiled and gpu else state)

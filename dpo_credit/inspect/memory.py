@@ -19,11 +19,11 @@ from transformers import AutoModelForCausalLM
 from dpo_credit.credit import Tokens
 from dpo_credit.forward.budget import BATCH_TOKENS, CUDA_BATCH_TOKENS
 from dpo_credit.forward.lm_head import BLOCK_ROWS, BLOCK_WORDS, CUDA_LOGITS
+from dpo_credit.forward.noise import NOISE_TOKENS
 from dpo_credit.models.adapters import resize
 from dpo_credit.models.checkpoints import Checkpoint, cannot_load_model, load_config
 from dpo_credit.models.devices import dtype_for
 from dpo_credit.models.pair import Loading
-from dpo_credit.scoring import NOISE_TOKENS
 
 _BITS = {"4bit": 4, "8bit": 8}
 _FLOAT32 = 4  # bytes
