@@ -212,7 +212,8 @@ class Credit:
     def __post_init__(self) -> None:
         if not 0 < self.beta <= LARGEST:
             raise CreditError(
-                f"beta is {self.beta}; it must be a positive number, the one the policy was trained with."
+                f"beta is {self.beta}; it must be a positive number up to {LARGEST:g}, the one the policy was trained "
+                "with."
             )
         length = len(self.tokens.answer_ids)
         policy_dtype, _, reference_dtype = self.source.dtype.partition("/")

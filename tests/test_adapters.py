@@ -193,6 +193,15 @@ def test_the_base_of_an_adapter_is_named_where_it_moved(base: Path, tmp_path: Pa
     assert ended.code in (0, None), ended.stderr
 
 
+@pytest.mark.parametrize("named", [1.5, True, 10**30])
+def test_a_base_whose_name_is_no_text_is_refused(base: Path, tmp_path: Path, named: object) -> None:
+    trained(base, tmp_path / "adapter", whole=False)
+    settings = tmp_path / "adapter/adapter_config.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "base_model_name_or_path": named}))
+    with pytest.raises(CreditError, match=rf"an adapter whose base model is {named}, which is no name\. Name its base"):
+        load_pair(tmp_path / "adapter", loading=CPU)
+
+
 def test_a_base_that_does_not_serve_is_refused(base: Path, tmp_path: Path, tiny_pair_dirs: tuple[Path, Path]) -> None:
     trained(base, tmp_path / "adapter", whole=False)
     with pytest.raises(CreditError, match=r"^--base /no/such does not exist\. Give a model's directory or its name on"):

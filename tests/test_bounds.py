@@ -7,6 +7,7 @@ import io
 import json
 import tracemalloc
 from collections.abc import Iterator
+from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,7 @@ def test_an_array_of_many_megabytes_is_read_in_the_memory_of_a_few(tmp_path: Pat
 @pytest.mark.usefixtures("small_bound")
 def test_a_bomb_between_good_rows_is_one_bad_row(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl.gz"
-    path.write_bytes(gzip.compress(GOOD.encode() + b'{"prompt": "' + b"a" * (30 << 20) + b'"}\n' + GOOD.encode()))
+    path.write_bytes(gzip.compress(GOOD.encode() + b'{"prompt": "' + b"a" * (12 << 20) + b'"}\n' + GOOD.encode()))
     assert path.stat().st_size < 100_000
     first, bomb, last = read_records([Input(str(path))])
     assert first.fields() == last.fields() == ROW
@@ -70,6 +71,33 @@ def test_a_bomb_between_good_rows_is_one_bad_row(tmp_path: Path) -> None:
     with pytest.raises(CreditError, match=r"rows\.jsonl\.gz, line 2 is longer than 1 MiB once it is decompressed"):
         bomb.fields()
     assert peak_of_reading(path)[1] < 5e6
+
+
+@pytest.mark.usefixtures("small_bound")
+@pytest.mark.parametrize(
+    ("begin", "again", "message"),
+    [
+        (b"", b"\0" * (1 << 16), r"endless\.jsonl, line 1 has no end within 16 MiB"),
+        (GOOD.encode(), b"\0" * (1 << 16), r"endless\.jsonl, line 2 has no end within 16 MiB"),
+        (b"", b"\n", r"endless\.jsonl has 1,000 blank lines before its first rows"),
+        (b'[{"a": 1}', b" " * (1 << 16), r"endless\.jsonl has 1 MiB of white space between rows"),
+        (b'[{"a": 1}, [', b" " * (1 << 16), r"endless\.jsonl, row 2 is longer than 1 MiB"),
+    ],
+)
+def test_a_line_or_a_gap_without_end_ends_reading(
+    monkeypatch: pytest.MonkeyPatch, begin: bytes, again: bytes, message: str
+) -> None:
+    monkeypatch.setattr(documents, "MOST_BLANK", 1000)
+
+    def endless() -> Iterator[lines.Line]:
+        number = 1
+        for piece in chain([begin], repeat(again)):
+            yield number, piece, 0
+            number += piece.endswith(b"\n")
+
+    with pytest.raises(CreditError, match=message):
+        for _, content, _ in documents.contents(endless(), "endless.jsonl"):
+            assert not isinstance(content, CreditError)
 
 
 @pytest.mark.usefixtures("small_bound")

@@ -147,6 +147,23 @@ def test_top_k_shows_what_each_model_would_rather_say(row_file: Path, pair: tupl
     assert f"{record['policy_top'][0][0]['logp']:.2f}" in shown.replace("−", "-")
 
 
+@pytest.mark.parametrize(
+    ("asked", "most"),
+    [
+        (("score", "row.json", "--top-k"), 1000),
+        (("diff", "row.json", "--top-k"), 1000),
+        (("steer", "row.json", "--num-beams"), 1000),
+        (("steer", "row.json", "--count"), 1000),
+        (("trajectory", "run", "rows.jsonl", "--samples"), 100_000),
+    ],
+)
+def test_a_count_that_no_memory_holds_is_refused_before_anything_is_read(asked: tuple[str, ...], most: int) -> None:
+    over, within = run(*asked, str(most + 1), COLUMNS="160"), run(*asked, str(most), COLUMNS="160")
+    assert over.code == within.code == 2
+    assert f"should be less than or equal to {most}" in over.stderr
+    assert "does not exist" in within.stderr
+
+
 @pytest.mark.parametrize("more", [(), ("--json", "-"), ("--json", "scored.json")])
 def test_svg_saves_the_view_as_a_picture(
     more: tuple[str, ...], row_file: Path, pair: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

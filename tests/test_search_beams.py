@@ -81,7 +81,14 @@ def test_the_command_shows_each_width_and_writes_them():
         assert one["reward"] == pytest.approx(0.1 * (one["policy_logp"] - one["reference_logp"]))
 
 
-@pytest.mark.parametrize("beams", ["0", "1,x", ""])
+@pytest.mark.parametrize("beams", ["0", "1,x", "", "1,1001", "1" + "0" * 23])
 def test_widths_that_are_none_are_refused(beams: str):
     ended = run("search", EXAMPLES / "travel.json", "--beams", beams, "--device", "cpu")
-    assert ended.code == 2 and "give numbers from 1 on" in ended.stderr
+    assert ended.code == 2 and "give numbers from 1 to 1000" in ended.stderr
+
+
+@pytest.mark.parametrize("penalty", ["nan", "1e308", "-11"])
+def test_a_length_penalty_whose_power_is_no_number_is_refused(penalty: str):
+    asked = ("search", EXAMPLES / "travel.json", "--beams", "2", "--length-penalty", penalty, "--device", "cpu")
+    ended = run(*asked)
+    assert ended.code == 2 and "give a number from -10 to 10" in ended.stderr

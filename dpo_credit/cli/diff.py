@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dpo_credit.cli.flags import with_shared_options
+from dpo_credit.cli.flags import MOST_ALTERNATIVES, with_shared_options
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.outputs import Colours, Outputs
 from dpo_credit.cli.reading import PickOptions
@@ -29,7 +29,10 @@ def diff(
     all_answers: Annotated[
         bool, typer.Option("--all", help="All answers, one row each, ordered by reward.", show_default=False)
     ] = False,
-    top_k: Annotated[int, typer.Option("--top-k", min=0, help="Show what each model would rather have said.")] = 0,
+    top_k: Annotated[
+        int,
+        typer.Option("--top-k", min=0, max=MOST_ALTERNATIVES, help="Show what each model would rather have said."),
+    ] = 0,
     *,
     picking: PickOptions,
     outputs: Outputs,

@@ -21,6 +21,10 @@ from dpo_credit.credit import CreditError
 from dpo_credit.models.published import named, published
 from dpo_credit.rows.encodings import decoded
 
+MOST_BEAMS = 1000  # or answers at a time, of one prompt: each has a row of every batch, and a cache
+MOST_DRAWN = 100_000  # answers to draw
+MOST_ALTERNATIVES = 1000  # tokens to show instead of each one
+
 
 def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
     """Let a command take whole dataclasses of options: each field becomes a flag of the command.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dpo_credit.cli.flags import with_shared_options
+from dpo_credit.cli.flags import MOST_ALTERNATIVES, with_shared_options
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.outputs import Colours, Outputs
 from dpo_credit.cli.reading import PickOptions, ReadingOptions
@@ -18,7 +18,10 @@ EXAMPLE = "Example: dpo-credit score examples/vet.json --top-k 3"
 @with_shared_options
 def score(
     file: Annotated[str, typer.Argument(metavar="FILE", help="JSON, or text with TL;DR: in it; - is stdin.")],
-    top_k: Annotated[int, typer.Option("--top-k", min=0, help="Show what each model would rather have said.")] = 0,
+    top_k: Annotated[
+        int,
+        typer.Option("--top-k", min=0, max=MOST_ALTERNATIVES, help="Show what each model would rather have said."),
+    ] = 0,
     show: Annotated[
         str | None,
         typer.Option("--show", metavar="q,v,advantage", help="Any of Q*, V* and Q* - V*, for every token (Eqs. 5-7)."),

@@ -15,7 +15,7 @@ from rich.console import Group
 
 from dpo_credit.cli.aside import BadRows, end
 from dpo_credit.cli.files import read, records
-from dpo_credit.cli.flags import flag, option, seed_option, with_shared_options
+from dpo_credit.cli.flags import MOST_BEAMS, flag, option, seed_option, with_shared_options
 from dpo_credit.cli.keeping import KeepOptions
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.outputs import Colours, Outputs
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: dpo-credit search examples/travel.json --beams 1,2,5 --max-new-tokens 60"
 DATA_SETS = (".jsonl", ".gz", ".zst", ".parquet")  # a file of such a name is one even if it holds a single row
 JUDGING = "Judging"
+MOST_PENALTY = 10  # the exponent of a length; from about 60 on its power is no number
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class SearchOptions:
         """How answers are found.
 
         Raises:
-            CreditError: --beams names no numbers.
+            CreditError: --beams names no numbers, or too large ones; or --length-penalty does.
         """
         from dpo_credit.search.search import Beams
 
@@ -82,8 +83,12 @@ class SearchOptions:
             widths = tuple(dict.fromkeys(int(part) for part in self.beams.split(",")))
         except ValueError:
             widths = ()
-        if not widths or min(widths) < 1:
-            raise CreditError(f"--beams {self.beams}: give numbers from 1 on, such as 1,2,5.")
+        if not widths or min(widths) < 1 or max(widths) > MOST_BEAMS:
+            raise CreditError(f"--beams {self.beams}: give numbers from 1 to {MOST_BEAMS}, such as 1,2,5.")
+        if not abs(self.length_penalty) <= MOST_PENALTY:
+            raise CreditError(
+                f"--length-penalty {self.length_penalty}: give a number from -{MOST_PENALTY} to {MOST_PENALTY}."
+            )
         return Beams(widths, self.length_penalty, self.sample, self.seed, self.max_new_tokens)
 
     def judge_of(self, prompt: str, talk: Talk, *, embedded: bool) -> tuple[str, Judge, Endpoint | None]:

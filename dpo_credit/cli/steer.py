@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dpo_credit.cli.flags import seed_option, with_shared_options
+from dpo_credit.cli.flags import MOST_BEAMS, seed_option, with_shared_options
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.outputs import Outputs
 from dpo_credit.cli.reading import PickOptions
@@ -27,12 +27,12 @@ def steer(
     base: Annotated[str | None, typer.Option("--base", help="The model to steer; without it, the reference.")] = None,
     strength: Annotated[float, typer.Option("--strength", help="The exponent of pi / pi_ref.")] = 1.0,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest answer.")] = 128,
-    num_beams: Annotated[int, typer.Option("--num-beams", min=1, help="Beam search, if above 1.")] = 1,
+    num_beams: Annotated[int, typer.Option("--num-beams", min=1, max=MOST_BEAMS, help="Beam search, if above 1.")] = 1,
     sample: Annotated[bool, typer.Option("--sample", help="Draw instead of taking the likeliest.")] = False,
     temperature: Annotated[float, typer.Option("--temperature", min=1e-3, help="Of --sample.")] = 1.0,
     top_p: Annotated[float, typer.Option("--top-p", min=0.0, max=1.0, help="Of --sample.")] = 1.0,
     seed: Annotated[int, seed_option("Of --sample.")] = 0,
-    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many answers to draw.")] = 1,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, max=MOST_BEAMS, help="How many answers to draw.")] = 1,
     *,
     picking: PickOptions,
     outputs: Annotated[Outputs, "json", "svg", "theme", "quiet"],

@@ -13,7 +13,7 @@ from rich.console import Group
 
 from dpo_credit.cli.aside import BadRows, end
 from dpo_credit.cli.files import read, records
-from dpo_credit.cli.flags import option, seed_option, with_shared_options
+from dpo_credit.cli.flags import MOST_DRAWN, option, seed_option, with_shared_options
 from dpo_credit.cli.keeping import KeepOptions
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.outputs import Outputs
@@ -37,7 +37,8 @@ class FollowOptions:
     limit: Annotated[int | None, option("--limit", min=1, help="Read this many rows.", show_default="all")] = None
     every: Annotated[int, option("--every", min=1, help="Take each so-many-th checkpoint, and the last.")] = 1
     samples: Annotated[
-        int, option("--samples", min=0, help="Answers drawn from the reference for Eq. 16; 0 for none.")
+        int,
+        option("--samples", min=0, max=MOST_DRAWN, help="Answers drawn from the reference for Eq. 16; 0 for none."),
     ] = 64
     max_new_tokens: Annotated[int, option("--max-new-tokens", min=1, help="The longest of them.")] = 128
     seed: Annotated[int, seed_option("Of their draw.")] = 0

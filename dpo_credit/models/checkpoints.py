@@ -85,6 +85,8 @@ def _base(name: str, role: str, config: Any, loading: Loading) -> Location:
     named = config.base_model_name_or_path
     if not named:
         raise CreditError(f"{role} {name} is an adapter that does not name its base model. {NAME_BASE}")
+    if not isinstance(named, str):
+        raise CreditError(f"{role} {name} is an adapter whose base model is {named!r}, which is no name. {NAME_BASE}")
     try:
         return locate(named, "base", config.revision)
     except CreditError as error:

@@ -80,7 +80,7 @@ def parse(path: Path) -> Trained:
     record = {name: value for name, value in content.items() if name in known and value is not None}
     beta, reference = record.get("beta"), record.get("reference")
     if beta is not None and not 0 < beta <= LARGEST:
-        raise CreditError(f"{path}: beta is {beta}, which must be a positive number. {advice}")
+        raise CreditError(f"{path}: beta is {beta}, which must be a positive number up to {LARGEST:g}. {advice}")
     if not isinstance(record.get("recipe", {}).get("trl", {}), dict):
         raise CreditError(f"{path}: recipe.trl is no object. {advice}")
     try:

@@ -16,6 +16,7 @@ from dpo_credit.rows.encodings import BOM, texts, utf8_lines
 from dpo_credit.rows.lines import MOST_BYTES, Line, too_long, whole_lines
 
 TLDR = "TL;DR:"
+MOST_BLANK = 1 << 20  # lines before a row: each is held until it is known what kind of file it is
 COMPRESSED = (".gz", ".zst", ".zstd")
 JSON = (".json", ".jsonl", ".ndjson")
 SHAPES = (
@@ -112,6 +113,8 @@ class _Head:
                 return None
             if content := line.strip():
                 self._filled.append(content)
+            elif len(self._seen) > MOST_BLANK:
+                raise CreditError(f"{self._name} has {MOST_BLANK:,} blank lines before its first rows. Leave them out.")
         return self._filled[number]
 
     def _line(self) -> bytes:

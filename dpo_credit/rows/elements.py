@@ -70,9 +70,13 @@ class _Document:
 
     def next(self) -> str:
         """The character behind white space; "" at the end."""
+        blank = 0
         while True:
             space = _SPACE.match(self._text, self.at)
             assert space is not None
+            blank += space.end() - self.at
+            if blank > MOST_BYTES:
+                raise CreditError(f"{self._name} has {MOST_BYTES >> 20} MiB of white space between rows. Leave it out.")
             self.at = space.end()
             if self.at < len(self._text) or not self._grow():
                 return self._text[self.at : self.at + 1]

@@ -8,6 +8,7 @@ from typing import BinaryIO
 from dpo_credit.credit import CreditError
 
 MOST_BYTES = 256 << 20  # of a row, decompressed; parsing one takes about four times as much
+ENDLESS = 16  # times that: a line as long is one of a device or a pipe that never ends, and no row to read over
 PIECE_BYTES = 1 << 20
 Line = tuple[int, bytes, int]  # its number, its bytes or a piece of them, and how many of the file were read by then
 
@@ -21,7 +22,11 @@ def pieces_of(file: BinaryIO, position: Callable[[], int] = int) -> Iterator[Lin
 
 
 def whole_lines(pieces: Iterable[Line], name: str) -> Iterator[tuple[int, bytes | CreditError, int]]:
-    """The lines of which these are the pieces; one that is longer than a row may be is read over, and an error."""
+    """The lines of which these are the pieces; one that is longer than a row may be is read over, and an error.
+
+    Raises:
+        CreditError: a line seems to have no end.
+    """
     held: list[bytes] = []
     size = 0
     number = position = 0
@@ -31,6 +36,11 @@ def whole_lines(pieces: Iterable[Line], name: str) -> Iterator[tuple[int, bytes 
 
     for number, piece, position in pieces:
         size += len(piece)
+        if size > ENDLESS * MOST_BYTES:
+            raise CreditError(
+                f"{name}, line {number} has no end within {ENDLESS * MOST_BYTES >> 20} MiB, so nothing behind it is "
+                "read. Is it what you meant?"
+            )
         if size <= MOST_BYTES:
             held.append(piece)
         else:

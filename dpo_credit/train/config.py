@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 import tomllib
 import types
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from dpo_credit.credit import CreditError
+from dpo_credit.credit import LARGEST, CreditError
 from dpo_credit.train.recipe import LOSSES, OWN_NAMES, Recipe
 
 _REQUIRED = [f.name for f in dataclasses.fields(Recipe) if f.default is f.default_factory is dataclasses.MISSING]
@@ -38,6 +39,10 @@ def read_recipe(text: str, name: str, method: Literal["sft", "dpo"], overrides: 
         if not equals:
             raise CreditError(f"--set {override} sets nothing. Write --set name=value, such as --set beta=0.05.")
         group, _, inner = key.strip().replace("-", "_").partition(".")
+        if not group:
+            raise CreditError(
+                f"--set {override} names nothing to set. Write --set name=value, such as --set beta=0.05."
+            )
         parsed = _value(value, f"--set {override}")
         settings[group] = {**(settings.get(group) or {}), inner: parsed} if inner else parsed
     settings = {str(key).replace("-", "_"): value for key, value in settings.items()}
@@ -66,12 +71,14 @@ def _check(recipe: Recipe, name: str) -> None:
             raise CreditError(f"{name}: {key} is {value}; it must be above zero.")
         if value == math.inf:
             raise CreditError(f"{name}: {key} is {value}; it must have an end.")
+        if value is not None and value > (most := sys.maxsize if isinstance(value, int) else LARGEST):
+            raise CreditError(f"{name}: {key} is {value}; it can be {most:g} at most.")
     if not 0 <= recipe.seed < 2**32:
         raise CreditError(f"{name}: seed is {recipe.seed}; it must be from 0 to {2**32 - 1}.")
     if wrong := [loss for loss in recipe.losses if loss not in LOSSES]:
         raise CreditError(f"{name}: loss is {wrong[0]!r}; TRL has {', '.join(LOSSES)}.")
-    if recipe.warmup_steps < 0:
-        raise CreditError(f"{name}: warmup_steps is {recipe.warmup_steps}; it cannot be below zero.")
+    if not 0 <= recipe.warmup_steps <= sys.maxsize:
+        raise CreditError(f"{name}: warmup_steps is {recipe.warmup_steps}; it must be from 0 to {sys.maxsize:g}.")
 
 
 def _hint(key: str) -> str:

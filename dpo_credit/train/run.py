@@ -7,6 +7,7 @@ import math
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -71,6 +72,7 @@ def prepare(recipe: Recipe, template: str | None = None) -> Prepared:
     Raises:
         CreditError: the recipe, its model, tokenizer or rows are at fault.
     """
+    _check_output(recipe.output)
     configuration(recipe)
     if recipe.adapter is not None:
         adapter(recipe.adapter)
@@ -84,6 +86,22 @@ def prepare(recipe: Recipe, template: str | None = None) -> Prepared:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return Prepared(recipe, start, tokenizer, rows_of(recipe, tokenizer))
+
+
+def _check_output(name: str) -> None:
+    """Refuse an output that can be no directory, before anything is read."""
+    for folder in (Path(name), *Path(name).parents):
+        try:
+            if not stat.S_ISDIR(os.stat(folder).st_mode):
+                raise CreditError(f"output {name} cannot be a directory: {folder} is a file. Name another.")
+        except (FileNotFoundError, NotADirectoryError):  # a folder that holds it comes next, or the file
+            continue
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise CreditError(f"output {name!r} cannot be a directory: {reason}. Name another.") from error
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise CreditError(f"output {name} cannot be written: Permission denied in {folder}. Name another.")
+        return
 
 
 def record(prepared: Prepared) -> Trained:
