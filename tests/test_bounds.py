@@ -91,7 +91,7 @@ def test_a_line_or_a_gap_without_end_ends_reading(
 
     def endless() -> Iterator[lines.Line]:
         number = 1
-        for piece in chain([begin], repeat(again)):
+        for piece in chain(filter(None, [begin]), repeat(again)):
             yield number, piece, 0
             number += piece.endswith(b"\n")
 

@@ -51,7 +51,7 @@ def _swallowed_ends_raised_again() -> Iterator[None]:
         code = getattr(dropped.exc_value, "code", None)
         if isinstance(dropped.exc_value, SystemExit) and isinstance(code, int) and code > 128:
             # a moment later, for here it would be dropped again
-            again = threading.Timer(_AGAIN_S, signal.raise_signal, (code - 128,))
+            again = threading.Timer(_AGAIN_S, _raise_in_main_thread, (code - 128,))
             again.daemon = True
             again.start()
         else:
@@ -62,6 +62,14 @@ def _swallowed_ends_raised_again() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = before
+
+
+def _raise_in_main_thread(number: int) -> None:
+    """Signal it there, where whatever it sleeps or waits for is then interrupted."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+    else:  # Windows
+        signal.raise_signal(number)
 
 
 @contextmanager

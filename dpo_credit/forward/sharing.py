@@ -98,7 +98,7 @@ class SharedPrompts:
         return max(abs(a - b) for a, b in pairs) < tolerance
 
     def _by_answer(self, batch: Sequence[Tokens], kind: Kind, tokens: int) -> Iterator[tuple[int, Logps]]:
-        for pack in packs(batch, tokens, _whole if kind == "flex" else _as_it_is):
+        for pack in packs(batch, tokens, {"trees": None, "dense": _padded, "flex": _whole}[kind]):
             yield from zip(pack.answers, self.score(pack, kind), strict=True)
 
     def score(self, pack: Pack, kind: Kind = "trees") -> list[Logps]:
@@ -141,10 +141,6 @@ def _padded(length: int, tokens: int) -> int:
 
 def _whole(length: int, tokens: int) -> int:
     return whole_length(tokens)
-
-
-def _as_it_is(length: int, tokens: int) -> int:
-    return length
 
 
 def split(pack: Pack, logps: Tensor) -> list[Logps]:
