@@ -107,7 +107,8 @@ def test_a_bomb_ends_in_one_line_whatever_it_is_taken_for(tmp_path: Path, name: 
     path = tmp_path / name
     path.write_bytes(gzip.compress(begin + b"a" * (30 << 20)))
     tracemalloc.start()
-    with pytest.raises(CreditError, match=r"zeros[.a-z]+(, (line|row) 1)? is (longer than 1 MiB|not JSON)"):
+    ends = r"zeros[.a-z]+(, (line|row) 1)? (is (longer than 1 MiB|not JSON)|has no end within 16 MiB)"
+    with pytest.raises(CreditError, match=ends):
         [record.fields() for record in read_records([Input(str(path))])]
     assert tracemalloc.get_traced_memory()[1] < 8e6
     tracemalloc.stop()
