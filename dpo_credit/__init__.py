@@ -1,7 +1,7 @@
 """Which tokens a DPO-trained model rewards, and which it punishes.
 
 >>> from dpo_credit import Example, load_pair, score
->>> pair = load_pair()                                   # the embedded pair; or load_pair(policy, reference)
+>>> pair = load_pair()                                   # the default pair; or load_pair(policy, reference)
 >>> credit, = score(pair, [Example(prompt, answer)])     # credit.rewards: one number a token
 
 Source: Rafailov et al. 2024, "From r to Q*: Your Language Model is Secretly a Q-Function".

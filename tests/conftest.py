@@ -51,6 +51,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"{len(left_out)} slow tests left out: make test-slow runs them")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep converted files apart from the machine's own, so that the embedded pair is the default on every machine."""
+    home = str(tmp_path_factory.mktemp("hub"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("huggingface_hub.constants.HF_HOME", home)
+        patched.setenv("HF_HOME", home)  # for programs that a test starts
+        yield
+
+
 @pytest.fixture(autouse=True)
 def connections(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Refuse connections beyond this machine in tests not marked `hub`; the list names those that were tried."""

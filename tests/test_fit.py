@@ -181,7 +181,7 @@ def test_a_lost_part_of_a_weight_that_is_put_together_is_said(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("m.Q4.gguf", "holds GGUF weights, which are not loaded. Give the model that they were made from."),
+        ("m.Q4.gguf", "holds GGUF files: m.Q4.gguf. Name one with --gguf."),
         ("consolidated.safetensors", "holds no weights (no model.safetensors in {model}, only consolidated.safetens"),
         ("flax_model.msgpack", "holds no weights (no model.safetensors in {model}, only flax_model.msgpack)"),
     ],

@@ -20,7 +20,7 @@ import dpo_credit
 
 ROOT = Path(dpo_credit.__file__).parent
 HEAVY = {"torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers", "huggingface_hub"}
-LOADERS = {f"dpo_credit.models.{name}" for name in ("adapters", "checkpoints", "loading")}
+LOADERS = {f"dpo_credit.models.{name}" for name in ("adapters", "checkpoints", "gguf", "loading")}
 TRAINERS = ("dpo_credit.demo", "dpo_credit.train")  # recipes: they make models, and are no part of scoring
 PROGRAM = ("dpo_credit.cli", "dpo_credit.demo")
 FREE = ("dpo_credit", "dpo_credit.__main__")  # the package's front: public names, fetched when they are asked for

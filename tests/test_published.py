@@ -112,7 +112,8 @@ def test_a_config_file_may_name_the_pair(row: Path, tmp_path: Path) -> None:
 def test_without_a_pair_nothing_is_filled(row: Path) -> None:
     loads = asked(row)
     assert (loads["policy"], loads["reference"], loads["beta"]) == (None, None, None)
-    assert asked(row, "--pair", "embedded") == {**loads, "beta": 0.1, "length_normalised": False}
+    filled = {"policy": "embedded", "reference": "embedded", "beta": 0.1, "length_normalised": False}
+    assert asked(row, "--pair", "embedded") == asked(row, "--pair", "Tiny") == {**loads, **filled}
 
 
 def test_what_is_known_of_the_pair_is_said_on_stderr(row: Path, tiny_pair: ModelPair) -> None:

@@ -9,6 +9,7 @@ trap 'rm -rf "$clean"' EXIT
 "$clean/venv/bin/python" -m pip install --quiet "$torch"
 "$clean/venv/bin/python" -m pip install --quiet "$wheel"
 cd "$clean"
+export HF_HOME=$clean/hub  # nothing was fetched: the embedded pair is the default
 printf 'I earn $50K and they offer $90K.\n\nTL;DR: They offer $90K.\n' > post.txt
 venv/bin/dpo-credit score post.txt --json scored.json --html page.html
 venv/bin/python - <<'PY'

@@ -135,8 +135,10 @@ def from_published(context: typer.Context, name: str | None) -> str | None:
     """Let a public pair set what neither a flag nor --config sets."""
     if name is not None:
         pair = named(name)
-        fields = ("policy", "reference", "beta", "length_normalised", "revision")
-        says = {field: value for field in fields if (value := getattr(pair, field)) is not None}
+        policy, reference = pair.names
+        fields = {field: getattr(pair, field) for field in ("beta", "length_normalised", "revision")}
+        fields |= {"policy": policy, "reference": reference}
+        says = {field: value for field, value in fields.items() if value is not None}
         context.default_map = {**says, **(context.default_map or {})}
     return name
 

@@ -29,7 +29,7 @@ class PairOptions:
         _option(
             "--pair",
             help="A public pair, with its beta and loss; dpo-credit pairs lists them. Flags win.",
-            show_default="embedded",
+            show_default="smollm2 where its base was fetched, else embedded",
             callback=from_published,
             is_eager=True,
             autocompletion=published_names,
@@ -40,7 +40,7 @@ class PairOptions:
         _option(
             *("--policy", "--model", "-m"),
             help="The DPO-trained model: a directory, a hub name or a PEFT adapter.",
-            show_default="the embedded pair",
+            show_default="that of the default pair",
         ),
     ] = None
     reference: Annotated[
@@ -99,6 +99,15 @@ class PairOptions:
             *("--base", "--adapter-base"),
             help="The model that an adapter sits on: a directory or a hub name.",
             show_default="what the adapter names",
+        ),
+    ] = None
+    gguf: Annotated[
+        str | None,
+        _option(
+            "--gguf",
+            metavar="FILE",
+            help="The GGUF file in a model's directory or repository, or its base's; two with a comma for two models.",
+            show_default=False,
         ),
     ] = None
     device_map: Annotated[
@@ -173,6 +182,15 @@ class PairOptions:
         ),
     ] = None
 
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the embedded pair scores, named or not."""
+        if self.policy is None:
+            from dpo_credit.models.bases import default
+
+            return default().name == "embedded"
+        return self.policy == "embedded"
+
     def load_pair(self) -> ModelPair:
         """The two models."""
         return self.loader()()
@@ -212,6 +230,7 @@ class PairOptions:
             revision=self.revision,
             subfolder=self.subfolder,
             base=self.adapter_base,
+            gguf=self.gguf,
             sequential=self.sequential,
             trust_remote_code=self.trust_remote_code,
             allow_pickle=self.allow_pickle,

@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from dpo_credit.models.pair import ModelPair
     from dpo_credit.optimal import OptimalValues
 
-_EMBEDDED = (
-    "scored with the embedded pair, which knows its own small world only; name yours with --policy and --reference"
-)
-
 
 def load(options: PairOptions, talk: Talk) -> ModelPair:
     """The pair, with what there is to say about it."""
@@ -74,17 +70,20 @@ def _values(pair: ModelPair, credits: tuple[Credit, ...]) -> tuple[OptimalValues
 
 def notes_on_training(options: PairOptions) -> tuple[str, ...]:
     """What to know of a pair's beta and loss, where it is loaded elsewhere."""
+    from dpo_credit.models.bases import default
     from dpo_credit.models.checkpoints import find
     from dpo_credit.models.training import training_of
 
-    policy = find(options.policy or "embedded", "policy", options.loading())
+    policy = find(options.policy or default().names[0] or "embedded", "policy", options.loading())
     return training_of(policy, options.beta, options.length_normalised).notes
 
 
 def notes_on_choice(options: PairOptions) -> list[str]:
     """What to know of models that nobody named one by one."""
     if options.policy is None:
-        return [_EMBEDDED]
+        from dpo_credit.models.bases import note_on_default
+
+        return [note_on_default()]
     if options.pair is None or (pair := named(options.pair)).policy is None:
         return []
     return [

@@ -190,7 +190,7 @@ def _search_rows(
     aside.require(rows)
     if not rows:
         raise CreditError("there are no rows. Give JSONL with prompt, chosen and rejected.")
-    name, judge, endpoint = asked.judge_of(prompt_text(rows[0].prompt), talk, embedded=options.policy is None)
+    name, judge, endpoint = asked.judge_of(prompt_text(rows[0].prompt), talk, embedded=options.is_embedded)
     with keeping.kept() or nullcontext() as kept:
         pair = load(options, talk)
         conventions = options.conventions(keeping.today(kept))
@@ -227,7 +227,7 @@ def _search_post(given: Record, asked: SearchOptions, outputs: Outputs, colours:
     beams = asked.search()
     row: Row = given.row(answers="optional", default_id=stem(given.source))
     talk = Talk(outputs.quiet)
-    name, judge, endpoint = asked.judge_of(prompt_text(row.prompt), talk, embedded=options.policy is None)
+    name, judge, endpoint = asked.judge_of(prompt_text(row.prompt), talk, embedded=options.is_embedded)
     talk.notes(row.notes)
     pair = load(options, talk)
     ids = prompt_ids(pair, row, options, talk, max_new_tokens=beams.max_new_tokens)

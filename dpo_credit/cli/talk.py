@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -26,6 +27,9 @@ class Talk:
         self.stderr = Terminal(stderr=True, quiet=quiet)
         self._said: set[str] = set()
         _silence_libraries()
+        library = logging.getLogger("dpo_credit")
+        library.setLevel(logging.INFO)
+        library.handlers = [_Voice(self)]
 
     @contextmanager
     def working(self, task: str) -> Iterator[Stage]:
@@ -71,6 +75,17 @@ class Talk:
     def complain(self, line: str) -> None:
         """Say what went wrong, quiet or not."""
         print(one_line(line), file=sys.stderr)
+
+
+class _Voice(logging.Handler):
+    """Says what our library logs, which is what takes long."""
+
+    def __init__(self, talk: Talk) -> None:
+        super().__init__()
+        self._talk = talk
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._talk.notes([record.getMessage()])
 
 
 def _silence_libraries() -> None:

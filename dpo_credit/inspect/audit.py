@@ -137,7 +137,7 @@ def audit(
             except NotFiniteError as error:
                 more.append(Finding("not-finite", "error", str(error), "See the message."))
             if not any(finding.level == "error" for finding in more):  # an error there explains any perplexity
-                more += rules.base_as_reference(surprises, chosen.model.path if shared else other.name)
+                more += rules.base_as_reference(surprises, chosen.model.name if shared else other.name)
             findings += more
     ours, its = (_side(*side, size, loading) for side, size in zip(sides, sizes, strict=True))
     return Audit(
@@ -155,7 +155,7 @@ def audit(
 def _side(checkpoint: Checkpoint, tokenizer: PreTrainedTokenizerBase, size: Size, loading: Loading) -> ModelSummary:
     return ModelSummary(
         name=checkpoint.name,
-        base=checkpoint.model.path if checkpoint.adapter else None,
+        base=checkpoint.model.name if checkpoint.adapter else None,
         size=size,
         words=len(tokenizer),
         max_length=max_length(checkpoint, loading),
@@ -248,7 +248,7 @@ def _not_loaded(error: CreditError, chosen: Checkpoint) -> Finding:
         return Finding(
             "wrong-base",
             "error",
-            f"the policy's adapter does not fit {chosen.model.path}, its base_model_name_or_path: {message}",
+            f"the policy's adapter does not fit {chosen.model.name}, its base_model_name_or_path: {message}",
             "Name the model it was trained on with --base, or correct its adapter_config.json.",
         )
     return Finding("not-loaded", "error", f"the pair does not load: {message}", "See the message.")
@@ -280,7 +280,7 @@ def _weights(
     findings: list[Finding] = []
     if chosen.adapter and not base.own:
         bases = footprint(without_adapters(policy), without_adapters(reference))
-        findings += rules.wrong_base(bases, chosen.model.path, base.name) if bases else ()
+        findings += rules.wrong_base(bases, chosen.model.name, base.name) if bases else ()
     if not findings:
         findings += [*rules.same_weights(compared), *rules.unrelated(compared, *sizes)]
     return compared, findings

@@ -49,7 +49,7 @@ def with_adapter(
             refuse_missing(checkpoint, [name for name in error.args if str(name).startswith(_PREFIX)])
         advice = ""
         if re.search("size mismatch|Target modules", str(error)):
-            advice = f"Its base here is {checkpoint.model.path}. {NAME_BASE}"
+            advice = f"Its base here is {checkpoint.model.name}. {NAME_BASE}"
         raise cannot_load(f"the adapter of {checkpoint.role}", checkpoint.name, error, advice) from error
     for warning in said:  # PEFT goes on with random weights in place of missing ones
         if "Found missing adapter keys" in str(warning.message):

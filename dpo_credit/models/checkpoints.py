@@ -13,11 +13,13 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from dpo_credit.checked import reason_of
 from dpo_credit.credit import CreditError
+from dpo_credit.models.bases import default, fetched
+from dpo_credit.models.gguf import converted, gguf_files
 from dpo_credit.models.locations import Location, broken, cannot_load, locate, mending
 from dpo_credit.models.pair import Loading
+from dpo_credit.models.published import EMBEDDED, Published, published
 from dpo_credit.models.trained import NAME, Trained, beside, parse
 
-EMBEDDED = Path(__file__).parents[1] / "demo"
 _MOST_LAYERS = 10_000  # building more takes hours
 NAME_BASE = "Name its base with --base DIR_OR_HUB_ID (steer: --adapter-base)."
 
@@ -28,7 +30,7 @@ class Checkpoint:
 
     `ref_adapter`: where the adapter named "ref" beside it is. `own`: a policy's own reference, on its base.
     `rows`: the embeddings that the model is resized to, where an adapter was trained with another number (see
-    `adapters.fitted`).
+    `adapters.fitted`). `pair`: the name of the pair that it is a side of, where that comes with the package.
     """
 
     name: str
@@ -38,84 +40,105 @@ class Checkpoint:
     ref_adapter: Location | None = None
     own: bool = False
     rows: int | None = None
+    pair: str | None = None
 
 
 def find(name: str | Path, role: Literal["policy", "reference"], loading: Loading) -> Checkpoint:
     """What `name` stands for: a model, or an adapter and the base it sits on; "embedded" is the embedded pair's.
 
-    `NAME:FOLDER` is a folder in a directory or in a repository on the hub.
+    `NAME:FOLDER` is a folder in a directory or in a repository on the hub. A GGUF file is a model by itself.
 
     Raises:
         CreditError: there is no such directory, it holds no model, or the hub does not give it.
     """
     name = EMBEDDED / role if str(name) == "embedded" else name
-    policys, references = _each("revision", loading.revision)
-    revision = policys if role == "policy" or "," not in (loading.revision or "") else references
-    subfolder = _each("subfolder", loading.subfolder)[role != "policy"]
+    if pair := next((pair for pair in published() if str(pair.adapters) == str(name)), None):
+        return _with_us(pair, role, loading)
+    revision, gguf = loading.of(role, "revision"), loading.of(role, "gguf")
+    subfolder = loading.each("subfolder")[role != "policy"]
     place = locate(str(name), role, revision, subfolder)
-    label = f"embedded {role}" if place.path == str(EMBEDDED / role) else ":".join(filter(None, (str(name), subfolder)))
+    label = ":".join(filter(None, (str(name), subfolder)))
     settings = place.file("adapter_config.json", role)
-    if settings is None:
-        if place.local and _holds(place, "*.gguf") and not _holds(place, "*.safetensors", "*.bin"):
-            raise CreditError(
-                f"{role} {label} holds GGUF weights, which are not loaded. Give the model that they were made from."
-            )
-        if not place.has("config.json", role):
-            raise CreditError(f"{role} {label} holds no config.json: it is not a saved model. Give its directory.")
-        return Checkpoint(label, role, place)
+    if settings is not None:
+        return _adapter(label, role, place, settings, loading)
+    model = _model(place, role, label, gguf)
+    if place.path == str(EMBEDDED / role):
+        return Checkpoint(f"embedded {role}", role, model, pair="embedded")
+    if not model.has("config.json", role):
+        other = "" if place.local else " Or name a GGUF file in it with --gguf."
+        raise CreditError(f"{role} {label} holds no config.json: it is not a saved model. Give its directory.{other}")
+    return Checkpoint("/".join(filter(None, (label, gguf))), role, model)
+
+
+def _with_us(pair: Published, role: Literal["policy", "reference"], loading: Loading) -> Checkpoint:
+    """A side of a pair whose adapters come with the package."""
+    place = Location(str(pair.adapters), local=True)
+    ref = place.inside("ref")
+    base = fetched(pair) if loading.base is None else _base_given(loading.base, role, loading)
+    name = f"{pair.name} {role}"
+    if role == "reference":
+        return Checkpoint(name, role, base, ref, pair=pair.name)
+    return Checkpoint(name, role, base, place, ref, pair=pair.name)
+
+
+def _model(place: Location, role: str, name: str, gguf: str | None) -> Location:
+    """Where a model's files are; of a GGUF file, those that it was converted into."""
+    path = Path(place.path)
+    if gguf is not None:
+        return converted(place, gguf, role)
+    if path.is_file():
+        return converted(Location(str(path.parent), local=True), path.name, role)
+    files = gguf_files(place)
+    if files and not any(file for kind in ("*.safetensors", "*.bin") for file in path.glob(kind)):
+        raise CreditError(f"{role} {name} holds GGUF files: {', '.join(files)}. Name one with --gguf.")
+    return place
+
+
+def _adapter(
+    name: str, role: Literal["policy", "reference"], place: Location, settings: Path, loading: Loading
+) -> Checkpoint:
+    """An adapter, its base, and the adapter "ref" beside it."""
     from peft import PeftConfig
 
     try:
         config = PeftConfig.from_pretrained(str(settings.parent))
     except Exception as error:  # the file is the user's: whatever is wrong with it is worth one line
-        raise cannot_load(role, label, error, broken(place) or f"Is {settings} an adapter's of PEFT?") from error
+        raise cannot_load(role, name, error, broken(place) or f"Is {settings} an adapter's of PEFT?") from error
     ref = place.inside("ref")
     has_ref = ref.has("adapter_config.json", role)
-    return Checkpoint(label, role, _base(label, role, config, loading), place, ref if has_ref else None)
+    return Checkpoint(name, role, _base(name, role, config, loading), place, ref if has_ref else None)
 
 
-def _holds(place: Location, *patterns: str) -> bool:
-    return any(file for pattern in patterns for file in Path(place.path).glob(pattern))
-
-
-def _base(name: str, role: str, config: Any, loading: Loading) -> Location:
+def _base(name: str, role: Literal["policy", "reference"], config: Any, loading: Loading) -> Location:
     """Where the base of an adapter is: as given, else as its config has it."""
     if loading.base is not None:
-        return locate(loading.base, "--base")
+        return _base_given(loading.base, role, loading)
     named = config.base_model_name_or_path
     if not named:
         raise CreditError(f"{role} {name} is an adapter that does not name its base model. {NAME_BASE}")
     if not isinstance(named, str):
         raise CreditError(f"{role} {name} is an adapter whose base model is {named!r}, which is no name. {NAME_BASE}")
     try:
-        return locate(named, "base", config.revision)
+        place = locate(named, "base", config.revision)
     except CreditError as error:
         raise CreditError(f"{role} {name} is an adapter on {named}, which is no model here. {NAME_BASE}") from error
+    return _model(place, "base", named, loading.of(role, "gguf"))
 
 
-def _each(flag: str, given: str | None) -> tuple[str | None, str | None]:
-    """What an option says of the policy and of the reference.
-
-    Raises:
-        CreditError: it says more.
-    """
-    parts = [part.strip() or None for part in (given or "").split(",")]
-    if len(parts) > 2:
-        raise CreditError(f"--{flag} {given} names {len(parts)}; give one, or the policy's and the reference's.")
-    policy, reference = (*parts, None)[:2]
-    return policy, reference
+def _base_given(name: str, role: Literal["policy", "reference"], loading: Loading) -> Location:
+    return _model(locate(name, "--base"), "--base", name, loading.of(role, "gguf"))
 
 
 def find_pair(
     policy: str | Path | None, reference: str | Path | None, loading: Loading
 ) -> tuple[Checkpoint, Checkpoint]:
-    """The policy and its reference; the embedded pair where neither is named.
+    """The policy and its reference; the default pair where neither is named (see `bases.default`).
 
     Raises:
         CreditError: one of them is not named and has to be, or cannot be found.
     """
     if policy is None and reference is None:
-        policy, reference = EMBEDDED / "policy", EMBEDDED / "reference"
+        policy, reference = default().names
     if policy is None:
         raise CreditError(f"reference {reference} without a policy. Name the DPO-trained model with --policy.")
     chosen = find(policy, "policy", loading)
@@ -143,13 +166,13 @@ def _find_reference(policy: Checkpoint, reference: str | Path | None, loading: L
     if reference is not None:
         return find(reference, "reference", loading)
     if policy.ref_adapter is not None:
-        name = f"{policy.name} (adapter ref)"
-        return Checkpoint(name, "reference", policy.model, policy.ref_adapter, own=True)
+        name = f"{policy.pair} reference" if policy.pair else f"{policy.name} (adapter ref)"
+        return Checkpoint(name, "reference", policy.model, policy.ref_adapter, own=True, pair=policy.pair)
     if policy.adapter is not None:
-        return Checkpoint(f"{policy.model.path} (adapter off)", "reference", policy.model, own=True)
+        return Checkpoint(f"{policy.model.name} (adapter off)", "reference", policy.model, own=True)
     record = read_record(policy)
     if record is not None and record.reference is not None:
-        return find(record.reference, "reference", replace(loading, revision=None, subfolder=None))
+        return find(record.reference, "reference", replace(loading, revision=None, subfolder=None, gguf=None))
     raise CreditError(
         f"policy {policy.name} is a whole model, so its reference is another: name the SFT model it was trained from "
         "with --reference. (Only an adapter brings its own reference: its base.)"
@@ -241,7 +264,7 @@ def cannot_load_model(checkpoint: Checkpoint, error: Exception) -> CreditError:
             advice = f"Compare the config.json in {checkpoint.model.path} with the model's own, or save both again."
         return cannot_load(checkpoint.role, checkpoint.name, error, advice)
     advice = broken(checkpoint.model) or NAME_BASE
-    return cannot_load(f"the base of {checkpoint.role} {checkpoint.name},", checkpoint.model.path, error, advice)
+    return cannot_load(f"the base of {checkpoint.role} {checkpoint.name},", checkpoint.model.name, error, advice)
 
 
 def compare_tokenizers(policy: PreTrainedTokenizerBase, reference: PreTrainedTokenizerBase) -> tuple[str, ...]:

@@ -118,7 +118,7 @@ def refuse_missing(checkpoint: Checkpoint, missing: Collection[str]) -> None:
     if missing:
         raise CreditError(
             f"the adapter of {checkpoint.role} {checkpoint.name} lacks weights that its adapter_config.json asks for "
-            f"({_some(missing)}): its file is not whole, or its base is another than {checkpoint.model.path}. "
+            f"({_some(missing)}): its file is not whole, or its base is another than {checkpoint.model.name}. "
             f"{NAME_BASE}"
         )
 

@@ -5,8 +5,6 @@ The only place that loads weights. Only safetensors load, and no code from a mod
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
-from transformers.utils import logging
 
 from dpo_credit.credit import CreditError
 from dpo_credit.forward.budget import Budget, budget_for
 from dpo_credit.forward.sharing import share_prompts
 from dpo_credit.models.adapters import adapter_off, adapter_ref, fitted, resize, with_adapter
+from dpo_credit.models.bases import note_on_default
 from dpo_credit.models.checkpoints import (
     Checkpoint,
     cannot_load_model,
@@ -35,6 +33,7 @@ from dpo_credit.models.fit import heads_left_out, require_fit
 from dpo_credit.models.in_turn import Memory, OnDemand
 from dpo_credit.models.pair import Loading, ModelPair
 from dpo_credit.models.safety import require_safe_weights
+from dpo_credit.models.silence import no_progress_bar
 from dpo_credit.models.torch_side import TorchSide, side_of
 from dpo_credit.models.training import training_of
 from dpo_credit.models.weights import notes_if_equal
@@ -48,7 +47,7 @@ def load_pair(
     length_normalised: bool | None = None,
     loading: Loading = Loading(),
 ) -> ModelPair:
-    """Load a policy and its reference; the embedded pair where neither is named.
+    """Load a policy and its reference; the default pair where neither is named, which is noted (see `bases.default`).
 
     Args:
         policy: a directory or a hub id of a causal LM, or of a PEFT adapter.
@@ -66,7 +65,7 @@ def load_pair(
     each = devices(loading.device)
     chosen, other = find_pair(policy, reference, loading)
     training = training_of(chosen, beta, length_normalised)
-    notes = training.notes
+    notes = training.notes + ((note_on_default(),) if policy is None else ())
     tokenizer = load_tokenizer(chosen, loading)
     tokenizers = tokenizer, tokenizer if other.own else load_tokenizer(other, loading, default=tokenizer)
     notes += compare_tokenizers(*tokenizers)
@@ -171,7 +170,7 @@ def load_module(checkpoint: Checkpoint, device: torch.device, loading: Loading) 
     try:
         module: Any
         info: dict[str, Any]
-        with _no_progress_bar():
+        with no_progress_bar():
             module, info = AutoModelForCausalLM.from_pretrained(checkpoint.model.path, **options)  # type: ignore[misc]
         if options["device_map"] is None:
             module.to(device)
@@ -186,18 +185,6 @@ def load_module(checkpoint: Checkpoint, device: torch.device, loading: Loading) 
 def _dtype(device: torch.device, loading: Loading) -> str:
     """What a model's dtype will be called once it is loaded."""
     return loading.quantize or str(dtype_for(loading.dtype, device)).removeprefix("torch.")
-
-
-@contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """A library prints nothing; whoever calls it may show progress."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _load_adapter_pair(

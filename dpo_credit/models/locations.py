@@ -24,12 +24,21 @@ _SETTINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where files are: a directory, or a repository on the hub at a revision, or a folder in it."""
+    """Where files are: a directory, a GGUF file, or a repository on the hub at a revision, or a folder in it.
+
+    `origin`: the file that a directory was converted from.
+    """
 
     path: str
     local: bool
     revision: str | None = None
     subfolder: str | None = None
+    origin: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What a user knows it by."""
+        return self.origin or self.path
 
     def file(self, name: str, role: str) -> Path | None:
         """The file of that name, from the hub if need be; None where there is none.
@@ -89,7 +98,7 @@ class Location:
 
 
 def locate(name: str, role: str, revision: str | None = None, subfolder: str | None = None) -> Location:
-    """What a name stands for: a directory, a name on the hub, or NAME:FOLDER for a folder in either.
+    """What a name stands for: a directory, a GGUF file, a name on the hub, or NAME:FOLDER for a folder in either.
 
     Args:
         name: as the user gave it.
@@ -115,6 +124,8 @@ def locate(name: str, role: str, revision: str | None = None, subfolder: str | N
         if not (path / subfolder).is_dir():
             raise CreditError(f"{role} {name} has no folder {subfolder}. Name one that holds a model.")
         return place.inside(subfolder)
+    if path.suffix == ".gguf" and path.is_file() and subfolder is None:
+        return Location(str(path), local=True)
     if path.exists():
         raise CreditError(f"{role} {name} is a file. Give the directory that holds the model's config.json.")
     if name.startswith(("/", ".", "~")) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):

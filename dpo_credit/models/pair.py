@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from dpo_credit.credit import Tokens
+from dpo_credit.credit import CreditError, Tokens
 from dpo_credit.models.side import Side
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ class Loading:
     `revision`: a hub's branch, tag or commit; two with a comma: the policy's, the reference's.
     `subfolder`: the folder of its directory or repository that the policy is in; with a comma, the reference's too.
     `base`: the model that an adapter sits on, where it is not what the adapter names.
+    `gguf`: the file in a model's directory or repository, or its base's, that holds its weights; as for `revision`.
     `sequential`: load one model, score, free it, then the other.
     `allow_pickle`: load weights that are not safetensors, which can run code of whoever made them.
     `tokens_per_batch`: tokens in one forward pass, halved where memory is short; None is the device's own number.
@@ -91,7 +92,30 @@ class Loading:
     revision: str | None = None
     subfolder: str | None = None
     base: str | None = None
+    gguf: str | None = None
     sequential: bool = False
     trust_remote_code: bool = False
     allow_pickle: bool = False
     tokens_per_batch: int | None = None
+
+    def of(self, role: Literal["policy", "reference"], flag: Literal["revision", "gguf"]) -> str | None:
+        """What an option says of one side; what it says once, it says of both.
+
+        Raises:
+            CreditError: it says more.
+        """
+        policy, reference = self.each(flag)
+        return policy if role == "policy" or "," not in (getattr(self, flag) or "") else reference
+
+    def each(self, flag: Literal["revision", "gguf", "subfolder"]) -> tuple[str | None, str | None]:
+        """What an option says of the policy and of the reference.
+
+        Raises:
+            CreditError: it says more.
+        """
+        given: str = getattr(self, flag) or ""
+        parts = [part.strip() or None for part in given.split(",")]
+        if len(parts) > 2:
+            raise CreditError(f"--{flag} {given} names {len(parts)}; give one, or the policy's and the reference's.")
+        policy, reference = (*parts, None)[:2]
+        return policy, reference

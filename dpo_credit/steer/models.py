@@ -35,6 +35,8 @@ def base_of(pair: ModelPair, name: str | None, loading: Loading) -> tuple[TorchS
     if name is None:
         note = "no --base: the reference is steered, so strength 1 is the policy and 0 the reference"
         return require(pair.reference, TorchSide, "steering"), (note,)
-    checkpoint = replace(find(name, "reference", replace(loading, revision=None, subfolder=None)), role="base")
+    checkpoint = replace(
+        find(name, "reference", replace(loading, revision=None, subfolder=None, gguf=None)), role="base"
+    )
     notes = compare_tokenizers(pair.tokenizer, load_tokenizer(checkpoint, loading))
     return load_side(checkpoint, devices(loading.device)[0], loading), notes

@@ -45,6 +45,7 @@ class Recipe:
         method: SFT on answers, or DPO on preferences.
         model: what is trained: a directory, a hub's name, or "embedded" for the embedded reference. DPO's reference is
             a frozen copy of it.
+        gguf: the GGUF file in it that holds its weights.
         output: the directory for weights, checkpoints and the record `dpo_credit.json`.
         data: files of rows as `score` takes them; SFT learns each answer, of a preference the chosen one.
         dataset: or a Hugging Face dataset, with its `split`.
@@ -90,6 +91,7 @@ class Recipe:
     too_long: Literal["error", "drop", "truncate"] = "error"
     beta: float = 0.1
     loss: str = "sigmoid"
+    gguf: str | None = None
     adapter: dict[str, Any] | None = None
     chat_template: str | None = None
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

@@ -9,7 +9,7 @@ import re
 import shutil
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ import torch
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from dpo_credit.credit import CreditError, NotFiniteError
-from dpo_credit.models.checkpoints import EMBEDDED, Checkpoint, find, load_tokenizer
+from dpo_credit.models.checkpoints import Checkpoint, find, load_tokenizer
 from dpo_credit.models.loading import load_module
 from dpo_credit.models.objective import objective
 from dpo_credit.models.pair import Loading
+from dpo_credit.models.published import EMBEDDED
 from dpo_credit.models.safety import require_safe_weights
 from dpo_credit.models.trained import NAME, UNFINISHED, Trained, read
 from dpo_credit.rows.journal import Mode
@@ -76,7 +77,8 @@ def prepare(recipe: Recipe, template: str | None = None) -> Prepared:
     configuration(recipe)
     if recipe.adapter is not None:
         adapter(recipe.adapter)
-    start = find(EMBEDDED / "reference" if recipe.model == "embedded" else recipe.model, "policy", LOADING)
+    model = EMBEDDED / "reference" if recipe.model == "embedded" else recipe.model
+    start = find(model, "policy", replace(LOADING, gguf=recipe.gguf))
     if start.adapter is not None:
         raise CreditError(f"model {recipe.model} is an adapter. Merge it into its base, then train that.")
     require_safe_weights(start.model, start, LOADING)
@@ -170,7 +172,7 @@ def _keep_what_is_read(prepared: Prepared, output: Path) -> None:
     """Refuse to empty a directory that the training itself starts from."""
     recipe, place = prepared.recipe, prepared.start.model
     names = [given.name for given in expand(recipe.data) if not given.is_stdin]
-    names += [name for name in (place.path if place.local else None, recipe.dataset, recipe.chat_template) if name]
+    names += [name for name in (place.name if place.local else None, recipe.dataset, recipe.chat_template) if name]
     for name in names:
         if Path(name).resolve().is_relative_to(output.resolve()):
             raise CreditError(f"{name} is read, and --overwrite would delete it with {output}. Name another output.")

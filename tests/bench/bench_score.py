@@ -49,7 +49,7 @@ from transformers import AutoTokenizer
 from transformers.utils import logging
 from workload import Encoded, Group, chosen, made_up, read, with_answers
 
-from dpo_credit.models.checkpoints import EMBEDDED
+from dpo_credit.models.published import EMBEDDED
 
 CONTENDERS = {
     "ours": ours,

@@ -38,7 +38,7 @@ class Naive(LogitsProcessor):
 
 def main() -> None:
     """Print how many times faster the caches are."""
-    pair = load_pair()
+    pair = load_pair("embedded", "embedded")
     policy, reference = pair.policy.module, pair.reference.module  # type: ignore[union-attr]
     text = "SUBREDDIT: r/travel\n\nTITLE: Cancel or go?\n\nPOST: We fly from Oslo to Rome in May.\n\nTL;DR:"
     ids = pair.tokenizer(text, return_tensors="pt").input_ids

@@ -21,7 +21,7 @@ def table(pairs: Sequence[Published], look: Look) -> RenderableType:
     for heading in ("pair", "beta", "prompts", *models, "licence", "run by us"):
         shown.add_column(heading, no_wrap=True)
     for pair in pairs:
-        names = (Text(pair.policy or "embedded"), Text(pair.reference or "embedded")) if models else ()
+        names = (Text(pair.policy or pair.name), Text(pair.reference or pair.name)) if models else ()
         kind, _, _ = pair.format.partition(":")
         licence = Text(pair.licence) if pair.licence else Text("see its card", style="dim")
         shown.add_row(Text(pair.name, style="bold"), _beta(pair), kind, *names, licence, "yes" if pair.run else "no")
@@ -38,8 +38,9 @@ def details(pair: Published) -> Text:
     how = "length-normalised DPO" if pair.length_normalised else "DPO with the sigmoid loss"
     text = Text(pair.name, style="bold")
     for name, value in (
-        ("policy", pair.policy or "embedded"),
-        ("reference", pair.reference or "embedded"),
+        ("policy", pair.policy or f"{pair.name} policy"),
+        ("reference", pair.reference or f"{pair.name} reference"),
+        ("base", pair.base and f"{pair.base.file}, of {pair.base.package} (PyPI) or {pair.base.repository} (hub)"),
         ("revision", pair.revision),
         ("beta", f"{_beta(pair)}, {how}"),
         ("prompts", pair.format),
