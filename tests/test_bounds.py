@@ -164,6 +164,7 @@ def test_an_error_in_a_document_stands_where_it_is_in_the_file(monkeypatch: pyte
         list(elements.elements(pieces(b'[{"a": "\xc3\xa4b\xff"}]', size), "x.json"))
 
 
+@pytest.mark.slow
 def test_a_page_of_many_rows_is_made_in_the_memory_of_a_few() -> None:
     pieces = tuple(f" w{n}" for n in range(200))
 

@@ -108,10 +108,8 @@ def files(at: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in at.iterdir() if path.is_file() and path.name != "said"}
 
 
-@pytest.mark.parametrize(
-    "command",
-    [name if name == "trajectory" else pytest.param(name, marks=pytest.mark.slow) for name in COMMANDS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
 def test_killed_at_any_write_it_resumes_to_the_same_bytes(
     folder: Path, tmp_path: Path, forks: ForkServerContext, command: str
 ) -> None:

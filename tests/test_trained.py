@@ -17,7 +17,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "method": ("ppo", r'method is "ppo", which must be one of sft, dpo'),
     "model": (None, r"model is null, which must be text"),
     "reference": (5, r"reference is 5, which must be text"),
-    "beta": (-0.1, r"beta is -0\.1, which must be a positive number"),
+    "beta": (-0.1, r"beta is -0\.1, which must be a positive number up to 1e\+50"),
     "length_normalised": ("yes", r'length_normalised is "yes", which must be true or false'),
     "chat_template": ([], r"chat_template is a list, which must be text"),
     "rows": (1.5, r"rows is 1\.5, which must be a whole number"),

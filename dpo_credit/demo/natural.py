@@ -4,7 +4,7 @@
 summary of a drawn post says is right by how it was written, and an error is another value of the type in a slot's
 place: of half of them another fact of the post.
 
-    python -m dpo_credit.demo.natural --out natural-run        # rows for examples/demo/natural_sft.yaml and _dpo.yaml
+    python -m dpo_credit.demo.natural --out natural-run        # rows for `train sft` and `train dpo`
 """
 
 import argparse
