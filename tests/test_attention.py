@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -21,9 +22,13 @@ from dpo_credit.forward.packing import Pack, packs
 from dpo_credit.forward.sharing import SharedPrompts
 from dpo_credit.models import torch_side
 
+needs_a_compiler = pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="no C++ compiler")
 WHOLE = 2 * BLOCK  # tokens in a pack for FlexAttention
 # FlexAttention as it is written, not compiled, says so; GPT-2's own code asks a mask for what block masks lack.
-pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),  # of its compiler's own parts
+]
 
 
 def scored(shared: SharedPrompts, batch: list[Tokens], kind: Kind, length: int) -> list[tuple[float, ...]]:
@@ -91,6 +96,7 @@ def test_block_masks_hold_every_block_in_which_somebody_sees(seed: int) -> None:
 
 
 @pytest.mark.slow
+@needs_a_compiler
 @pytest.mark.parametrize("family", ["gpt-neox", "llama", "qwen2"])
 def test_compiled_layers_equal_a_naive_float64_computation(family: str) -> None:
     module, batch = of_family(family), batch_of()
@@ -102,6 +108,7 @@ def test_compiled_layers_equal_a_naive_float64_computation(family: str) -> None:
 
 
 @pytest.mark.slow
+@needs_a_compiler
 def test_layers_are_compiled_once_for_all_packs_and_both_models() -> None:
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
