@@ -13,7 +13,7 @@ test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test-slow: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m "slow and not gpu and not hub"
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "slow and not gpu and not hub"
 
 check: lint test
 
