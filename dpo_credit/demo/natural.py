@@ -38,7 +38,7 @@ _UNITS = {
 _CLOCK = r"\d:\d\d|\b[ap]\.?m\b|o'clock|\bnoon\b|midnight|\b(?:half|quarter|past) |in the (?:morning|evening)"
 _SLOT = re.compile(r"\{(\w+)\}")
 # Where a sentence begins: at the start, behind its end and white space, and in a list.
-_SENTENCE_START = re.compile(r"(?:^|[.!?]\s+|\n\s*)(?=[a-z])")
+_SENTENCE_START = re.compile(r"(?:^|[.!?]\s+|\n[^\S\n]*)(?=[a-z])")
 
 
 @dataclass(frozen=True, slots=True)
