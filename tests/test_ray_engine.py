@@ -29,13 +29,13 @@ posts, output, policy, reference = sys.argv[1:]
 
 def make(died):
     scorer = Scorer(load_pair(policy, reference))
-    score = scorer.score
+    begin = scorer.begin
     def dies_once(rows, encoded):
         if any(example.prompt == "How long, 20?" for row in rows for example in row) and not Path(died).exists():
             Path(died).write_text("")
             os._exit(1)
-        return score(rows, encoded)
-    scorer.score = dies_once
+        return begin(rows, encoded)
+    scorer.begin = dies_once
     return scorer
 
 job = Job((Input(posts),), chunk_rows=4)
