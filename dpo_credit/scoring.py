@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from dpo_credit.cache import Cached
 from dpo_credit.credit import Alternative, Credit, CreditError, Example, Logps, Source, Tokens
@@ -20,6 +20,7 @@ from dpo_credit.text.encode import encode_answers
 if TYPE_CHECKING:
     from dpo_credit.forward.budget import Budget
 
+T = TypeVar("T")
 WINDOW = 64  # answers from which on a window is full: what is sorted by length together, and held in memory
 
 
@@ -272,13 +273,20 @@ def score_rows(
         for results in scorer.windows(list(windows)):
             yield from results
         return
-    begun: deque[Callable[[], list[tuple[Credit, ...] | CreditError]]] = deque()
-    for window in windows:
-        begun.append(scorer.begin(window, scorer.encode(window)))
-        if len(begun) > scorer.runs_ahead:
-            yield from begun.popleft()()
+    begun = (scorer.begin(window, scorer.encode(window)) for window in windows)
+    for results in finished(begun, ahead=scorer.runs_ahead):
+        yield from results
+
+
+def finished(begun: Iterable[Callable[[], T]], *, ahead: bool) -> Iterator[T]:
+    """What each of the parts that were begun gives, in order; `ahead`: once the next one was begun, too."""
+    waiting: deque[Callable[[], T]] = deque()
     for finish in begun:
-        yield from finish()
+        waiting.append(finish)
+        if len(waiting) > ahead:
+            yield waiting.popleft()()
+    for finish in waiting:
+        yield finish()
 
 
 def source_of(pair: ModelPair, noise: float) -> Source:

@@ -81,9 +81,9 @@ def random_pack(seed: int) -> Pack:
 @pytest.mark.parametrize("seed", range(6))
 def test_block_masks_hold_every_block_in_which_somebody_sees(seed: int) -> None:
     pack = random_pack(seed)
-    end = pack.end.tolist()
+    end = pack.stream.end.tolist()
     sees = [[k <= q < end[k] for k in range(len(end))] for q in range(len(end))]
-    mask = block_mask(pack.end, pack.end)
+    mask = block_mask(pack.stream.end, pack.stream.end)
     tiles = torch.tensor(sees).view(len(end) // BLOCK, BLOCK, -1, BLOCK).transpose(1, 2)
     assert mask.to_dense()[0, 0].bool().equal(tiles.any(-1).any(-1))
     whole = torch.zeros(len(tiles), len(tiles), dtype=torch.bool)
@@ -92,7 +92,7 @@ def test_block_masks_hold_every_block_in_which_somebody_sees(seed: int) -> None:
         whole[row, mask.full_kv_indices[0, 0, row, :count].long()] = True
     assert whole.equal(tiles.all(-1).all(-1))
     assert not tiles.all() and tiles.all(-1).all(-1).any() == bool(whole.any())
-    assert dense_mask(pack.end, torch.float32)[0, 0].eq(0).equal(torch.tensor(sees))
+    assert dense_mask(pack.stream.end, torch.float32)[0, 0].eq(0).equal(torch.tensor(sees))
 
 
 @pytest.mark.slow
@@ -169,7 +169,7 @@ def test_small_packs_are_dense_whole_ones_compiled_and_what_is_longer_goes_by_tr
     kinds: dict[Kind, list[int]] = {}
     by_answer: dict[int, Logps] = {}
     for pack, kind in shared.pieces(batch, 250, compiled=compiled):
-        kinds.setdefault(kind, []).append(pack.ids.shape[1])
+        kinds.setdefault(kind, []).append(len(pack))
         by_answer.update(zip(pack.answers, shared.score(pack, kind), strict=True))
     # trees of 49 tokens: two in 128, five in 250; the last is longer than any pack
     expected = {"trees": [320], "dense": [128] * 4 + [64]} if not compiled else {"trees": [320], "flex": [256] * 2}

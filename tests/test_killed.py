@@ -46,17 +46,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def reference(folder: Path) -> tuple[object, ...]:
+    return "--reference", folder / "sft", "--device", "cpu", "--beta", "0.1"
+
+
 def batch(folder: Path, output: Path, *more: object) -> list[object]:
-    policy = (
-        "--policy",
-        folder / "dpo/checkpoint-2",
-        "--reference",
-        folder / "sft",
-        "--device",
-        "cpu",
-        "--beta",
-        "0.1",
-    )
+    policy = "--policy", folder / "dpo/checkpoint-2", *reference(folder)
     return ["batch", folder / "rows.jsonl", "-o", output, *policy, *more]
 
 
@@ -65,19 +60,8 @@ def search(folder: Path, output: Path) -> list[object]:
 
 
 def trajectory(folder: Path, output: Path) -> list[object]:
-    rows = (
-        "--reference",
-        folder / "sft",
-        "--device",
-        "cpu",
-        "--beta",
-        "0.1",
-        "--samples",
-        "2",
-        "--max-new-tokens",
-        "4",
-    )
-    return ["trajectory", folder / "dpo", folder / "rows.jsonl", "-o", output, *rows]
+    samples = "--samples", "2", "--max-new-tokens", "4"
+    return ["trajectory", folder / "dpo", folder / "rows.jsonl", "-o", output, *reference(folder), *samples]
 
 
 # the output of each, and what is asked
@@ -92,11 +76,6 @@ COMMANDS: dict[str, tuple[str, Callable[[Path, Path], list[object]]]] = {
     "search": ("out.jsonl", search),
     "trajectory": ("out.jsonl", trajectory),
 }
-ALIKE = (
-    "batch",
-    "batch to gzip, one model at a time",
-    "batch to zstd, with a cache",
-)  # what test_journal.py and the others hold too
 
 
 def asked(folder: Path, at: Path, command: str) -> list[object]:

@@ -36,10 +36,10 @@ def random_batch(seed: int) -> list[Tokens]:
 def paths(pack: Pack) -> dict[int, list[tuple[int, int]]]:
     """For each answer, the (token, position) pairs that predict its tokens: as the bias says, not as the trie does."""
     found: dict[int, list[tuple[int, int]]] = {}
-    ids, positions = pack.ids[0].tolist(), pack.positions[0].tolist()
-    at = iter(pack.at.tolist())
+    ids, positions = pack.stream.ids[0].tolist(), pack.stream.positions[0].tolist()
+    at = iter(pack.stream.at.tolist())
     for answer, length in zip(pack.answers, pack.lengths, strict=True):
-        rows = [int(pack.rows[next(at)]) for _ in range(length)]
+        rows = [int(pack.stream.rows[next(at)]) for _ in range(length)]
         found[answer] = [(ids[row], positions[row]) for row in rows]
     return found
 
@@ -52,7 +52,7 @@ def test_every_answer_is_predicted_from_its_own_prefix(seed: int, budget: int) -
     for pack in packs(batch, budget):
         seen.update(paths(pack))
         labels = [token for index in pack.answers for token in batch[index].answer_ids]
-        assert pack.labels.tolist() == labels
+        assert pack.stream.labels.tolist() == labels
     assert sorted(seen) == list(range(len(batch)))
     for index, tokens in enumerate(batch):
         whole = (*tokens.prompt_ids, *tokens.answer_ids)
@@ -65,11 +65,11 @@ def test_every_answer_is_predicted_from_its_own_prefix(seed: int, budget: int) -
 def test_a_token_sees_its_prompt_and_its_own_ancestors(seed: int, padding: int) -> None:
     batch = random_batch(seed)
     (pack,) = packs(batch, 1000, lambda length, budget: length + padding)
-    ids, end = pack.ids[0].tolist(), pack.end.tolist()
-    at = iter(pack.at.tolist())
+    ids, end = pack.stream.ids[0].tolist(), pack.stream.end.tolist()
+    at = iter(pack.stream.at.tolist())
     for index, length in zip(pack.answers, pack.lengths, strict=True):
         for t in range(length):
-            row = int(pack.rows[next(at)])
+            row = int(pack.stream.rows[next(at)])
             seen = [k for k in range(len(ids)) if k <= row < end[k]]
             assert [ids[k] for k in seen] == [*batch[index].prompt_ids, *batch[index].answer_ids[:t]]
     whole = sum(map(len, pack.trees))
@@ -86,8 +86,8 @@ def test_what_is_needed_is_each_prompts_end_and_all_behind_it(seed: int) -> None
         for tree in pack.trees:
             needed += range(start + tree.prompt - 1, start + len(tree))
             start += len(tree)
-        assert pack.needed.tolist() == needed
-        assert set(pack.rows.tolist()) <= set(needed)
+        assert pack.stream.needed.tolist() == needed
+        assert set(pack.stream.rows.tolist()) <= set(needed)
 
 
 def test_both_sides_of_a_pair_get_the_same_packs_and_other_batches_do_not() -> None:
@@ -96,7 +96,7 @@ def test_both_sides_of_a_pair_get_the_same_packs_and_other_batches_do_not() -> N
     assert packs(list(batch), 40) is made
     assert packs(batch, 41) is not made
     other = [*batch[:-1], replace(batch[-1], answer_ids=(2,), pieces=("x",), spans=((0, 1),), answer="x")]
-    labels = sorted(token for pack in packs(other, 40) for token in pack.labels.tolist())
+    labels = sorted(token for pack in packs(other, 40) for token in pack.stream.labels.tolist())
     assert labels == sorted(token for tokens in other for token in tokens.answer_ids)
 
 
@@ -104,11 +104,11 @@ def test_prompts_and_shared_prefixes_come_once() -> None:
     batch = answers_to((1, 2, 3), (4, 5, 6, 7), (4, 5, 8, 9), (4, 5, 6, 7))
     (pack,) = packs(batch, 1000)
     # the prompt, "4 5" once, then 6 and 8; the last tokens predict nothing
-    assert pack.ids.tolist() == [[1, 2, 3, 4, 5, 6, 8]]
-    assert pack.positions.tolist() == [[0, 1, 2, 3, 4, 5, 5]]
-    assert pack.rows.tolist() == [2, 3, 4, 5, 6]
+    assert pack.stream.ids.tolist() == [[1, 2, 3, 4, 5, 6, 8]]
+    assert pack.stream.positions.tolist() == [[0, 1, 2, 3, 4, 5, 5]]
+    assert pack.stream.rows.tolist() == [2, 3, 4, 5, 6]
     # 4 and 5 are seen by all behind them, 6 by itself alone, since 8 continues 5
-    assert pack.end.tolist() == [7, 7, 7, 7, 7, 6, 7]
+    assert pack.stream.end.tolist() == [7, 7, 7, 7, 7, 6, 7]
     assert not pack.trees[0].is_chain
     assert packs(batch[:1], 1000)[0].trees[0].is_chain
 
@@ -117,7 +117,7 @@ def test_packs_stay_within_the_budget_where_they_can() -> None:
     batch = random_tokens([(10, 5)] * 7 + [(50, 40), (3, 2)])
     made = list(packs(batch, 40))
     for pack in made:
-        assert pack.ids.shape[1] <= 40 or len(pack.answers) == 1
+        assert len(pack) <= 40 or len(pack.answers) == 1
     assert sorted(index for pack in made for index in pack.answers) == list(range(len(batch)))
     assert len(made) < len(batch)
 
@@ -126,7 +126,7 @@ def test_answers_too_many_for_one_pack_repeat_their_prompt() -> None:
     batch = answers_to((1, 2, 3), *((4, n, n, n, n) for n in range(10)))
     made = list(packs(batch, 20))
     assert len(made) > 1
-    assert all(pack.ids[0, :3].tolist() == [1, 2, 3] for pack in made)
+    assert all(pack.stream.ids[0, :3].tolist() == [1, 2, 3] for pack in made)
 
 
 def test_nothing_makes_no_pack() -> None:

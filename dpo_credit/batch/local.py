@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -15,7 +14,7 @@ from dpo_credit.checked import check_fields
 from dpo_credit.credit import CreditError
 from dpo_credit.models.side import OnDevice
 from dpo_credit.rows.journal import Commit
-from dpo_credit.scoring import Scorer, ScorerState
+from dpo_credit.scoring import Scorer, ScorerState, finished
 
 if TYPE_CHECKING:
     from dpo_credit.credit import Tokens
@@ -41,16 +40,15 @@ class Local:
             for chunk in rest:
                 yield score_chunk(self.scorer, chunk)
             return
+        # a GPU computes the next chunk while this one is written
+        yield from finished(self._begun(rest), ahead=self.scorer.runs_ahead)
+
+    def _begun(self, rest: Iterator[Chunk]) -> Iterator[Callable[[], ScoredChunk]]:
         with ThreadPoolExecutor(1) as pool:
             ahead = pool.submit(self._next, rest)
-            begun: deque[Callable[[], ScoredChunk]] = deque()
             while (chunk_and_tokens := ahead.result()) is not None:
                 ahead = pool.submit(self._next, rest)
-                begun.append(begin_chunk(self.scorer, *chunk_and_tokens))
-                if len(begun) > self.scorer.runs_ahead:  # a GPU computes the next chunk while this one is written
-                    yield begun.popleft()()
-            for finish in begun:
-                yield finish()
+                yield begin_chunk(self.scorer, *chunk_and_tokens)
 
     def _next(self, rest: Iterator[Chunk]) -> tuple[Chunk, list[list[Tokens] | CreditError]] | None:
         chunk = next(rest, None)
@@ -66,15 +64,15 @@ def begin_chunk(
     scorer: Scorer, chunk: Chunk, encoded: Sequence[list[Tokens] | CreditError]
 ) -> Callable[[], ScoredChunk]:
     """A chunk's rows under one pair, in two parts: see `Scorer.begin`; `encoded` are the tokens of its good rows."""
-    finish = scorer.begin(examples_of(chunk), encoded)
+    begun = scorer.begin(examples_of(chunk), encoded)
     state = scorer.state  # of what comes after this chunk, whatever is begun before it is finished
 
-    def finished() -> ScoredChunk:
-        scored = iter(finish())
+    def finish() -> ScoredChunk:
+        scored = iter(begun())
         results = [row if isinstance(row, CreditError) else next(scored) for row in chunk.rows]
         return ScoredChunk(chunk, results, asdict(replace(state, noise=scorer.noise)), tuple(scorer.notes))
 
-    return finished
+    return finish
 
 
 def restore(scorer: Scorer, last: Commit, *, compiled: bool = False) -> None:

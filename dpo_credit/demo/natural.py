@@ -8,11 +8,10 @@ place: of half of them another fact of the post.
 """
 
 import argparse
-import json
 import re
 import tomllib
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,7 +19,7 @@ from random import Random
 
 from .corpus import TWO_CHANGES_SHARE, TWO_ERRORS_SHARE, WRONG_SHARE
 from .errors import SWAP_PROBABILITY, FactEdit, Pair
-from .rows import labelled_row
+from .rows import labelled_row, preference_row, write_rows
 from .wording import Split
 from .world import Fact, FactSpan, Post, Summary
 
@@ -246,18 +245,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--validation", type=int, default=300, help="labelled preferences on other posts")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
-    _write(options.out / "sft.jsonl", sft_rows(options.seed, options.sft))
+    write_rows(options.out / "sft.jsonl", sft_rows(options.seed, options.sft))
     # another seed than SFT's: the values are drawn anew
-    pairs = enumerate(draw_pairs(options.seed + 1000, options.dpo, "train"), 1)
-    rows = (labelled_row(pair, f"train:{n}") for n, pair in pairs)
-    _write(options.out / "dpo.jsonl", ({k: row[k] for k in ("prompt", "chosen", "rejected")} for row in rows))
+    pairs = draw_pairs(options.seed + 1000, options.dpo, "train")
+    write_rows(options.out / "dpo.jsonl", map(preference_row, pairs))
     labelled = enumerate(draw_pairs(options.seed, options.validation, "validation"), 1)
-    _write(options.out / "validation.jsonl", (labelled_row(pair, f"validation:{n}") for n, pair in labelled))
-
-
-def _write(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_rows(options.out / "validation.jsonl", (labelled_row(pair, f"validation:{n}") for n, pair in labelled))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ python -m dpo_credit.demo.rows --posts 500 > held_out.jsonl
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from .corpus import POSTS, SEEDS, draw_pairs
@@ -16,11 +17,20 @@ def labelled_row(pair: Pair, row_id: str) -> dict[str, Any]:
     """A pair as a row: `labels` mark only the characters that differ, which is what counts as wrong."""
     return {
         "id": row_id,
-        "prompt": pair.post.prompt,
-        "chosen": pair.chosen.text,
-        "rejected": pair.rejected.text,
+        **preference_row(pair),
         "labels": [_label(pair, edit) for edit in pair.edits],
     }
+
+
+def preference_row(pair: Pair) -> dict[str, str]:
+    """A pair as a row to train on, which nobody labelled."""
+    return {"prompt": pair.post.prompt, "chosen": pair.chosen.text, "rejected": pair.rejected.text}
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    """Rows as JSON Lines."""
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def _label(pair: Pair, edit: FactEdit) -> dict[str, Any]:

@@ -6,14 +6,13 @@ Needs the `train` extra.
 """
 
 import argparse
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from transformers import set_seed
 
 from .corpus import PLAIN_SHARE, draw_pairs, sft_rows
-from .errors import Pair
+from .rows import preference_row, write_rows
 from .tokenizer import train_tokenizer
 from .train import TOKENIZER_ROWS, new_model, vocabulary
 
@@ -30,22 +29,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     set_seed(options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
     sft = list(sft_rows(options.seed, options.sft))
-    _write(options.out / "sft.jsonl", sft)
-    _write(options.out / "plain.jsonl", sft[: int(PLAIN_SHARE * len(sft))])
-    _write(options.out / "dpo.jsonl", map(_row, draw_pairs(options.seed + 1000, options.dpo, "train")))
-    _write(options.out / "validation.jsonl", map(_row, draw_pairs(options.seed, options.validation, "validation")))
+    write_rows(options.out / "sft.jsonl", sft)
+    write_rows(options.out / "plain.jsonl", sft[: int(PLAIN_SHARE * len(sft))])
+    write_rows(options.out / "dpo.jsonl", map(preference_row, draw_pairs(options.seed + 1000, options.dpo, "train")))
+    write_rows(
+        options.out / "validation.jsonl",
+        map(preference_row, draw_pairs(options.seed, options.validation, "validation")),
+    )
     tokenizer = train_tokenizer([row["prompt"] + row["completion"] for row in sft[:TOKENIZER_ROWS]], vocabulary())
     new_model(tokenizer).save_pretrained(options.out / "start")
     tokenizer.save_pretrained(options.out / "start")
-
-
-def _row(pair: Pair) -> dict[str, str]:
-    return {"prompt": pair.post.prompt, "chosen": pair.chosen.text, "rejected": pair.rejected.text}
-
-
-def _write(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from .corpus import draw_pairs, sft_rows
 from .errors import Pair
 from .optim import muon_adamw
 from .quality import copying
+from .rows import preference_row
 from .sampled import sample_errors
 from .tokenizer import train_tokenizer
 from .wording import load
@@ -191,7 +192,7 @@ def train_policy(
     asked = int(len(pairs) * SAMPLED_SHARE)
     pairs = sample_errors(reference, tokenizer, pairs[:asked]) + pairs[asked:]
     Random(seed).shuffle(pairs)
-    rows = [{"prompt": pair.post.prompt, "chosen": pair.chosen.text, "rejected": pair.rejected.text} for pair in pairs]
+    rows = [preference_row(pair) for pair in pairs]
     policy = GPTNeoXForCausalLM(reference.config)
     policy.load_state_dict(reference.state_dict())
     # Adam steps as far on the rows of rare pieces, whose gradients are tiny, as on others: asides would earn credit.

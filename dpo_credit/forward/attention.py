@@ -30,7 +30,7 @@ def mask_of(pack: Pack, kind: Kind, device: torch.device, dtype: torch.dtype) ->
     placed = pack.on(device)
     key = kind if kind == "flex" else dtype
     if key not in placed.sees:
-        placed.sees[key] = block_mask(pack.end, placed.end) if kind == "flex" else dense_mask(placed.end, dtype)
+        placed.sees[key] = block_mask(pack.stream.end, placed.end) if kind == "flex" else dense_mask(placed.end, dtype)
     return placed.sees[key]  # type: ignore[return-value]
 
 
@@ -121,34 +121,29 @@ def attend_trees(pack: Pack, query: Tensor, key: Tensor, value: Tensor, scale: f
             known[name] = tree_bias(tree, query.dtype).to(query.device)
         whole = slice(start, start + len(tree))
         parts = query[:, :, whole], key[:, :, whole], value[:, :, whole]
-        _attend_tree(tree, *parts, known.get(name), scale, out[:, whole], last)  # type: ignore[arg-type]
+        for places, given in _passes(tree, known.get(name), last):  # type: ignore[arg-type]
+            out[:, whole][:, places] = _attended(parts, places, given, scale)
         start += len(tree)
     return out
 
 
-def _attend_tree(
-    tree: Tree,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    bias: Tensor | None,
-    scale: float | None,
-    out: Tensor,
-    last: bool,
-) -> None:
-    """One tree's attention, written to `out` (1, L, H, D); of the last layer, from the prompt's last token on."""
-    attend = nn.functional.scaled_dot_product_attention
+def _passes(tree: Tree, bias: Tensor | None, last: bool) -> list[tuple[slice, Tensor | None]]:
+    """Which of a tree's places attend together, with what bias: none is causal."""
     if last:
-        behind = slice(tree.prompt - 1, None)
-        out[:, behind] = attend(query[:, :, behind], key, value, bias, scale=scale).transpose(1, 2)
-        return
-    # the prompt, and a chain, need no mask
-    before = slice(len(tree) if tree.is_chain else tree.prompt)
-    first = attend(query[:, :, before], key[:, :, before], value[:, :, before], is_causal=True, scale=scale)
-    out[:, before] = first.transpose(1, 2)
-    if not tree.is_chain and bias is not None:
-        behind = slice(tree.prompt, None)
-        out[:, behind] = attend(query[:, :, behind], key, value, bias[1:], scale=scale).transpose(1, 2)
+        return [(slice(tree.prompt - 1, None), bias)]
+    if tree.is_chain or bias is None:
+        return [(slice(len(tree)), None)]
+    return [(slice(tree.prompt), None), (slice(tree.prompt, None), bias[1:])]
+
+
+def _attended(parts: tuple[Tensor, Tensor, Tensor], places: slice, bias: Tensor | None, scale: float | None) -> Tensor:
+    """(1, n, H, D): the attention of some places of a tree; query, key and value of all of them (1, H, L, D)."""
+    query, key, value = parts
+    attend = nn.functional.scaled_dot_product_attention
+    if bias is None:  # the first n places see one another alone
+        key, value = key[:, :, places], value[:, :, places]
+        return attend(query[:, :, places], key, value, is_causal=True, scale=scale).transpose(1, 2)
+    return attend(query[:, :, places], key, value, bias, scale=scale).transpose(1, 2)
 
 
 def tree_bias(tree: Tree, dtype: torch.dtype) -> Tensor:

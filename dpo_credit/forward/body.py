@@ -127,7 +127,7 @@ def _last_mlp_at(model: PreTrainedModel, pack: Pack) -> Iterator[None]:
         return (inputs[0][:, pack.on(inputs[0].device).needed], *inputs[1:])
 
     def after(mlp: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        whole = output.new_zeros(1, pack.ids.shape[1], output.shape[-1])
+        whole = output.new_zeros(1, len(pack), output.shape[-1])
         whole[:, pack.on(output.device).needed] = output
         return whole
 

@@ -54,8 +54,14 @@ class Tree:
 
 
 @dataclass(frozen=True)
-class Placed:
-    """A pack's tensors on one device: `sees`, the attention's own mask, is kept here by whoever makes it first."""
+class Stream:
+    """A pack's N tokens, of which R predict a token of an answer, on one device; at their end perhaps padding.
+
+    `ids`, `positions` (1, N); `end` (N,); `rows` (R,): the predicting places; for all tokens of the pack's answers one
+    after the other, `at` is the place in `rows` that predicts each, and `labels` is its id. `needed`: the places whose
+    last layer counts, each prompt's last token and all after it. A token of padding sees itself alone. `sees` keeps
+    what attention made of `end`.
+    """
 
     ids: Tensor
     positions: Tensor
@@ -64,41 +70,34 @@ class Placed:
     at: Tensor
     labels: Tensor
     needed: Tensor
-    sees: dict[object, object] = field(default_factory=dict)
+    sees: dict[object, object] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def to(self, device: torch.device) -> Stream:
+        """A copy there; to a GPU while Python goes on."""
+        parts = (self.ids, self.positions, self.end, self.rows, self.at, self.labels, self.needed)
+        if device.type == "cuda":
+            return Stream(*(part.pin_memory().to(device, non_blocking=True) for part in parts))
+        return Stream(*(part.to(device) for part in parts))
 
 
 @dataclass(frozen=True)
 class Pack:
-    """Trees in one stream of N tokens, of which R predict a token of an answer; behind them perhaps padding.
-
-    `ids`, `positions` (1, N); `end` (N,); `rows` (R,): the predicting places of the stream; for all tokens of `answers`
-    (indices of the batch) one after the other, `at` is the place in `rows` that predicts each, and `labels` is its id.
-    `needed`: the places whose last layer counts, each prompt's last token and all after it. A token of padding sees
-    itself alone.
-    """
+    """Trees in one stream; `answers` are indices of the batch, `lengths` the numbers of their tokens."""
 
     trees: tuple[Tree, ...]
-    ids: Tensor
-    positions: Tensor
-    end: Tensor
-    rows: Tensor
-    at: Tensor
-    labels: Tensor
-    needed: Tensor
+    stream: Stream
     answers: tuple[int, ...]
     lengths: tuple[int, ...]
-    _placed: dict[torch.device, Placed] = field(default_factory=dict, repr=False, compare=False)
+    _streams: dict[torch.device, Stream] = field(default_factory=dict, repr=False, compare=False)
 
-    def on(self, device: torch.device) -> Placed:
-        """The tensors on a device: copied there once, and while Python goes on."""
-        if device not in self._placed:
-            parts = self.ids, self.positions, self.end, self.rows, self.at, self.labels, self.needed
-            if device.type == "cuda":
-                parts = tuple(part.pin_memory().to(device, non_blocking=True) for part in parts)  # type: ignore[assignment]
-            else:
-                parts = tuple(part.to(device) for part in parts)  # type: ignore[assignment]
-            self._placed[device] = Placed(*parts)
-        return self._placed[device]
+    def __len__(self) -> int:
+        return len(self.stream.end)
+
+    def on(self, device: torch.device) -> Stream:
+        """The stream on a device, copied there once."""
+        if device not in self._streams:
+            self._streams[device] = self.stream.to(device)
+        return self._streams[device]
 
 
 class _Last(threading.local):
@@ -204,8 +203,7 @@ def _pack(batch: Sequence[Tokens], trees: Sequence[Tree], padding: int) -> Pack:
     nothing = np.zeros(padding, dtype=np.int64)
     ends = [start + tree.end for start, tree in zip(starts, trees, strict=True)]
     needed = [np.arange(s + tree.prompt - 1, s + len(tree)) for s, tree in zip(starts, trees, strict=True)]
-    return Pack(
-        trees=tuple(trees),
+    stream = Stream(
         ids=torch.from_numpy(np.concatenate([*(tree.ids for tree in trees), nothing]))[None],
         positions=torch.from_numpy(np.concatenate([*(tree.positions for tree in trees), nothing]))[None],
         end=torch.from_numpy(np.concatenate([*ends, np.arange(length + 1, length + padding + 1)])),
@@ -213,6 +211,5 @@ def _pack(batch: Sequence[Tokens], trees: Sequence[Tree], padding: int) -> Pack:
         at=torch.from_numpy(at.reshape(-1)),
         labels=torch.tensor([token_id for index in answers for token_id in batch[index].answer_ids]),
         needed=torch.from_numpy(np.concatenate(needed)),
-        answers=answers,
-        lengths=tuple(len(batch[index].answer_ids) for index in answers),
     )
+    return Pack(tuple(trees), stream, answers, tuple(len(batch[index].answer_ids) for index in answers))

@@ -62,7 +62,7 @@ class SharedPrompts:
             return
         whole = whole_length(tokens)
         for pack in packs(batch, tokens if compiled else min(tokens, DENSE_TOKENS), _padded):
-            length = pack.ids.shape[1]
+            length = len(pack)
             kind: Kind = "flex" if compiled and length == whole else "dense" if length <= DENSE_TOKENS else "trees"
             yield pack, kind
 
@@ -119,10 +119,10 @@ class SharedPrompts:
             CreditError: a token lies outside the model's vocabulary.
             NotSharedError: the pack's sequences are longer than the window, or the model does not share after all.
         """
-        if self.window is not None and int(pack.positions.max()) >= self.window:
+        if self.window is not None and int(pack.stream.positions.max()) >= self.window:
             raise NotSharedError(f"a sequence is longer than the window of {self.window}")
-        check_vocabulary(self.model, pack.ids)
-        check_vocabulary(self.model, pack.labels)
+        check_vocabulary(self.model, pack.stream.ids)
+        check_vocabulary(self.model, pack.stream.labels)
         with self.active(), compiled_layers(self.model, self._layers) if kind == "flex" else nullcontext():
             hidden = hidden_states(self.model, pack, kind)
             there = pack.on(hidden.device)

@@ -86,7 +86,7 @@ def test_every_way_of_attention_equals_it(family: str, kind: Kind) -> None:
         )  # as GPT-2, which asks masks for what they lack
     ours: dict[int, tuple[float, ...]] = {}
     for pack, _ in shared.pieces(batch, 512, compiled=kind == "flex"):
-        if kind != "flex" or pack.ids.shape[1] % 128 == 0:
+        if kind != "flex" or len(pack) % 128 == 0:
             ours.update(zip(pack.answers, (logps.logps for logps in shared.score(pack, kind)), strict=True))
     expected = expected_of(module, batch)
     assert len(ours) > len(batch) / 2
