@@ -90,6 +90,18 @@ def test_a_config_of_fewer_layers_than_the_file_holds_is_refused(family: str, tm
     assert said.endswith(f"Mend the config.json in {path}, or save model and config together.")
 
 
+def test_a_config_that_its_models_code_cannot_run_is_refused_as_it_is_loaded(tmp_path: Path) -> None:
+    path = save(of_family("gpt-neox"), tmp_path / "m", tokenizer())
+    rope = json.loads((path / "config.json").read_text())["rope_parameters"]
+    edit(path / "config.json", rope_parameters={**rope, "partial_rotary_factor": 1.5})
+    # heads of 8 numbers, of which 12 would be turned
+    assert re.fullmatch(
+        rf"cannot load policy {path}: The size of tensor a \(8\) must match the size of tensor b \(12\) at .*\. "
+        rf"It loads and cannot run: compare the config\.json in {path} with the model's own\.",
+        refusal(path, path),
+    )
+
+
 @pytest.mark.parametrize("shards", [False, True])
 @pytest.mark.parametrize(("layers", "what"), [(3, "holds weights that its config does not"), (5, "lacks weights that")])
 def test_another_number_of_layers_is_refused_in_one_file_and_in_many(

@@ -165,15 +165,16 @@ def share_prompts(
         plain: the same model as a `LanguageModel`.
         active: see `SharedPrompts`.
     """
+    batch = _trial_batch(model)
+    device = embeddings(model).device
+    expected = score_tokens(plain, batch, device)  # a model that cannot run at all is found here, as it is loaded
     if not _sees_all_before(model):
         return None
     try:
         head = head_of(model, call)
     except Exception:  # whatever custom code makes of an input it never saw, the plain computation remains
         return None
-    batch = _trial_batch(model)
-    device = embeddings(model).device
-    shared = SharedPrompts(model, head, active, _window(model), trial=(batch, score_tokens(plain, batch, device)))
+    shared = SharedPrompts(model, head, active, _window(model), trial=(batch, expected))
     whole = sum(len(tokens.prompt_ids) + len(tokens.answer_ids) for tokens in batch)
     if not shared._passes("trees", whole):
         return None

@@ -5,6 +5,8 @@ The only place that loads weights. Only safetensors load, and no code from a mod
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from dpo_credit.credit import CreditError
-from dpo_credit.forward.budget import Budget, budget_for
+from dpo_credit.forward.budget import Budget, budget_for, is_memory_error
 from dpo_credit.forward.sharing import share_prompts
 from dpo_credit.models.adapters import adapter_off, adapter_ref, fitted, resize, with_adapter
 from dpo_credit.models.bases import note_on_default
@@ -31,6 +33,7 @@ from dpo_credit.models.checkpoints import (
 from dpo_credit.models.devices import devices, dtype_for
 from dpo_credit.models.fit import heads_left_out, require_fit
 from dpo_credit.models.in_turn import Memory, OnDemand
+from dpo_credit.models.locations import cannot_load
 from dpo_credit.models.pair import Loading, ModelPair
 from dpo_credit.models.safety import require_safe_weights
 from dpo_credit.models.silence import no_progress_bar
@@ -119,12 +122,29 @@ def load_side(
     module = load_module(checkpoint, device, loading)
     if checkpoint.adapter:
         module = with_adapter(module, checkpoint, checkpoint.adapter)
-    return side_of(
-        module,
-        checkpoint.name,
-        quantize=loading.quantize,
-        budget=budget or budget_for(device, loading.tokens_per_batch),
-    )
+    with _first_pass(checkpoint):
+        return side_of(
+            module,
+            checkpoint.name,
+            quantize=loading.quantize,
+            budget=budget or budget_for(device, loading.tokens_per_batch),
+        )
+
+
+@contextmanager
+def _first_pass(checkpoint: Checkpoint) -> Iterator[None]:
+    """While a model runs for the first time: what its code cannot compute is a fault of its settings.
+
+    Raises:
+        CreditError: it cannot run.
+    """
+    try:
+        yield
+    except Exception as error:  # see cannot_load
+        if isinstance(error, CreditError) or is_memory_error(error):
+            raise
+        advice = f"It loads and cannot run: compare the config.json in {checkpoint.model.path} with the model's own."
+        raise cannot_load(checkpoint.role, checkpoint.name, error, advice) from error
 
 
 def load_reference(
@@ -201,7 +221,8 @@ def _load_adapter_pair(
             f"{policy.role} {policy.name} is an adapter that trained biases of its base too (bias={bias!r}), which "
             f"stay when it is off. Name its base as the reference: --reference {policy.model.path}"
         )
-    side = side_of(module, policy.name, quantize=loading.quantize, budget=budget)
+    with _first_pass(policy):
+        side = side_of(module, policy.name, quantize=loading.quantize, budget=budget)
     active = adapter_off(module) if reference.adapter is None else adapter_ref(module)
 
     def reference_logits(ids: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
