@@ -8,7 +8,8 @@ from random import Random
 
 import pytest
 
-from dpo_credit.demo.natural import Draft, Slot, corrupt, drafts, draw, draw_pairs, draw_posts, sft_rows, summary_of
+from dpo_credit.demo.natural import Draft, Slot, Wrong, drafts, draw, draw_pairs, draw_posts, errors_in, summary_of
+from dpo_credit.demo.natural_rows import sft_rows
 from dpo_credit.demo.rows import labelled_row
 
 SPLITS = ("train", "validation", "held_out")
@@ -138,7 +139,7 @@ def test_a_capital_begins_a_sentence_whatever_value_stands_there() -> None:
     name = drawn.post.fact("who").value
     assert drawn.post.body == f"{name.capitalize()} sold it. {name.capitalize()} did."
     assert summary_of(drawn, made.summaries[0], {}).text == f" {name.capitalize()} did it. Then {name}."
-    pair = corrupt(Random(1), drawn, made.summaries[0], 1)
+    pair = Wrong(drawn, made.summaries[0], errors_in(Random(1), drawn, made.summaries[0], 1)).pair
     assert {edit.wrong for edit in pair.edits} == {("My brother" if name == "me" else "Me")} | {
         "my brother" if name == "me" else "me"
     }

@@ -18,11 +18,13 @@ import torch
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from dpo_credit.credit import CreditError, NotFiniteError
+from dpo_credit.models.adapters import with_adapter
+from dpo_credit.models.bases import fetched
 from dpo_credit.models.checkpoints import Checkpoint, find, load_tokenizer
 from dpo_credit.models.loading import load_module
 from dpo_credit.models.objective import objective
 from dpo_credit.models.pair import Loading
-from dpo_credit.models.published import EMBEDDED
+from dpo_credit.models.published import EMBEDDED, published
 from dpo_credit.models.safety import require_safe_weights
 from dpo_credit.models.trained import NAME, UNFINISHED, Trained, read
 from dpo_credit.rows.journal import Mode
@@ -43,6 +45,11 @@ class Prepared:
     start: Checkpoint
     tokenizer: PreTrainedTokenizerBase
     rows: Rows
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether an adapter is trained, a new one or the model itself, on a base that stays."""
+        return self.recipe.adapter is not None or self.start.adapter is not None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -77,17 +84,28 @@ def prepare(recipe: Recipe, template: str | None = None) -> Prepared:
     configuration(recipe)
     if recipe.adapter is not None:
         adapter(recipe.adapter)
-    model = EMBEDDED / "reference" if recipe.model == "embedded" else recipe.model
-    start = find(model, "policy", replace(LOADING, gguf=recipe.gguf))
-    if start.adapter is not None:
-        raise CreditError(f"model {recipe.model} is an adapter. Merge it into its base, then train that.")
-    require_safe_weights(start.model, start, LOADING)
+    start = find(_place(recipe.model), "policy", replace(LOADING, gguf=recipe.gguf))
+    if start.adapter is not None and recipe.adapter is not None:
+        raise CreditError(
+            f"model {recipe.model} is an adapter, and the recipe asks for another on it. Leave adapter out, and "
+            "training goes on with that one; or merge it into its base, then train that."
+        )
+    for place in filter(None, (start.model, start.adapter)):
+        require_safe_weights(place, start, LOADING)
     tokenizer = load_tokenizer(start, LOADING)
     if template is not None:
         tokenizer.chat_template = template
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return Prepared(recipe, start, tokenizer, rows_of(recipe, tokenizer))
+
+
+def _place(model: str) -> str | Path:
+    """Where a recipe's model is: the embedded reference and the fetched bases have names."""
+    if model == "embedded":
+        return EMBEDDED / "reference"
+    pair = next((pair for pair in published() if pair.base and pair.name == model and not Path(model).exists()), None)
+    return fetched(pair).path if pair else model
 
 
 def _check_output(name: str) -> None:
@@ -115,7 +133,7 @@ def record(prepared: Prepared) -> Trained:
     return Trained(
         method=recipe.method,
         model=model,
-        reference=model if dpo and recipe.adapter is None else None,
+        reference=model if dpo and not prepared.is_adapter else None,
         beta=recipe.beta if dpo else None,
         length_normalised=dpo and recipe.length_normalised,
         chat_template=prepared.tokenizer.chat_template,
@@ -244,10 +262,15 @@ def train(
     recipe = prepared.recipe
     # The trainer's own way back from a checkpoint leaves out weights that transformers saves by an older name, such as
     # GPT-NeoX's LM head: they come with the model.
-    full = checkpoint is not None and recipe.adapter is None
+    full = checkpoint is not None and not prepared.is_adapter
     start = find(str(checkpoint), "policy", LOADING) if full else prepared.start
-    model: Any = load_module(start, torch.device("cpu"), LOADING).requires_grad_(True).train()
-    needs_reference = recipe.method == "dpo" and recipe.adapter is None
+    model: Any = load_module(start, torch.device("cpu"), LOADING)
+    if start.adapter is None:
+        model.requires_grad_(True).train()
+    else:
+        model = with_adapter(model, start, start.adapter).train()
+        model.set_adapter("default")  # whose weights learn from now on
+    needs_reference = recipe.method == "dpo" and not prepared.is_adapter
     watch = _Watch(show, stop)
     made = trainer(
         recipe,
