@@ -10,14 +10,16 @@ import math
 import re
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 from rapidfuzz.distance import LCSseq
 
 from dpo_credit.credit import Credit, margin, preference_probability
-from dpo_credit.segments import Segment
+from dpo_credit.segments import Segment, Unit, joined
 
 _EQUAL_PAIRS = 50_000  # pairs of equal words, above which difflib may take more than half a second
 _WORD = re.compile(r"\s*(?:\w+|[^\w\s]|$)")
@@ -70,6 +72,30 @@ class Diff:
         return tuple(chosen[i].reward - rejected[j].reward for i, j in self.pairs)
 
     @property
+    def echo_sum(self) -> float:
+        """What the untouched segments add to the margin, the edits being the rest of it."""
+        return math.fsum(self.echo)
+
+    def deltas(self, unit: Unit = "token") -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """What each unit of the chosen and of the rejected answer adds to the margin; the units are `Credit.by(unit)`.
+
+        Positive speaks for the chosen answer, in both. An untouched segment has one delta, chosen - rejected reward,
+        which both answers show; one of an edit has no counterpart: its delta is its reward in the chosen answer, its
+        negated reward in the rejected one. So each answer's deltas are its side of every edit, and the echo:
+
+            sum(chosen deltas) = sum of the edits' chosen_reward + echo_sum
+            sum(rejected deltas) = echo_sum - sum of the edits' rejected_reward
+            margin = sum(chosen deltas) + sum(rejected deltas) - echo_sum
+
+        A word or sentence has the sum over its segments.
+        """
+        chosen, rejected = self.chosen.segments, self.rejected.segments
+        ours, theirs = [segment.reward for segment in chosen], [-segment.reward for segment in rejected]
+        for (i, j), moved in zip(self.pairs, self.echo, strict=True):
+            ours[i] = theirs[j] = moved
+        return _summed(chosen, ours, unit), _summed(rejected, theirs, unit)
+
+    @property
     def echo_mean_abs(self) -> float:
         """How far an untouched segment after the first edit moved, on average; 0 if there is none."""
         after = self._echo_after()
@@ -83,6 +109,48 @@ class Diff:
     def _echo_after(self) -> list[float]:
         first = self.edits[0].chosen[0] if self.edits else math.inf
         return [abs(moved) for (i, _), moved in zip(self.pairs, self.echo, strict=True) if i >= first]
+
+
+class Cumulative(NamedTuple):
+    """Running sums over two aligned answers; entry n is the sum over the first n places, (places + 1,) each.
+
+    `edits` are [start, stop) places: as many as its longer side has units; the shorter one adds nothing in the last.
+    """
+
+    chosen: tuple[float, ...]
+    rejected: tuple[float, ...]
+    edits: tuple[tuple[int, int], ...]
+
+    @property
+    def margin(self) -> tuple[float, ...]:
+        """How the margin comes about: the difference of the two sums."""
+        return tuple(ours - theirs for ours, theirs in zip(self.chosen, self.rejected, strict=True))
+
+
+def cumulative(
+    chosen: Sequence[float], rejected: Sequence[float], edits: Sequence[tuple[tuple[int, int], tuple[int, int]]]
+) -> Cumulative:
+    """The running sums of two answers' rewards with what is untouched at the same places.
+
+    Args:
+        chosen: one reward a unit (a token, say).
+        rejected: likewise; as many outside the edits.
+        edits: [start, stop) units of both answers, in order.
+    """
+    ours: list[float] = []
+    theirs: list[float] = []
+    places, i, j = [], 0, 0
+    for (start, stop), (other_start, other_stop) in edits:
+        ours += chosen[i:start]
+        theirs += rejected[j:other_start]
+        length = max(stop - start, other_stop - other_start)
+        places.append((len(ours), len(ours) + length))
+        ours += [*chosen[start:stop], *[0.0] * (length - (stop - start))]
+        theirs += [*rejected[other_start:other_stop], *[0.0] * (length - (other_stop - other_start))]
+        i, j = stop, other_stop
+    sides = [*ours, *chosen[i:]], [*theirs, *rejected[j:]]
+    ours_so_far, theirs_so_far = (tuple(accumulate(side, initial=0.0)) for side in sides)
+    return Cumulative(ours_so_far, theirs_so_far, tuple(places))
 
 
 def diff(chosen: Credit, rejected: Credit) -> Diff:
@@ -101,6 +169,12 @@ def diff(chosen: Credit, rejected: Credit) -> Diff:
         if (next_i, next_j) != (i + 1, j + 1)
     ]
     return Diff(chosen, rejected, tuple(edits), tuple(pairs))
+
+
+def _summed(segments: Sequence[Segment], values: Sequence[float], unit: Unit) -> tuple[float, ...]:
+    """Values of segments, summed over units."""
+    valued = tuple(segment._replace(reward=value) for segment, value in zip(segments, values, strict=True))
+    return tuple(segment.reward for segment in joined(valued, unit))
 
 
 class _Side:
