@@ -14,7 +14,8 @@ from dpo_credit.align import Diff, Edit
 from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.views.look import Look, visible
 from dpo_credit.views.scale import Shading, decimals_for
-from dpo_credit.views.terminal.score import answer, comparison, in_text, legend, prompt_end, signed, sums, tables
+from dpo_credit.views.terminal.colours import legend, signed
+from dpo_credit.views.terminal.score import answer, comparison, in_text, prompt_end, sums, tables
 
 _SIDE_BY_SIDE = 100  # columns from which the two answers stand beside each other
 _EDITS = 12  # rows of the table of edits; the largest are kept

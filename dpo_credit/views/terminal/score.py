@@ -17,17 +17,10 @@ from dpo_credit.credit import Alternative, Credit, margin, preference_probabilit
 from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.segments import Segment, Unit, is_boundary
 from dpo_credit.views.look import Look, visible
-from dpo_credit.views.scale import Palette, Scale, Shading, shade
+from dpo_credit.views.scale import Scale, Shading
+from dpo_credit.views.terminal.colours import legend, mark, signed, style
 from dpo_credit.views.wording import extent
 
-_BASIC = {
-    -3: "bold black on bright_red",
-    -2: "black on bright_red",
-    -1: "red",
-    1: "blue",
-    2: "black on bright_cyan",
-    3: "bold black on bright_cyan",
-}
 _SIDE_BY_SIDE = 140  # columns from which the two tables stand beside each other
 _INLINE = 120  # columns from which what the models would say stands in the table itself
 _PROMPT = 1000  # characters of a prompt's end that are looked at
@@ -155,77 +148,6 @@ def tables(
     return both
 
 
-def legend(scale: Scale, credit: Credit, look: Look, unit: Unit = "token") -> Text:
-    """The scale's colours, or the signs of a `unit` that stands out, and their numbers."""
-    nats = look.plain("beta / T × nats, T tokens" if credit.length_normalised else "beta × nats")
-    if look.colours == "none":
-        text = Text(signs(scale, look) + f"  reward of a {unit}, {nats}", style="dim")
-    else:
-        text = Text(f"{signed(-scale.limit, look)} ", style="dim")
-        steps = 20 if look.colours == "full" else 6
-        for step in range(steps + 1):
-            position = 2 * step / steps - 1
-            text.append(
-                "  " if look.colours == "basic" else " ",
-                _style(position, 3 if abs(position) > 0.7 else 2, look, scale.palette),
-            )
-        text.append(f" {signed(scale.limit, look)}  reward, {nats}; underlined below 0")
-    if scale.noise:
-        text.append(f"; italic: within the {credit.source.dtype} error of {scale.noise:.1g}")
-    return text
-
-
-def style(reward: float, scale: Scale, look: Look) -> Style:
-    """A token's style: a colour for the reward, an underline for a negative one, italics for one within the noise."""
-    strength = scale.strength(reward)
-    if abs(reward) < scale.noise:
-        return Style(italic=True, dim=True)
-    if not strength:
-        return Style.null()
-    return _style(scale.position(reward), strength, look, scale.palette)
-
-
-def _style(position: float, strength: int, look: Look, palette: Palette) -> Style:
-    below = position < 0
-    if look.colours == "none":
-        return Style.null()
-    if look.colours == "basic":
-        if not position:
-            return Style.null()
-        return Style.parse(_BASIC[-strength if below else strength]) + Style(underline=below)
-    background, text = shade(position, look.theme, palette)
-    return Style(color=_hex(text), bgcolor=_hex(background), underline=below, bold=strength == 3)
-
-
-def mark(reward: float, scale: Scale, look: Look) -> str:
-    """Without colours, one sign or two after what stands out."""
-    if look.colours != "none":
-        return ""
-    return _sign(-1 if reward < 0 else 1, scale.signs(reward), look)
-
-
-def _sign(side: int, count: int, look: Look) -> str:
-    signs = look.plain("▼" if side < 0 else "▲") * count
-    return f"[{signs}]" if signs and look.ascii_only else signs
-
-
-def signs(scale: Scale, look: Look) -> str:
-    """Each sign with the reward from which on it stands."""
-    if not scale.limit:
-        return "all 0:"
-    ends = [(1, scale.stands_out), (2, scale.limit)]
-    return "  ".join(
-        f"{_sign(side, count, look)} {signed(side * reward, look)}"
-        for side, order in ((-1, reversed(ends)), (1, ends))
-        for count, reward in order
-    )
-
-
-def signed(value: float, look: Look, decimals: int | None = None) -> str:
-    """A sign and three significant digits, or so many decimals."""
-    return look.plain((f"{value:+.3g}" if decimals is None else f"{value:+.{decimals}f}").replace("-", "−"))
-
-
 def _table(title: str, credit: Credit, picked: Sequence[Segment], scale: Scale, look: Look) -> Table:
     table = Table(title=title.strip(), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
     columns = context(look, 3 * 11 + 2)
@@ -292,7 +214,3 @@ def in_context(credit: Credit, segment: Segment, scale: Scale, look: Look, colum
 def _alternatives(top: Sequence[Alternative], look: Look) -> Text:
     cells = (f"{visible(other.piece, look).strip() or repr(other.piece)} {other.logp:.2f}" for other in top)
     return Text(", ".join(cells))
-
-
-def _hex(colour: tuple[int, int, int]) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)
