@@ -10,7 +10,7 @@ import math
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import accumulate, pairwise
@@ -22,6 +22,7 @@ from dpo_credit.credit import Credit, margin, preference_probability
 from dpo_credit.segments import Segment, Unit, joined
 
 _EQUAL_PAIRS = 50_000  # pairs of equal words, above which difflib may take more than half a second
+Range = tuple[int, int]  # [start, stop)
 _WORD = re.compile(r"\s*(?:\w+|[^\w\s]|$)")
 
 
@@ -95,6 +96,18 @@ class Diff:
             ours[i] = theirs[j] = moved
         return _summed(chosen, ours, unit), _summed(rejected, theirs, unit)
 
+    def units(self, unit: Unit) -> tuple[tuple[tuple[Range, Range], ...], tuple[tuple[int, int], ...]]:
+        """The edits in [start, stop) units of both answers, and the untouched pairs of units.
+
+        A unit is untouched if each of its segments is, and their partners make up a unit of the other answer.
+        """
+        partner = dict(self.pairs)
+        ours, theirs = (_members(credit.segments, credit.by(unit)) for credit in (self.chosen, self.rejected))
+        places = {members: j for j, members in enumerate(theirs)}
+        partners = (places.get(tuple(partner.get(n, -1) for n in members)) for members in ours)
+        pairs = tuple((i, j) for i, j in enumerate(partners) if j is not None)
+        return tuple(_between(pairs, len(ours), len(theirs))), pairs
+
     @property
     def echo_mean_abs(self) -> float:
         """How far an untouched segment after the first edit moved, on average; 0 if there is none."""
@@ -127,9 +140,7 @@ class Cumulative(NamedTuple):
         return tuple(ours - theirs for ours, theirs in zip(self.chosen, self.rejected, strict=True))
 
 
-def cumulative(
-    chosen: Sequence[float], rejected: Sequence[float], edits: Sequence[tuple[tuple[int, int], tuple[int, int]]]
-) -> Cumulative:
+def cumulative(chosen: Sequence[float], rejected: Sequence[float], edits: Sequence[tuple[Range, Range]]) -> Cumulative:
     """The running sums of two answers' rewards with what is untouched at the same places.
 
     Args:
@@ -162,12 +173,7 @@ def diff(chosen: Credit, rejected: Credit) -> Diff:
     margin(chosen, rejected)
     ours, theirs = _Side(chosen), _Side(rejected)
     pairs = _untouched(ours, theirs) + _same_ends(ours.segments, theirs.segments)
-    edits = [
-        _edit(ours, theirs, (i + 1, next_i), (j + 1, next_j))
-        # the stretches between one untouched pair and the next, and those before the first and after the last
-        for (i, j), (next_i, next_j) in pairwise([(-1, -1), *pairs, (len(ours.segments), len(theirs.segments))])
-        if (next_i, next_j) != (i + 1, j + 1)
-    ]
+    edits = [_edit(ours, theirs, *edit) for edit in _between(pairs, len(ours.segments), len(theirs.segments))]
     return Diff(chosen, rejected, tuple(edits), tuple(pairs))
 
 
@@ -225,6 +231,19 @@ def _matching_words(ours: list[str], theirs: list[str]) -> list[tuple[int, int, 
         inner = [(op.src_start, op.dest_start, op.src_end - op.src_start) for op in equal]
     runs = [(0, 0, begin), *((a + begin, b + begin, size) for a, b, size in inner)]
     return [run for run in (*runs, (len(ours) - end, len(theirs) - end, end)) if run[2]]
+
+
+def _between(pairs: Sequence[tuple[int, int]], ours: int, theirs: int) -> Iterator[tuple[Range, Range]]:
+    """The stretches between one untouched pair and the next, and those before the first and after the last."""
+    for (i, j), (next_i, next_j) in pairwise([(-1, -1), *pairs, (ours, theirs)]):
+        if (next_i, next_j) != (i + 1, j + 1):
+            yield (i + 1, next_i), (j + 1, next_j)
+
+
+def _members(segments: Sequence[Segment], units: Sequence[Segment]) -> list[tuple[int, ...]]:
+    """Which segments each unit is made of."""
+    at = {segment.start: n for n, segment in enumerate(segments)}
+    return [tuple(at[t] for t in range(unit.start, unit.stop) if t in at) for unit in units]
 
 
 def _same_ends(ours: tuple[Segment, ...], theirs: tuple[Segment, ...]) -> list[tuple[int, int]]:

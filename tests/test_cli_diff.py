@@ -136,6 +136,38 @@ def test_a_view_that_cannot_be_is_refused_before_the_models_load(folder: Path, f
     assert ended.code == 2 and said in ended.stderr
 
 
+def test_what_adds_to_the_margin_is_coloured_wherever_a_pair_is_drawn(folder: Path, pair: list[str]):
+    by_delta = ["--colour", "delta", "--rows", "2"]
+    views = [run(command, folder / "row.json", *by_delta, *pair).stdout for command in ("diff", "score")]
+    run("score", folder / "row.json", "--json", folder / "scored.json", *pair)
+    views.append(run("render", folder / "scored.json", *by_delta, "--png", folder / "fig.svg").stdout)
+    assert views[0] == views[1] == views[2]
+    assert "tokens most for chosen" in views[0] and "edits " in views[0]
+    assert "Δ: what a token adds to the margin" in (folder / "fig.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("command", "file", "flags", "said"),
+    [
+        ("score", "good.txt", [], "here is one answer"),
+        ("score", "three.json", [], "here are 3 answers"),
+        ("diff", "three.json", ["--all"], "--all shows each for itself"),
+    ],
+)
+def test_deltas_of_other_than_two_answers_are_refused_before_the_models_load(
+    folder: Path, command: str, file: str, flags: list[str], said: str
+):
+    models = ["--policy", "./nowhere", "--reference", "./nowhere"]
+    ended = run(command, folder / file, "--colour", "delta", *flags, *models)
+    assert ended.code == 2 and said in " ".join(ended.stderr.split()) and "nowhere" not in ended.stderr
+
+
+def test_render_refuses_the_deltas_of_one_answer(folder: Path, pair: list[str]):
+    run("score", folder / "good.txt", "--json", folder / "one.json", *pair)
+    ended = run("render", folder / "one.json", "--colour", "delta")
+    assert ended.code == 2 and "here is one answer" in " ".join(ended.stderr.split())
+
+
 def test_render_draws_saved_scores_again_under_another_beta(folder: Path, pair: list[str]):
     run("score", folder / "row.json", "--json", folder / "scored.json", "--beta", "0.1", *pair)
     again = compared(run("render", folder / "scored.json", "--beta", "0.2", "--json", "-"))

@@ -24,7 +24,7 @@ def legend(scale: Scale, credit: Credit, look: Look, unit: Unit = "token") -> Te
     """The scale's colours, or the signs of a `unit` that stands out, and their numbers."""
     nats = look.plain("beta / T × nats, T tokens" if credit.length_normalised else "beta × nats")
     if look.colours == "none":
-        text = Text(signs(scale, look) + f"  reward of a {unit}, {nats}", style="dim")
+        text = Text(signs(scale, look) + f"  {scale.quantity} of a {unit}, {nats}", style="dim")
     else:
         text = Text(f"{signed(-scale.limit, look)} ", style="dim")
         steps = 20 if look.colours == "full" else 6
@@ -34,7 +34,7 @@ def legend(scale: Scale, credit: Credit, look: Look, unit: Unit = "token") -> Te
                 "  " if look.colours == "basic" else " ",
                 _style(position, 3 if abs(position) > 0.7 else 2, look, scale.palette),
             )
-        text.append(f" {signed(scale.limit, look)}  reward, {nats}; underlined below 0")
+        text.append(f" {signed(scale.limit, look)}  {scale.quantity}, {nats}; underlined below 0")
     if scale.noise:
         text.append(f"; italic: within the {credit.source.dtype} error of {scale.noise:.1g}")
     return text

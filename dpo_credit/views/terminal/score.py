@@ -78,13 +78,24 @@ def in_text(shading: Shading, look: Look) -> Shading:
 
 
 def answer(
-    credit: Credit, scale: Scale, look: Look, unit: Unit = "token", marked: Sequence[tuple[int, int]] = ()
+    credit: Credit,
+    scale: Scale,
+    look: Look,
+    unit: Unit = "token",
+    marked: Sequence[tuple[int, int]] = (),
+    values: Sequence[float] | None = None,
 ) -> Text:
-    """The answer as running text; the characters [start, end) of `marked` stand in brackets, empty ones too."""
+    """The answer as running text; the characters [start, end) of `marked` stand in brackets, empty ones too.
+
+    `values` are what is coloured, one a unit: the rewards, if none are given.
+    """
     text = Text(overflow="fold")
     opening, closing = look.plain("⟦"), look.plain("⟧")
     offset, inside, aside = 0, False, credit.tokens.aside
-    for segment in credit.by(unit):
+    units = credit.by(unit)
+    if values is None:
+        values = [segment.reward for segment in units]
+    for segment, value in zip(units, values, strict=True):
         start, offset = offset, offset + len(segment.text)
         was_inside, inside = inside, any(start < b and a < offset for a, b in marked)
         before, cell, after = _cell(segment, look)
@@ -93,8 +104,8 @@ def answer(
         text.append((opening + closing) * ((start, start) in marked), "bold")
         text.append(opening if inside and not was_inside else "", "bold")
         apart = Style(dim=True) if aside[segment.start] else Style.null()
-        text.append(cell, style(segment.reward, scale, look) + apart)
-        text.append(mark(segment.reward, scale, look) + after)
+        text.append(cell, style(value, scale, look) + apart)
+        text.append(mark(value, scale, look) + after)
     text.append(closing if inside else "", "bold")
     return text
 
@@ -139,7 +150,10 @@ def tables(
         for title, picked in (("lowest", ordered[:rows]), ("highest", ordered[: -rows - 1 : -1]))
     )
     if credit.policy_top and look.width < _INLINE:
-        below = [_instead(credit, picked, look) for picked in (ordered[:rows], ordered[: -rows - 1 : -1])]
+        below = [
+            instead([(credit, segment) for segment in picked], look)
+            for picked in (ordered[:rows], ordered[: -rows - 1 : -1])
+        ]
         return Group(low, below[0], Text(), high, below[1])
     if look.width < _SIDE_BY_SIDE or credit.policy_top:
         return Group(low, Text(), high)
@@ -173,13 +187,13 @@ def _table(title: str, credit: Credit, picked: Sequence[Segment], scale: Scale, 
     return table
 
 
-def _instead(credit: Credit, picked: Sequence[Segment], look: Look) -> Table:
+def instead(picked: Sequence[tuple[Credit, Segment]], look: Look) -> Table:
     """What each model would rather have said at these places, where the table has no room for it."""
     table = Table(box=None, padding=(0, 2, 0, 0), expand=True)
     table.add_column("instead of", overflow="fold", max_width=14)
     table.add_column("policy would say", overflow="fold", ratio=1)
     table.add_column("reference would say", overflow="fold", ratio=1)
-    for segment in picked:
+    for credit, segment in picked:
         tops = (_alternatives(top[segment.start], look) for top in (credit.policy_top, credit.reference_top))
         table.add_row(Text(visible(segment.text.strip() or segment.piece, look), style="bold"), *tops)
     return table
@@ -190,10 +204,16 @@ def context(look: Look, beside: int) -> int:
     return max(10, min(_CONTEXT, look.width - beside))
 
 
-def in_context(credit: Credit, segment: Segment, scale: Scale, look: Look, columns: int) -> Text:
-    """The token among its neighbours in so many columns, what comes before it flush right: the tokens line up."""
+def in_context(
+    credit: Credit, segment: Segment, scale: Scale, look: Look, columns: int, *, value: float | None = None
+) -> Text:
+    """The token among its neighbours in so many columns, what comes before it flush right: the tokens line up.
+
+    `value` is what is coloured: its reward, if none is given.
+    """
     full, (start, _) = credit.tokens.answer, credit.tokens.spans[segment.start]
     end = start + len(segment.text)
+    value = segment.reward if value is None else value
     shown = visible(segment.text.strip(), look)
     if not shown:
         shown = visible(segment.piece, look).replace(" ", look.plain("␣")).replace("\n", look.plain("↵"))
@@ -205,7 +225,7 @@ def in_context(credit: Credit, segment: Segment, scale: Scale, look: Look, colum
         first += 1
     before = visible(full[first:start].replace("\n", " "), look)
     text = Text(" " * (room - cell_len(before))).append(before, style="dim")
-    text.append(shown, style(segment.reward, scale, look) + Style(bold=True))
+    text.append(shown, style(value, scale, look) + Style(bold=True))
     text.append(visible(full[end : end + 4 * _CONTEXT] if segment.text else "", look).replace("\n", " "), style="dim")
     text.truncate(columns)
     return text
