@@ -25,4 +25,4 @@ def meaning(delta: str, labels: Sequence[str], unit: Unit) -> str:
     text = (
         f"{delta}: what a {unit} adds to the margin, above 0 for {ours}. Shared: reward in {ours} − reward in {theirs}"
     )
-    return f"{text}; edited: + reward in {ours}, − reward in {theirs}"
+    return f"{text}; edited: +reward in {ours}, −reward in {theirs}"
