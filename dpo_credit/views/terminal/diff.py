@@ -136,7 +136,7 @@ def chart(diff: Diff, look: Look, labels: Sequence[str]) -> list[RenderableType]
 
     return [
         *bars("reward", list(zip(labels, (curves.chosen, curves.rejected), strict=True))),
-        Text(" " * name + "".join(marks) + "  ^ edits"),
+        *[Text(" " * name + "".join(marks) + "  ^ edits")] * bool(curves.edits),
         *bars("margin", [("margin", curves.margin)]),
     ]
 
