@@ -1,4 +1,4 @@
-"""Deltas in the terminal: what they are, and the tokens that make up the margin of two answers."""
+"""Deltas in the terminal: the tokens that make up the margin of two answers."""
 
 from __future__ import annotations
 
