@@ -10,16 +10,19 @@ import math
 import re
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 from rapidfuzz.distance import LCSseq
 
 from dpo_credit.credit import Credit, margin, preference_probability
-from dpo_credit.segments import Segment
+from dpo_credit.segments import Segment, Unit, joined
 
 _EQUAL_PAIRS = 50_000  # pairs of equal words, above which difflib may take more than half a second
+Range = tuple[int, int]  # [start, stop)
 _WORD = re.compile(r"\s*(?:\w+|[^\w\s]|$)")
 
 
@@ -70,6 +73,42 @@ class Diff:
         return tuple(chosen[i].reward - rejected[j].reward for i, j in self.pairs)
 
     @property
+    def echo_sum(self) -> float:
+        """What the untouched segments add to the margin, the edits being the rest of it."""
+        return math.fsum(self.echo)
+
+    def deltas(self, unit: Unit = "token") -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """What each unit of the chosen and of the rejected answer adds to the margin; the units are `Credit.by(unit)`.
+
+        Positive speaks for the chosen answer, in both. An untouched segment has one delta, chosen - rejected reward,
+        which both answers show; one of an edit has no counterpart: its delta is its reward in the chosen answer, its
+        negated reward in the rejected one. So each answer's deltas are its side of every edit, and the echo:
+
+            sum(chosen deltas) = sum of the edits' chosen_reward + echo_sum
+            sum(rejected deltas) = echo_sum - sum of the edits' rejected_reward
+            margin = sum(chosen deltas) + sum(rejected deltas) - echo_sum
+
+        A word or sentence has the sum over its segments.
+        """
+        chosen, rejected = self.chosen.segments, self.rejected.segments
+        ours, theirs = [segment.reward for segment in chosen], [-segment.reward for segment in rejected]
+        for (i, j), moved in zip(self.pairs, self.echo, strict=True):
+            ours[i] = theirs[j] = moved
+        return _summed(chosen, ours, unit), _summed(rejected, theirs, unit)
+
+    def units(self, unit: Unit) -> tuple[tuple[tuple[Range, Range], ...], tuple[tuple[int, int], ...]]:
+        """The edits in [start, stop) units of both answers, and the untouched pairs of units.
+
+        A unit is untouched if each of its segments is, and their partners make up a unit of the other answer.
+        """
+        partner = dict(self.pairs)
+        ours, theirs = (_members(credit.segments, credit.by(unit)) for credit in (self.chosen, self.rejected))
+        places = {members: j for j, members in enumerate(theirs)}
+        partners = (places.get(tuple(partner.get(n, -1) for n in members)) for members in ours)
+        pairs = tuple((i, j) for i, j in enumerate(partners) if j is not None)
+        return tuple(_between(pairs, len(ours), len(theirs))), pairs
+
+    @property
     def echo_mean_abs(self) -> float:
         """How far an untouched segment after the first edit moved, on average; 0 if there is none."""
         after = self._echo_after()
@@ -85,6 +124,46 @@ class Diff:
         return [abs(moved) for (i, _), moved in zip(self.pairs, self.echo, strict=True) if i >= first]
 
 
+class Cumulative(NamedTuple):
+    """Running sums over two aligned answers; entry n is the sum over the first n places, (places + 1,) each.
+
+    `edits` are [start, stop) places: as many as its longer side has units; the shorter one adds nothing in the last.
+    """
+
+    chosen: tuple[float, ...]
+    rejected: tuple[float, ...]
+    edits: tuple[tuple[int, int], ...]
+
+    @property
+    def margin(self) -> tuple[float, ...]:
+        """How the margin comes about: the difference of the two sums."""
+        return tuple(ours - theirs for ours, theirs in zip(self.chosen, self.rejected, strict=True))
+
+
+def cumulative(chosen: Sequence[float], rejected: Sequence[float], edits: Sequence[tuple[Range, Range]]) -> Cumulative:
+    """The running sums of two answers' rewards with what is untouched at the same places.
+
+    Args:
+        chosen: one reward a unit (a token, say).
+        rejected: likewise; as many outside the edits.
+        edits: [start, stop) units of both answers, in order.
+    """
+    ours: list[float] = []
+    theirs: list[float] = []
+    places, i, j = [], 0, 0
+    for (start, stop), (other_start, other_stop) in edits:
+        ours += chosen[i:start]
+        theirs += rejected[j:other_start]
+        length = max(stop - start, other_stop - other_start)
+        places.append((len(ours), len(ours) + length))
+        ours += [*chosen[start:stop], *[0.0] * (length - (stop - start))]
+        theirs += [*rejected[other_start:other_stop], *[0.0] * (length - (other_stop - other_start))]
+        i, j = stop, other_stop
+    sides = [*ours, *chosen[i:]], [*theirs, *rejected[j:]]
+    ours_so_far, theirs_so_far = (tuple(accumulate(side, initial=0.0)) for side in sides)
+    return Cumulative(ours_so_far, theirs_so_far, tuple(places))
+
+
 def diff(chosen: Credit, rejected: Credit) -> Diff:
     """Align two answers to one prompt.
 
@@ -94,13 +173,14 @@ def diff(chosen: Credit, rejected: Credit) -> Diff:
     margin(chosen, rejected)
     ours, theirs = _Side(chosen), _Side(rejected)
     pairs = _untouched(ours, theirs) + _same_ends(ours.segments, theirs.segments)
-    edits = [
-        _edit(ours, theirs, (i + 1, next_i), (j + 1, next_j))
-        # the stretches between one untouched pair and the next, and those before the first and after the last
-        for (i, j), (next_i, next_j) in pairwise([(-1, -1), *pairs, (len(ours.segments), len(theirs.segments))])
-        if (next_i, next_j) != (i + 1, j + 1)
-    ]
+    edits = [_edit(ours, theirs, *edit) for edit in _between(pairs, len(ours.segments), len(theirs.segments))]
     return Diff(chosen, rejected, tuple(edits), tuple(pairs))
+
+
+def _summed(segments: Sequence[Segment], values: Sequence[float], unit: Unit) -> tuple[float, ...]:
+    """Values of segments, summed over units."""
+    valued = tuple(segment._replace(reward=value) for segment, value in zip(segments, values, strict=True))
+    return tuple(segment.reward for segment in joined(valued, unit))
 
 
 class _Side:
@@ -151,6 +231,19 @@ def _matching_words(ours: list[str], theirs: list[str]) -> list[tuple[int, int, 
         inner = [(op.src_start, op.dest_start, op.src_end - op.src_start) for op in equal]
     runs = [(0, 0, begin), *((a + begin, b + begin, size) for a, b, size in inner)]
     return [run for run in (*runs, (len(ours) - end, len(theirs) - end, end)) if run[2]]
+
+
+def _between(pairs: Sequence[tuple[int, int]], ours: int, theirs: int) -> Iterator[tuple[Range, Range]]:
+    """The stretches between one untouched pair and the next, and those before the first and after the last."""
+    for (i, j), (next_i, next_j) in pairwise([(-1, -1), *pairs, (ours, theirs)]):
+        if (next_i, next_j) != (i + 1, j + 1):
+            yield (i + 1, next_i), (j + 1, next_j)
+
+
+def _members(segments: Sequence[Segment], units: Sequence[Segment]) -> list[tuple[int, ...]]:
+    """Which segments each unit is made of."""
+    at = {segment.start: n for n, segment in enumerate(segments)}
+    return [tuple(at[t] for t in range(unit.start, unit.stop) if t in at) for unit in units]
 
 
 def _same_ends(ours: tuple[Segment, ...], theirs: tuple[Segment, ...]) -> list[tuple[int, int]]:

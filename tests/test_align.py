@@ -11,7 +11,7 @@ from itertools import pairwise
 import credits
 import pytest
 
-from dpo_credit.align import diff
+from dpo_credit.align import cumulative, diff
 from dpo_credit.credit import Credit, CreditError
 
 WORDS = [
@@ -96,6 +96,33 @@ def test_different_prompts_do_not_compare():
         diff(one, moved)
 
 
+def test_a_shared_token_has_one_delta_in_both_answers_and_an_edits_tokens_speak_for_or_against_the_chosen_one():
+    chosen = by_words(" They pay 50 now", [0.1, 0.2, 0.3, 0.5])
+    rejected = by_words(" They pay 90 right now", [0.1, 0.2, -3.0, 0.5, 0.25])
+    ours, theirs = diff(chosen, rejected).deltas()
+    # They, pay: the same prefix, the same reward; 50: its own; now: 0.5 - 0.25; the end token: 0.5 - 0.5
+    assert ours == (0.0, 0.0, 0.3, 0.25, 0.0)
+    # 90, right: what they cost the rejected answer, the other way round
+    assert theirs == (0.0, 0.0, 3.0, -0.5, 0.25, 0.0)
+
+
+def test_deltas_of_words_are_the_sums_over_their_tokens():
+    chosen = credit(" un kind", [" u", "n", " kind"], [0.25, 0.5, 1.0])
+    rejected = credit(" un kin", [" u", "n", " kin"], [0.125, 0.25, 2.0])
+    ours, theirs = diff(chosen, rejected).deltas("word")
+    # un: (0.25 - 0.125) + (0.5 - 0.25); then the edit, each side for itself; and the end token
+    assert (ours, theirs) == ((0.375, 1.0, 0.0), (0.375, -2.0, 0.0))
+
+
+def test_running_sums_wait_where_an_answer_has_less_and_part_by_the_margin_so_far():
+    # one unit each, then two for none, one each, none for one
+    curves = cumulative([1.0, 2.0, 3.0, 4.0], [0.5, 0.25, -8.0], [((1, 3), (1, 1)), ((4, 4), (2, 3))])
+    assert curves.chosen == (0.0, 1.0, 3.0, 6.0, 10.0, 10.0)
+    assert curves.rejected == (0.0, 0.5, 0.5, 0.5, 0.75, -7.25)
+    assert curves.edits == ((1, 3), (4, 5))
+    assert curves.margin == (0.0, 0.5, 2.5, 5.5, 9.25, 17.25)
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_margin_is_the_sum_of_the_edits_deltas_and_the_echo(seed: int):
     """On random edits of random Unicode, cut at random places (inside characters too)."""
@@ -112,6 +139,14 @@ def test_margin_is_the_sum_of_the_edits_deltas_and_the_echo(seed: int):
     total = math.fsum([*(edit.delta for edit in compared.edits), *compared.echo])
     # each side sums about 100 numbers below 3: rounding is below 100 * 3 * 2**-53
     assert total == pytest.approx(compared.margin, abs=1e-12)
+    for unit in ("token", "word", "sentence"):
+        ours, theirs = map(math.fsum, compared.deltas(unit))
+        assert ours == pytest.approx(math.fsum(edit.chosen_reward for edit in compared.edits) + compared.echo_sum)
+        assert theirs == pytest.approx(compared.echo_sum - math.fsum(edit.rejected_reward for edit in compared.edits))
+        assert ours + theirs - compared.echo_sum == pytest.approx(compared.margin, abs=1e-12)
+    rewards = [[segment.reward for segment in side.segments] for side in pair]
+    curves = cumulative(*rewards, [(edit.chosen, edit.rejected) for edit in compared.edits])
+    assert curves.margin[-1] == pytest.approx(compared.margin, abs=1e-12)
     for side, spans in (
         (pair[0], [edit.chosen_span for edit in compared.edits]),
         (pair[1], [edit.rejected_span for edit in compared.edits]),

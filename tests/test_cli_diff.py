@@ -7,7 +7,10 @@ import math
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 from program import Ended, run
+
+from dpo_credit.rows.schema import SHIPPED
 
 POST = "SUBREDDIT: r/jobs\n\nPOST: They pay 50 a day, for ten days.\n\nTL;DR:"
 
@@ -53,6 +56,32 @@ def test_the_edits_and_the_echo_add_up_to_the_margin(folder: Path, pair: list[st
     record = compared(run("diff", folder / "row.json", "--json", "-", *pair))
     total = math.fsum(edit["delta"] for edit in record["credit"]["edits"]) + record["credit"]["echo"]["sum"]
     assert total == pytest.approx(record["credit"]["margin"], abs=1e-12)
+    aligned = record["credit"]["aligned"]
+    assert math.fsum(shared["delta"] for shared in aligned) == record["credit"]["echo"]["sum"]
+    chosen, rejected = record["credit"]["answers"]
+    for shared in aligned:
+        (start, stop), (other_start, other_stop) = shared["chosen"], shared["rejected"]
+        ours, theirs = chosen["rewards"][start:stop], rejected["rewards"][other_start:other_stop]
+        assert shared["delta"] == math.fsum(ours) - math.fsum(theirs)
+        assert shared["text"] == "".join(chosen["tokens"][start:stop])  # ASCII, one token a character at least
+    # what is in none of these is the edit's: 50 and 90
+    inside = {t for shared in aligned for t in range(*shared["chosen"])}
+    alone = [token for t, token in enumerate(chosen["tokens"]) if t not in inside]
+    assert "".join(alone) == " 50"
+
+
+def test_what_a_diff_wrote_is_valid_under_the_schema_and_so_is_what_was_written_before(
+    folder: Path, pair: list[str]
+) -> None:
+    record = compared(run("diff", folder / "row.json", "--json", "-", *pair))
+    validator = Draft202012Validator(json.loads(SHIPPED.read_text(encoding="utf-8")))
+    validator.validate(record)
+    wrong = {**record["credit"]["aligned"][0], "delta": "much"}
+    assert not validator.is_valid({**record, "credit": {**record["credit"], "aligned": [wrong]}})
+    del record["credit"]["aligned"]  # what an older version wrote has none
+    validator.validate(record)
+    (folder / "older.json").write_text(json.dumps(record))
+    assert "aligned" in compared(run("render", folder / "older.json", "--json", "-"))["credit"]
 
 
 def test_answers_are_picked_or_all_shown(folder: Path, pair: list[str]):
@@ -105,6 +134,38 @@ def test_page_and_figure_are_written_and_the_view_is_shown(folder: Path, pair: l
 def test_a_view_that_cannot_be_is_refused_before_the_models_load(folder: Path, flags: list[str], said: str):
     ended = run("diff", folder / "row.json", *flags, "--policy", "./nowhere", "--reference", "./nowhere")
     assert ended.code == 2 and said in ended.stderr
+
+
+def test_what_adds_to_the_margin_is_coloured_wherever_a_pair_is_drawn(folder: Path, pair: list[str]):
+    by_delta = ["--colour", "delta", "--rows", "2"]
+    views = [run(command, folder / "row.json", *by_delta, *pair).stdout for command in ("diff", "score")]
+    run("score", folder / "row.json", "--json", folder / "scored.json", *pair)
+    views.append(run("render", folder / "scored.json", *by_delta, "--png", folder / "fig.svg").stdout)
+    assert views[0] == views[1] == views[2]
+    assert "tokens most for chosen" in views[0] and "edits " in views[0]
+    assert "Δ: what a token adds to the margin" in (folder / "fig.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("command", "file", "flags", "said"),
+    [
+        ("score", "good.txt", [], "here is one answer"),
+        ("score", "three.json", [], "here are 3 answers"),
+        ("diff", "three.json", ["--all"], "--all shows each for itself"),
+    ],
+)
+def test_deltas_of_other_than_two_answers_are_refused_before_the_models_load(
+    folder: Path, command: str, file: str, flags: list[str], said: str
+):
+    models = ["--policy", "./nowhere", "--reference", "./nowhere"]
+    ended = run(command, folder / file, "--colour", "delta", *flags, *models)
+    assert ended.code == 2 and said in " ".join(ended.stderr.split()) and "nowhere" not in ended.stderr
+
+
+def test_render_refuses_the_deltas_of_one_answer(folder: Path, pair: list[str]):
+    run("score", folder / "good.txt", "--json", folder / "one.json", *pair)
+    ended = run("render", folder / "one.json", "--colour", "delta")
+    assert ended.code == 2 and "here is one answer" in " ".join(ended.stderr.split())
 
 
 def test_render_draws_saved_scores_again_under_another_beta(folder: Path, pair: list[str]):

@@ -22,13 +22,14 @@ from figures import (  # noqa: F401  (unhinted is a fixture)
     words,
     written,
 )
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox
 from scored import scored_row
 
 from dpo_credit import align
+from dpo_credit.views.figure.chart import colours
 from dpo_credit.views.figure.heatmap import render
 from dpo_credit.views.scale import Shading
 
@@ -130,6 +131,29 @@ def test_the_chart_marks_the_edits_and_ends_at_the_totals() -> None:
         # 14 tokens and the end, and a place where only the other answer has one: isor, not
         assert x[-1] == 16
         assert y[-1] == pytest.approx(answer.reward)
+    x, y = curves["cumulative-margin"].get_data()
+    assert (x[0], y[0], x[-1]) == (0, 0, 16)
+    assert y[-1] == pytest.approx(credits[0].reward - credits[1].reward)
+
+
+def test_cells_are_coloured_by_what_they_add_to_the_margin() -> None:
+    chosen = credit([" a", " good", " one"], [0.5, 1.0, 0.25])
+    rejected = credit([" a", " bad", " one"], [0.5, -2.0, -0.25])
+    both = scored_row([chosen, rejected], ["chosen", "rejected"])
+    figure = render(both, shading=Shading(quantity="delta"))
+    faces = {a.get_gid(): a.get_facecolor() for a in figure.findobj(Rectangle) if a.get_gid() and "t" in a.get_gid()}
+    scale = Shading(quantity="delta").scales_of(both)[0]
+    # a: 0.5 - 0.5; good: 1; bad: 2; one: 0.25 - -0.25, the same in both answers
+    for name, delta in {"a1t1": 0.0, "a1t2": 1.0, "a1t3": 0.5, "a2t1": 0.0, "a2t2": 2.0, "a2t3": 0.5}.items():
+        assert faces[name] == to_rgba(colours(scale, delta)[0]), name
+    shown = " ".join(words(figure))
+    assert "above 0 for chosen" in shown and "underlined: Δ below 0" in shown and "Δ in nats × β" in shown
+
+
+def test_an_id_stands_once_in_a_figure() -> None:
+    credits, labels = pair()
+    names = [a.get_gid() for a in render(scored_row(credits, labels)).findobj() if a.get_gid()]
+    assert len(names) == len({*names})
 
 
 def test_a_diff_says_what_each_edit_earned_and_the_margin() -> None:

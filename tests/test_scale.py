@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import credits
 import pytest
+from scored import scored_row
 
-from dpo_credit.credit import Credit
+from dpo_credit.credit import Credit, CreditError
 from dpo_credit.views.scale import PALETTES, Palette, Scale, Shading, Theme, contrast, shade
 
 THEMES: tuple[Theme, ...] = ("dark", "light")
@@ -118,3 +121,24 @@ def test_strength_has_four_steps_that_do_not_depend_on_sign() -> None:
 def test_decimals_show_three_digits_of_the_limit(limit: float, decimals: int) -> None:
     """0.0123 needs four decimals for its three digits; two at least, nine at most."""
     assert Scale(limit).decimals == decimals
+
+
+def test_deltas_have_a_scale_of_their_own_with_the_noise_of_a_difference() -> None:
+    ours, theirs = rewarded(1.0, 0.5, noise=0.25), rewarded(0.5, 0.5, noise=0.125)
+    (scale, other) = Shading(quantity="delta").scales_of(scored_row((ours, theirs), ("chosen", "rejected")))
+    # "xx" is one word that both have: 1 - 0.5 and 0.5 - 0.5, twice each
+    assert (scale.limit, scale.quantity) == (0.5, "delta")
+    assert scale.noise == 0.25 * math.sqrt(2)  # two independent errors of the larger size
+    assert scale == other
+
+
+def test_a_row_without_two_answers_has_no_deltas() -> None:
+    with pytest.raises(CreditError, match="x has 1 answers; a diff needs two"):
+        Shading(quantity="delta").scales_of(scored_row([rewarded(1.0)]))
+
+
+def test_each_answers_deltas_have_a_scale_if_that_is_asked_for() -> None:
+    both = scored_row((credits.credit(["a"], [1.0]), credits.credit(["b"], [3.0])), ("chosen", "rejected"))
+    scales = Shading(limit="per-answer", quantity="delta").scales_of(both)
+    assert [scale.limit for scale in scales] == [1.0, 3.0]
+    assert [scale.limit for scale in Shading(limit=0.75, quantity="delta").scales_of(both)] == [0.75, 0.75]

@@ -19,7 +19,8 @@ from scored import scored_row
 from dpo_credit.credit import Alternative, Credit
 from dpo_credit.views.look import Look
 from dpo_credit.views.scale import PALETTES, Palette, Shading, Theme, contrast
-from dpo_credit.views.terminal.score import answer, legend, render
+from dpo_credit.views.terminal.colours import legend
+from dpo_credit.views.terminal.score import answer, render
 
 ASTRONAUT = "👩‍🚀"
 MARKS = re.compile("[▲▼]")

@@ -48,11 +48,16 @@ def diff(
     from dpo_credit.cli.run import score_row
     from dpo_credit.cli.showing import show
     from dpo_credit.cli.talk import Talk
+    from dpo_credit.credit import CreditError
     from dpo_credit.rows.output import credit_record
     from dpo_credit.rows.pairs import choose, pair_of
 
     outputs.check()
     _ = colours.shading
+    if all_answers and colours.colour == "delta":
+        raise CreditError(
+            "--colour delta compares two answers, and --all shows each for itself. Leave one of them out."
+        )
     if other is None and prompt is None:
         row = choose(picking.row(file), pick, all_answers)
     else:

@@ -16,7 +16,7 @@ from dpo_credit.cli.flags import flag, option
 from dpo_credit.cli.terminal import Terminal
 from dpo_credit.credit import CreditError
 from dpo_credit.segments import Unit
-from dpo_credit.views.scale import Palette, Shading
+from dpo_credit.views.scale import Palette, Quantity, Shading
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -122,6 +122,10 @@ class Colours:
     scale: Annotated[
         str, option("--scale", panel=VIEW, help="shared, per-answer, or the reward at which the colours end.")
     ] = "shared"
+    colour: Annotated[
+        Quantity,
+        option("--colour", panel=VIEW, help="delta: of two answers, what each token adds to the margin."),
+    ] = "reward"
     palette: Annotated[Palette, option("--palette", panel=VIEW, help="paper: one colour, darker is higher.")] = (
         "orange-blue"
     )
@@ -136,6 +140,19 @@ class Colours:
         float, option("--width-in", panel=VIEW, min=2, help="The figure's width in inches; 3.25 is one column.")
     ] = 6.75
 
+    def check(self, answers: int) -> None:
+        """Make sure that so many answers can be coloured as it was asked for.
+
+        Raises:
+            CreditError: they cannot.
+        """
+        if self.colour == "delta" and answers != 2:
+            counted = "is one answer" if answers == 1 else f"are {answers} answers"
+            raise CreditError(
+                f"--colour delta compares two answers to one prompt, and here {counted}. Leave it out, or give two to "
+                "dpo-credit diff."
+            )
+
     @property
     def shading(self) -> Shading:
         """The colours that were asked for.
@@ -146,14 +163,14 @@ class Colours:
         palette: Palette = "paper" if self.style == "paper" else self.palette
         units: tuple[Unit, Unit] = ("token", "word") if self.by is None else (self.by, self.by)
         if self.scale in ("shared", "per-answer"):
-            return Shading(units[0], self.scale, palette, units[1])  # type: ignore[arg-type]
+            return Shading(units[0], self.scale, palette, units[1], self.colour)  # type: ignore[arg-type]
         try:
             limit = float(self.scale)
         except ValueError:
             limit = 0.0
         if not 0 < limit < float("inf"):
             raise CreditError(f"--scale {self.scale} is neither shared, per-answer nor a reward such as 0.5.")
-        return Shading(units[0], limit, palette, units[1])
+        return Shading(units[0], limit, palette, units[1], self.colour)
 
 
 def look_of(console: Console, theme: Literal["auto", "dark", "light"]) -> Look:

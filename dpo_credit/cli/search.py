@@ -132,7 +132,7 @@ def search(
     bad: BadRows,
     keeping: KeepOptions,
     outputs: Outputs,
-    colours: Colours,
+    colours: Annotated[Colours, "by", "scale", "palette", "rows", "style", "width_in"],
     options: PairOptions,
 ) -> None:
     """Beam search over the policy, which is search for its reward's best (Rafailov et al. 2024, Eqs. 12, 13).

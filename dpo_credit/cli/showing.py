@@ -44,7 +44,8 @@ def show(
         from dpo_credit.views.terminal import diff
         from dpo_credit.views.terminal import score as answers
 
-        draw = answers.render if record.edits is None else diff.render
+        compared = record.edits is not None or shading.quantity == "delta"
+        draw = diff.render if compared else answers.render
         view = draw(scored, look, rows=colours.rows, shading=shading)
         return view if below is None else Group(view, "", below(look))
 

@@ -6,15 +6,21 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import zip_longest
 from typing import Any, Literal
 
-from dpo_credit.align import Diff
 from dpo_credit.credit import Alternative, Credit, margin, preference_probability
 from dpo_credit.optimal import OptimalValues
+from dpo_credit.rows.aligned import (
+    AlignedRecord,
+    EchoRecord,
+    EditRecord,
+    aligned_records,
+    echo_record,
+    edit_records,
+)
 from dpo_credit.rows.chats import answer_json, as_json
 from dpo_credit.rows.records import Row
 from dpo_credit.rows.scored import ScoredRow
@@ -84,34 +90,14 @@ class AnswerRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class EditRecord:
-    """One edit: [start, end) characters, texts and summed rewards on both sides; `delta` is its share of the margin."""
-
-    chosen_span: tuple[int, int]
-    rejected_span: tuple[int, int]
-    chosen_text: str
-    rejected_text: str
-    chosen_reward: float
-    rejected_reward: float
-    delta: float
-
-
-@dataclass(frozen=True, slots=True)
-class EchoRecord:
-    """How far the untouched tokens after the first edit moved, and the signed sum over all untouched ones."""
-
-    mean_abs: float
-    max_abs: float
-    sum: float
-
-
-@dataclass(frozen=True, slots=True)
 class CreditRecord:
     """What a row's answers earned: a "single" answer, a "preference" (chosen first) or a "list", in the row's order.
 
     `id` is the row's, or what it is called that has none.
     `reward` is a single answer's. `margin` is DPO's logit and `preference_probability` its sigmoid (Eq. 8). Of a diff,
-    `margin` = the sum of the `edits`' deltas + `echo.sum`. `prompt_key` and `answer_key` are the row's fields that
+    `margin` = the sum of the `edits`' deltas + `echo.sum`, which is the sum of the deltas of `aligned`; a token that is
+    in none of these belongs to an edit, and adds its reward to the margin, or takes it off if it is a rejected one.
+    `prompt_key` and `answer_key` are the row's fields that
     prompt and answer were read from, where they were named.
     """
 
@@ -123,6 +109,7 @@ class CreditRecord:
     margin: float | None = None
     preference_probability: float | None = None
     edits: list[EditRecord] | None = None
+    aligned: list[AlignedRecord] | None = None
     echo: EchoRecord | None = None
     prompt_key: str | None = None
     answer_key: str | None = None
@@ -195,27 +182,14 @@ def credit_record(scored: ScoredRow, *, edits: bool = False) -> CreditRecord:
     if scored.kind == "preference":
         logit = margin(*scored.credits)
         record = replace(record, margin=logit, preference_probability=preference_probability(logit))
-    return _with_edits(record, scored.diff) if edits else record
-
-
-def _with_edits(record: CreditRecord, diff: Diff) -> CreditRecord:
-    edits = [
-        EditRecord(
-            edit.chosen_span,
-            edit.rejected_span,
-            edit.chosen_text,
-            edit.rejected_text,
-            edit.chosen_reward,
-            edit.rejected_reward,
-            edit.delta,
-        )
-        for edit in diff.edits
-    ]
-    echo = EchoRecord(diff.echo_mean_abs, diff.echo_max_abs, math.fsum(diff.echo))
+    if not edits:
+        return record
+    diff = scored.diff
     return replace(
         record,
-        edits=edits,
-        echo=echo,
+        edits=edit_records(diff),
+        aligned=aligned_records(diff),
+        echo=echo_record(diff),
         margin=diff.margin,
         preference_probability=diff.preference_probability,
     )

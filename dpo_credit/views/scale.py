@@ -15,10 +15,12 @@ from dpo_credit.segments import Unit
 
 if TYPE_CHECKING:
     from dpo_credit.estimates.intervals import Mean
+    from dpo_credit.rows.scored import ScoredRow
 
 Theme = Literal["dark", "light"]
 Palette = Literal["orange-blue", "purple-green", "paper"]
 PALETTES: tuple[Palette, ...] = get_args(Palette)
+Quantity = Literal["reward", "delta"]
 RGB = tuple[int, int, int]
 
 # the colours at the lowest reward, at zero and at the highest, per theme of the page or terminal
@@ -42,11 +44,15 @@ _STANDS_OUT = 0.5  # share of the limit from which one has a sign where there ar
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Rewards from -limit to +limit span the colours; what lies beyond takes the end's. `noise`: see `Credit.noise`."""
+    """Rewards from -limit to +limit span the colours; what lies beyond takes the end's. `noise`: see `Credit.noise`.
+
+    `quantity`: "delta" if it is deltas that do (see `Diff.deltas`), which every method then takes in a reward's place.
+    """
 
     limit: float
     noise: float = 0.0
     palette: Palette = "orange-blue"
+    quantity: Quantity = "reward"
 
     def position(self, reward: float) -> float:
         """Where a reward lies, from -1 to 1; 0 for one within the noise floor."""
@@ -80,33 +86,57 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Shading:
-    """How a view colours: what it sums rewards over, where the colours end, and which they are.
+    """How a view colours: what it sums rewards over, where the colours end, which they are, and what they show.
 
     `limit`: "shared" (one scale for all answers compared), "per-answer", or the reward at which the colours end.
     `unit_of_signs`: what rewards are summed over where signs in the text stand for colours; a sign inside a word would
-    make it hard to read.
+    make it hard to read. `quantity`: what is coloured, each unit's reward or what it adds to the margin of two answers.
     """
 
     unit: Unit = "token"
     limit: Literal["shared", "per-answer"] | float = "shared"
     palette: Palette = "orange-blue"
     unit_of_signs: Unit = "word"
+    quantity: Quantity = "reward"
 
     @property
     def in_signs(self) -> Shading:
         """The same for a text without colours."""
         return replace(self, unit=self.unit_of_signs)
 
-    def scales(self, credits: Sequence[Credit]) -> tuple[Scale, ...]:
-        """A scale for each answer; the same for all but with "per-answer"."""
-        noise = max(credit.noise for credit in credits)
-        if self.limit == "per-answer":
-            return tuple(Scale(_robust_limit(self._rewards([credit])), noise, self.palette) for credit in credits)
-        limit = _robust_limit(self._rewards(credits)) if self.limit == "shared" else self.limit
-        return (Scale(limit, noise, self.palette),) * len(credits)
+    def values(self, scored: ScoredRow) -> tuple[tuple[float, ...], ...]:
+        """What is coloured of each answer: a number for each of its units.
 
-    def _rewards(self, credits: Iterable[Credit]) -> Iterable[float]:
-        return (segment.reward for credit in credits for segment in credit.by(self.unit))
+        Raises:
+            CreditError: these are deltas, and there are not two answers, or they do not compare.
+        """
+        if self.quantity == "delta":
+            return scored.diff.deltas(self.unit)
+        return tuple(map(self._rewards, scored.credits))
+
+    def scales_of(self, scored: ScoredRow) -> tuple[Scale, ...]:
+        """A scale for the `values` of each answer; the same for all but with "per-answer".
+
+        Raises:
+            CreditError: see `values`.
+        """
+        return self._scales(scored.credits, self.values(scored))
+
+    def scales(self, credits: Sequence[Credit]) -> tuple[Scale, ...]:
+        """A scale for the rewards of each answer; the same for all but with "per-answer"."""
+        return replace(self, quantity="reward")._scales(credits, tuple(map(self._rewards, credits)))
+
+    def _scales(self, credits: Sequence[Credit], values: Sequence[Sequence[float]]) -> tuple[Scale, ...]:
+        noise = max(credit.noise for credit in credits)
+        if self.quantity == "delta":
+            noise *= math.sqrt(2)  # of a difference of two rewards, whose errors are independent
+        together = [[value for answer in values for value in answer]]
+        each = values if self.limit == "per-answer" else together * len(credits)
+        limits = map(_robust_limit, each) if isinstance(self.limit, str) else [self.limit] * len(credits)
+        return tuple(Scale(limit, noise, self.palette, self.quantity) for limit in limits)
+
+    def _rewards(self, credit: Credit) -> tuple[float, ...]:
+        return tuple(segment.reward for segment in credit.by(self.unit))
 
 
 def _robust_limit(rewards: Iterable[float]) -> float:

@@ -1,10 +1,12 @@
-"""What views say alike of an answer."""
+"""What views say alike of an answer, and of two."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 
 from dpo_credit.credit import Tokens
+from dpo_credit.segments import Unit
 
 
 def extent(tokens: Tokens) -> str:
@@ -15,3 +17,12 @@ def extent(tokens: Tokens) -> str:
         return f"{counted} of {length} tokens, those of the assistant's turns"
     count = f"{length} token{'s' * (length != 1)}"
     return f"{count} in {turns} turns" if turns else count
+
+
+def meaning(delta: str, labels: Sequence[str], unit: Unit) -> str:
+    """What a `delta`, however it is written, is of two answers with these labels."""
+    ours, theirs = labels
+    return (
+        f"{delta}: what a {unit} adds to the margin, above 0 for {ours}; shared tokens count reward in {ours} − reward "
+        f"in {theirs}, edited ones +reward in {ours}, −reward in {theirs}"
+    )

@@ -29,10 +29,11 @@ _HAIR: dict[str, Any] = {"linewidth": 0.4, "solid_capstyle": "butt", "color": "#
 
 
 class AnswerCells(NamedTuple):
-    """What is drawn of an answer: its tokens, words or sentences on a scale."""
+    """What is drawn of an answer: its tokens, words or sentences, with the `values` that have a colour on a scale."""
 
     credit: Credit
     units: tuple[Segment, ...]
+    values: tuple[float, ...]
     scale: Scale
     label: str
 
@@ -102,13 +103,13 @@ def _draw_cell(
     left, top = origin
     height = _CELL * sheet.size
     first, last = items[0], items[-1]
-    reward = answer.units[first.piece.unit].reward
-    face, ink = colours(answer.scale, reward)
+    value = answer.values[first.piece.unit]
+    face, ink = colours(answer.scale, value)
     x0, x1 = left + first.x, left + last.x + last.piece.width
     name = f"a{first.row + 1}t{first.piece.unit + 1}"
     axes.add_patch(Rectangle((x0, top), x1 - x0, height, facecolor=face, gid=name, **edge))
-    if answer.scale.position(reward) < 0:
-        pen = _LINE if answer.scale.strength(reward) else _HAIR
+    if answer.scale.position(value) < 0:
+        pen = _LINE if answer.scale.strength(value) else _HAIR
         axes.add_line(
             Line2D((x0 + 0.8, x1 - 0.8), (top + height - 1.7,) * 2, gid=f"{name}-below", **{"color": ink, **pen})
         )

@@ -1,14 +1,14 @@
-"""What stands below the cells of a heatmap: the cumulative reward of two answers, and the colour bar."""
+"""What stands below the cells of a heatmap: the cumulative rewards and margin of two answers, and the colour bar."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from dpo_credit.align import Cumulative, Range, cumulative
 from dpo_credit.segments import Segment
-from dpo_credit.views.figure.layout import TextRun
-from dpo_credit.views.figure.sheet import INK, MUTED
+from dpo_credit.views.figure.fonts import MIN_SIZE_PT
+from dpo_credit.views.figure.sheet import INK, MUTED, Sheet
 from dpo_credit.views.scale import RGB, Scale
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _BAND = "#e9e9ec"
 _NOISE: tuple[RGB, RGB] = ((236, 236, 236), (98, 98, 98))  # 5.2:1
 _STEPS = 201
+_MARGIN = "margin"
 _LINES = (("-", INK), ((0, (3, 1.4)), "#767676"))  # of the chosen and the rejected answer
 
 
@@ -52,26 +53,43 @@ def colour_bar(axes: Axes, scale: Scale, font: FontProperties, beyond: tuple[boo
     _plain(axes, font)
 
 
-def cumulative_chart(
-    axes: Axes,
-    units: Sequence[Sequence[Segment]],
-    edits: Sequence[TextRun],
-    *,
-    names: Sequence[str],
-    font: FontProperties,
+def add_charts(
+    sheet: Sheet, units: Sequence[Sequence[Segment]], edits: Sequence[tuple[Range, Range]], names: Sequence[str]
 ) -> None:
-    """Running sums of both answers' rewards; the edits are bands with their numbers, the same for both."""
-    starts, length = _places(edits, [len(side) for side in units])
-    for number, (low, high) in enumerate(starts):
-        axes.axvspan(low, high, color=_BAND, linewidth=0, gid=f"band{number + 1}")
-    ends = []
-    for side, segments in enumerate(units):
-        x, y = _curve(segments, [edit[side] for edit in edits], starts, length)
-        style, colour = _LINES[side]
-        axes.plot(x, y, linestyle=style, color=colour, linewidth=1.1, gid=f"cumulative{side}")
-        ends.append(y[-1])
+    """Running sums of both answers' rewards, and below, on a scale of its own, the margin between them.
+
+    The edits are bands with their numbers, the same for both answers.
+    """
+    ours, theirs = ([unit.reward for unit in side] for side in units)
+    curves = cumulative(ours, theirs, edits)
+    font = sheet.fonts.properties(MIN_SIZE_PT)
+    right = max(sheet.fonts.width(name, MIN_SIZE_PT) for name in (*names, _MARGIN)) + 4
+
+    def rewards(axes: Axes) -> None:
+        for side, sums in enumerate((curves.chosen, curves.rejected)):
+            style, colour = _LINES[side]
+            axes.plot(sums, linestyle=style, color=colour, linewidth=1.1, gid=f"cumulative{side}")
+        _over_places(axes, curves, font, "band")
+        _name_ends(axes, (curves.chosen[-1], curves.rejected[-1]), names, font)
+        _number_bands(axes, curves.edits, font)
+        axes.tick_params(labelbottom=False)  # the places are those of the margin below
+
+    def margin(axes: Axes) -> None:
+        axes.plot(curves.margin, color=INK, linewidth=1.1, gid="cumulative-margin")
+        _over_places(axes, curves, font, "marginband")
+        _name(axes, curves.margin[-1], _MARGIN, INK, font)
+
+    tall = 62 if sheet.size < 8 else 76
+    sheet.add_axes(tall - 8, (24, 9, right, 3), rewards)
+    sheet.add_axes(0.6 * tall, (24, 3, right, 11), margin)
+
+
+def _over_places(axes: Axes, curves: Cumulative, font: FontProperties, band: str) -> None:
+    """A line at zero, the edits' bands with the ids `band` and their number, ticks, and two of the four edges."""
+    for number, (low, high) in enumerate(curves.edits):
+        axes.axvspan(low, high, color=_BAND, linewidth=0, zorder=0, gid=f"{band}{number + 1}")
     axes.axhline(0, color=MUTED, linewidth=0.4)
-    axes.set_xlim(0, length)
+    axes.set_xlim(0, len(curves.margin) - 1)
     axes.margins(y=0.12)
     axes.locator_params(axis="y", nbins=4)
     axes.locator_params(axis="x", integer=True)
@@ -81,36 +99,6 @@ def cumulative_chart(
     for edge in ("left", "bottom"):
         axes.spines[edge].set_linewidth(0.5)
     _plain(axes, font)
-    _name_ends(axes, ends, names, font)
-    _number_bands(axes, starts, font)
-
-
-def _places(edits: Sequence[TextRun], lengths: Sequence[int]) -> tuple[list[tuple[int, int]], int]:
-    """Where each edit lies when the shorter side of every edit is padded, and the padded length of both answers."""
-    starts, shift = [], 0  # padding of the chosen answer so far
-    for (low, high), (other_low, other_high) in edits:
-        width = max(high - low, other_high - other_low)
-        starts.append((low + shift, low + shift + width))
-        shift += width - (high - low)
-    return starts, lengths[0] + shift
-
-
-def _curve(
-    segments: Sequence[Segment], own: Sequence[tuple[int, int]], starts: Sequence[tuple[int, int]], length: int
-) -> tuple[list[int], list[float]]:
-    """The running sum after each unit, flat where this side of an edit is the shorter one."""
-    x, y = [0], [0.0]
-    sums = list(accumulate((segment.reward for segment in segments), initial=0.0))
-    shift, edit = 0, 0
-    for n in range(len(segments) + 1):
-        while edit < len(own) and own[edit][1] == n:
-            x.append(n + shift)
-            y.append(sums[n])
-            shift = starts[edit][1] - n
-            edit += 1
-        x.append(n + shift)
-        y.append(sums[n])
-    return x, y
 
 
 def _plain(axes: Axes, font: FontProperties) -> None:
@@ -131,10 +119,14 @@ def _name_ends(axes: Axes, ends: Sequence[float], names: Sequence[str], font: Fo
     middle, half = sum(ends) / 2, max(abs(ends[0] - ends[1]), apart) / 2
     for side, name in enumerate(names):
         y = middle + half if side == upper else middle - half
-        axes.annotate(
-            name, (1, y), xycoords=("axes fraction", "data"), xytext=(3, 0), textcoords="offset points",
-            va="center", color=_LINES[side][1], fontproperties=font, parse_math=False, annotation_clip=False,
-        )  # fmt: skip
+        _name(axes, y, name, _LINES[side][1], font)
+
+
+def _name(axes: Axes, y: float, name: str, colour: str, font: FontProperties) -> None:
+    axes.annotate(
+        name, (1, y), xycoords=("axes fraction", "data"), xytext=(3, 0), textcoords="offset points",
+        va="center", color=colour, fontproperties=font, parse_math=False, annotation_clip=False,
+    )  # fmt: skip
 
 
 def _number_bands(axes: Axes, starts: Sequence[tuple[int, int]], font: FontProperties) -> None:

@@ -19,12 +19,12 @@ from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.segments import Segment
 from dpo_credit.views.figure import layout
 from dpo_credit.views.figure.cells import LOOK, AnswerCells, draw_cells, gutter
-from dpo_credit.views.figure.chart import colour_bar, cumulative_chart, signed
+from dpo_credit.views.figure.chart import add_charts, colour_bar, signed
 from dpo_credit.views.figure.fonts import MIN_SIZE_PT, SANS, fonts_for
 from dpo_credit.views.figure.sheet import INK, MUTED, Sheet, listed
 from dpo_credit.views.look import visible
 from dpo_credit.views.scale import Shading
-from dpo_credit.views.wording import extent
+from dpo_credit.views.wording import extent, meaning
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,9 +79,10 @@ def render(
         texts = [segment.text or segment.piece for segments in units for segment in segments]
         names = [" ".join(visible(label, LOOK).split()) for label in labels]
         fonts = fonts_for([*(visible(text, LOOK) for text in texts), *names, _OWN_SIGNS])
+        coloured = zip(shading.values(scored), shading.scales_of(scored), strict=True)
         answers = [
-            AnswerCells(credit, segments, scale, fonts.plain(name))
-            for credit, segments, scale, name in zip(credits, units, shading.scales(credits), names, strict=True)
+            AnswerCells(credit, segments, values, scale, fonts.plain(name))
+            for credit, segments, (values, scale), name in zip(credits, units, coloured, names, strict=True)
         ]
         sheet = Sheet(width_in, fonts)
         if len(answers) == 2:
@@ -152,17 +153,15 @@ def _draw_diff(sheet: Sheet, answers: Sequence[AnswerCells], diff: Diff, shading
             _draw_bar(sheet, [answer], name)
     else:
         _draw_bar(sheet, answers)
+    if shading.quantity == "delta":
+        sheet.add_line(meaning("Δ", names, shading.unit), colour=MUTED)
     sheet.add_line(_key(answers, style, edits=True), colour=MUTED)
     sheet.add(sheet.size)
-    font = sheet.fonts.properties(MIN_SIZE_PT)
-    right = max(sheet.fonts.width(name, MIN_SIZE_PT) for name in names) + 4
-    sheet.add_axes(
-        62 if sheet.size < 8 else 76,
-        (24, 9, right, 11),
-        lambda axes: cumulative_chart(axes, [a.units for a in answers], edits, names=names, font=font),
-    )
+    add_charts(sheet, [a.units for a in answers], edits, names)
     sheet.add_line(
-        f"Cumulative reward of both answers over their aligned {shading.unit}s; grey: the edits.", colour=MUTED
+        f"Cumulative reward of both answers over their aligned {shading.unit}s, and below it the margin; grey: the "
+        "edits.",
+        colour=MUTED,
     )
     sheet.add(sheet.size / 2)
     _list_edits(sheet, answers, edits, names)
@@ -193,14 +192,14 @@ def _head(sheet: Sheet, answer: AnswerCells, label: str) -> None:
 def _draw_bar(sheet: Sheet, answers: Sequence[AnswerCells], name: str = "") -> None:
     """The colour bar, with its unit beside it where there is room, else below."""
     scale = answers[0].scale
-    rewards = [unit.reward for answer in answers for unit in answer.units]
-    beyond = (min(rewards) < -scale.limit, max(rewards) > scale.limit)
+    values = [value for answer in answers for value in answer.values]
+    beyond = (min(values) < -scale.limit, max(values) > scale.limit)
     font = sheet.fonts.properties(MIN_SIZE_PT)
     betas = ", ".join(f"{beta:g}" for beta in sorted({answer.credit.beta for answer in answers}))
     weight, tokens = ("β/T", ", T tokens") if answers[0].credit.length_normalised else ("β", "")
-    unit = (
-        f"{name}{': ' if name else ''}reward = {weight} · (log π − log π_ref), in nats × {weight}; β = {betas}{tokens}"
-    )
+    reward, nats = f"reward = {weight} · (log π − log π_ref)", f"in nats × {weight}"
+    what = f"{reward}, {nats}" if scale.quantity == "reward" else f"Δ {nats}; {reward}"
+    unit = f"{name}{': ' if name else ''}{what}; β = {betas}{tokens}"
     room = sheet.inner - sheet.fonts.width(unit, sheet.small) - 2 * _BAR_ENDS_PT - 6
     beside = room > _BAR_MIN_PT
     right = sheet.inner - room - _BAR_ENDS_PT if beside else _BAR_ENDS_PT
@@ -228,7 +227,7 @@ def _key(answers: Sequence[AnswerCells], style: Style, *, edits: bool) -> str:
             else "outlined: edited, dashed where there is nothing"
             if style == "default"
             else "thick line below the cells: edited, dashed where there is nothing",
-            "underlined: reward below 0",
+            f"underlined: {'Δ' if scale.quantity == 'delta' else 'reward'} below 0",
             f"grey: within the {source.dtype} error of ±{scale.noise:.1g}" if scale.noise else "",
         ]
     )

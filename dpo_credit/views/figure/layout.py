@@ -11,7 +11,6 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import NamedTuple
 
 from dpo_credit.align import Diff
@@ -164,23 +163,9 @@ def _wide_meet(before: str, after: str) -> bool:
 
 
 def stretches(diff: Diff, unit: Unit) -> tuple[tuple[TextRun, ...], tuple[tuple[int, int], ...]]:
-    """What differs, in units (words, say), and the untouched pairs of units: those whose every token is untouched."""
-    partner = dict(diff.pairs)
-    ours, theirs = (_members(credit.segments, credit.by(unit)) for credit in (diff.chosen, diff.rejected))
-    places = {members: j for j, members in enumerate(theirs)}
-    pairs = []
-    for i, members in enumerate(ours):
-        j = places.get(tuple(partner.get(n, -1) for n in members))
-        if j is not None:
-            pairs.append((i, j))
-    ends = pairwise([(-1, -1), *pairs, (len(ours), len(theirs))])
-    runs = (TextRun((i + 1, next_i), (j + 1, next_j)) for (i, j), (next_i, next_j) in ends)
-    return tuple(s for s in runs if s.chosen[0] < s.chosen[1] or s.rejected[0] < s.rejected[1]), tuple(pairs)
-
-
-def _members(segments: Sequence[Segment], units: Sequence[Segment]) -> list[tuple[int, ...]]:
-    at = {segment.start: n for n, segment in enumerate(segments)}
-    return [tuple(at[t] for t in range(unit.start, unit.stop) if t in at) for unit in units]
+    """What differs, in units (words, say), and the untouched pairs of units; see `Diff.units`."""
+    edits, pairs = diff.units(unit)
+    return tuple(TextRun(*edit) for edit in edits), pairs
 
 
 Units = Sequence[Sequence[Piece]]

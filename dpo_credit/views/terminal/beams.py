@@ -9,7 +9,7 @@ from rich.text import Text
 from dpo_credit.estimates.intervals import Mean
 from dpo_credit.search.beams import Search, chosen_tokens, figures, sentence
 from dpo_credit.views.look import Look, visible
-from dpo_credit.views.terminal.score import signed
+from dpo_credit.views.terminal.colours import signed
 
 
 def render(search: Search, look: Look, label: str = "") -> RenderableType:

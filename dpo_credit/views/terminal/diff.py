@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import pairwise
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dpo_credit.align import Diff, Edit
+from dpo_credit.align import Diff, Edit, cumulative
 from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.views.look import Look, visible
 from dpo_credit.views.scale import Shading, decimals_for
-from dpo_credit.views.terminal.score import answer, comparison, in_text, legend, prompt_end, signed, sums, tables
+from dpo_credit.views.terminal.colours import legend, signed
+from dpo_credit.views.terminal.deltas import tables as deltas
+from dpo_credit.views.terminal.score import answer, comparison, in_text, prompt_end, sums, tables
+from dpo_credit.views.wording import meaning
 
 _SIDE_BY_SIDE = 100  # columns from which the two answers stand beside each other
 _EDITS = 12  # rows of the table of edits; the largest are kept
@@ -28,15 +31,22 @@ def render(
     rows: int | None = None,
     shading: Shading = Shading(),
 ) -> RenderableType:
-    """Both answers, their edits and echo, margin and preference probability, cumulative rewards, lowest and highest."""
+    """Both answers, their edits and echo, margin and preference probability, cumulative rewards, lowest and highest.
+
+    The last are of each answer's rewards, or of the deltas of both together if these are what is coloured.
+    """
     diff, labels = scored.diff, scored.labels
     credits = (diff.chosen, diff.rejected)
     text = in_text(shading, look)
-    scales = text.scales(credits)
+    scales = text.scales_of(scored)
     spans = ([edit.chosen_span for edit in diff.edits], [edit.rejected_span for edit in diff.edits])
     columns = [
-        Group(Text(label, style="bold"), answer(credit, scale, look, text.unit, marked), sums(credit, look))
-        for label, credit, scale, marked in zip(labels, credits, scales, spans, strict=True)
+        Group(
+            Text(label, style="bold"), answer(credit, scale, look, text.unit, marked, values=values), sums(credit, look)
+        )
+        for label, credit, scale, marked, values in zip(
+            labels, credits, scales, spans, text.values(scored), strict=True
+        )
     ]
     parts: list[RenderableType] = [
         *prompt_end(scored.prompt, look),
@@ -48,9 +58,14 @@ def render(
         legend(scale, credit, look, text.unit)
         for scale, credit in list(zip(scales, credits, strict=True))[: len(set(scales))]
     ]
+    if shading.quantity == "delta":
+        parts.append(Text(look.plain(meaning("delta", labels, text.unit)), style="dim"))
     parts += [Text(), edits(diff, look, labels), echo(diff, look), Text(), *chart(diff, look, labels)]
-    for label, credit, scale in zip(labels, credits, shading.scales(credits), strict=True) if rows != 0 else ():
-        parts += [Text(), tables(credit.by(shading.unit), credit, scale, look, 5 if rows is None else rows, label)]
+    rows = 5 if rows is None else rows
+    if shading.quantity == "delta" and rows:
+        return Group(*parts, Text(), deltas(scored, look, shading, rows))
+    for label, credit, scale in zip(labels, credits, shading.scales(credits), strict=True) if rows else ():
+        parts += [Text(), tables(credit.by(shading.unit), credit, scale, look, rows, label)]
     return Group(*parts)
 
 
@@ -81,39 +96,49 @@ def _row(edit: Edit, decimals: int, look: Look) -> list[Text]:
 
 
 def echo(diff: Diff, look: Look) -> Text:
-    """How far the untouched tokens after the first edit moved."""
+    """What edits and echo add to the margin, and how far the untouched tokens after the first edit moved."""
     first = diff.edits[0].chosen[0] if diff.edits else math.inf
     count = sum(i >= first for i, _ in diff.pairs)
     moved = f"mean |Δ| {diff.echo_mean_abs:.2g}, max {diff.echo_max_abs:.2g}" if count else "none"
+    edited = math.fsum(edit.delta for edit in diff.edits)
+    parts = (edited, diff.echo_sum, diff.margin)
+    decimals = decimals_for(max(map(abs, parts)))
+    edits, echo, margin = (signed(value, look, decimals) for value in parts)
     return Text.assemble(
-        ("echo ", "bold"), look.plain(f"on the {count} untouched tokens after the first edit: {moved}")
+        (f"edits {edits} and echo {echo} make the margin {margin}\n", "bold") if diff.edits else "",
+        ("echo ", "bold"),
+        look.plain(f"on the {count} untouched tokens after the first edit: {moved}"),
     )
 
 
 def chart(diff: Diff, look: Look, labels: Sequence[str]) -> list[RenderableType]:
-    """The cumulative reward of both answers over position, on one scale, with the edits marked below each."""
-    curves = [list(accumulate(s.reward for s in credit.segments)) for credit in (diff.chosen, diff.rejected)]
-    low, high = min(0.0, *map(min, curves)), max(0.0, *map(max, curves))
-    name = max(map(len, labels)) + 2
-    longest = max(map(len, curves))
-    width = min(longest, max(8, look.width - name - 12))
-    parts: list[RenderableType] = [
-        Text.assemble(
-            ("cumulative reward", "bold"), f" from {signed(low, look)} to {signed(high, look)}; ^ marks an edit"
-        )
+    """The cumulative reward of both answers on one scale, and below, on its own, that of the margin between them.
+
+    What both answers have stands at one place; marks between the two say where the edits are.
+    """
+    ours, theirs = ([segment.reward for segment in credit.segments] for credit in (diff.chosen, diff.rejected))
+    curves = cumulative(ours, theirs, [(edit.chosen, edit.rejected) for edit in diff.edits])
+    length, name = len(curves.chosen) - 1, max(map(len, (*labels, "margin"))) + 2
+    width = min(length, max(8, look.width - name - 12))
+    places = list(pairwise(n * length // width for n in range(width + 1)))
+    marks = ("^" if any(low < stop and start < high for low, high in curves.edits) else " " for start, stop in places)
+
+    def bars(title: str, lines: Sequence[tuple[str, Sequence[float]]]) -> list[RenderableType]:
+        low, high = min(min(curve) for _, curve in lines), max(max(curve) for _, curve in lines)
+        steps = 7 / ((high - low) or 1.0)
+        parts: list[RenderableType] = [
+            Text.assemble((f"cumulative {title}", "bold"), f" from {signed(low, look)} to {signed(high, look)}")
+        ]
+        for label, curve in lines:
+            drawn = "".join(_BARS[round((curve[stop] - low) * steps)] for _, stop in places)
+            parts.append(Text(f"{label:{name}}{look.plain(drawn)} {signed(curve[-1], look)}"))
+        return parts
+
+    return [
+        *bars("reward", list(zip(labels, (curves.chosen, curves.rejected), strict=True))),
+        *[Text(" " * name + "".join(marks) + "  ^ edits")] * bool(curves.edits),
+        *bars("margin", [("margin", curves.margin)]),
     ]
-    sides = ([edit.chosen for edit in diff.edits], [edit.rejected for edit in diff.edits])
-    for label, curve, spans in zip(labels, curves, sides, strict=True):
-        places = [min(len(curve) - 1, n * longest // width) for n in range(width) if n * longest // width < len(curve)]
-        height = (high - low) or 1.0
-        bars = "".join(_BARS[round((curve[place] - low) / height * 7)] for place in places)
-        stops = [*places[1:], len(curve)]
-        marks = "".join(
-            "^" if any(a < max(stop, place + 1) and place < max(b, a + 1) for a, b in spans) else " "
-            for place, stop in zip(places, stops, strict=True)
-        )
-        parts += [Text(f"{label:{name}}{look.plain(bars)} {signed(curve[-1], look)}"), Text(" " * name + marks)]
-    return parts
 
 
 def _beside(columns: Sequence[RenderableType], look: Look) -> list[RenderableType]:

@@ -15,7 +15,7 @@ from dpo_credit.report.wording import beta_of, count_of_words, place_name
 from dpo_credit.report.words import Word
 from dpo_credit.views.look import Look, visible
 from dpo_credit.views.scale import Scale, decimals_for, decimals_of
-from dpo_credit.views.terminal.score import signed, style
+from dpo_credit.views.terminal.colours import signed, style
 
 _SIDE_BY_SIDE = 140  # columns from which two tables stand beside each other
 _BARS = "▁▂▃▄▅▆▇█"

@@ -17,17 +17,10 @@ from dpo_credit.credit import Alternative, Credit, margin, preference_probabilit
 from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.segments import Segment, Unit, is_boundary
 from dpo_credit.views.look import Look, visible
-from dpo_credit.views.scale import Palette, Scale, Shading, shade
+from dpo_credit.views.scale import Scale, Shading
+from dpo_credit.views.terminal.colours import legend, mark, signed, style
 from dpo_credit.views.wording import extent
 
-_BASIC = {
-    -3: "bold black on bright_red",
-    -2: "black on bright_red",
-    -1: "red",
-    1: "blue",
-    2: "black on bright_cyan",
-    3: "bold black on bright_cyan",
-}
 _SIDE_BY_SIDE = 140  # columns from which the two tables stand beside each other
 _INLINE = 120  # columns from which what the models would say stands in the table itself
 _PROMPT = 1000  # characters of a prompt's end that are looked at
@@ -85,13 +78,24 @@ def in_text(shading: Shading, look: Look) -> Shading:
 
 
 def answer(
-    credit: Credit, scale: Scale, look: Look, unit: Unit = "token", marked: Sequence[tuple[int, int]] = ()
+    credit: Credit,
+    scale: Scale,
+    look: Look,
+    unit: Unit = "token",
+    marked: Sequence[tuple[int, int]] = (),
+    values: Sequence[float] | None = None,
 ) -> Text:
-    """The answer as running text; the characters [start, end) of `marked` stand in brackets, empty ones too."""
+    """The answer as running text; the characters [start, end) of `marked` stand in brackets, empty ones too.
+
+    `values` are what is coloured, one a unit: the rewards, if none are given.
+    """
     text = Text(overflow="fold")
     opening, closing = look.plain("⟦"), look.plain("⟧")
     offset, inside, aside = 0, False, credit.tokens.aside
-    for segment in credit.by(unit):
+    units = credit.by(unit)
+    if values is None:
+        values = [segment.reward for segment in units]
+    for segment, value in zip(units, values, strict=True):
         start, offset = offset, offset + len(segment.text)
         was_inside, inside = inside, any(start < b and a < offset for a, b in marked)
         before, cell, after = _cell(segment, look)
@@ -100,8 +104,8 @@ def answer(
         text.append((opening + closing) * ((start, start) in marked), "bold")
         text.append(opening if inside and not was_inside else "", "bold")
         apart = Style(dim=True) if aside[segment.start] else Style.null()
-        text.append(cell, style(segment.reward, scale, look) + apart)
-        text.append(mark(segment.reward, scale, look) + after)
+        text.append(cell, style(value, scale, look) + apart)
+        text.append(mark(value, scale, look) + after)
     text.append(closing if inside else "", "bold")
     return text
 
@@ -146,84 +150,16 @@ def tables(
         for title, picked in (("lowest", ordered[:rows]), ("highest", ordered[: -rows - 1 : -1]))
     )
     if credit.policy_top and look.width < _INLINE:
-        below = [_instead(credit, picked, look) for picked in (ordered[:rows], ordered[: -rows - 1 : -1])]
+        below = [
+            instead([(credit, segment) for segment in picked], look)
+            for picked in (ordered[:rows], ordered[: -rows - 1 : -1])
+        ]
         return Group(low, below[0], Text(), high, below[1])
     if look.width < _SIDE_BY_SIDE or credit.policy_top:
         return Group(low, Text(), high)
     both = Table.grid(padding=(0, 4, 0, 0))
     both.add_row(low, high)
     return both
-
-
-def legend(scale: Scale, credit: Credit, look: Look, unit: Unit = "token") -> Text:
-    """The scale's colours, or the signs of a `unit` that stands out, and their numbers."""
-    nats = look.plain("beta / T × nats, T tokens" if credit.length_normalised else "beta × nats")
-    if look.colours == "none":
-        text = Text(signs(scale, look) + f"  reward of a {unit}, {nats}", style="dim")
-    else:
-        text = Text(f"{signed(-scale.limit, look)} ", style="dim")
-        steps = 20 if look.colours == "full" else 6
-        for step in range(steps + 1):
-            position = 2 * step / steps - 1
-            text.append(
-                "  " if look.colours == "basic" else " ",
-                _style(position, 3 if abs(position) > 0.7 else 2, look, scale.palette),
-            )
-        text.append(f" {signed(scale.limit, look)}  reward, {nats}; underlined below 0")
-    if scale.noise:
-        text.append(f"; italic: within the {credit.source.dtype} error of {scale.noise:.1g}")
-    return text
-
-
-def style(reward: float, scale: Scale, look: Look) -> Style:
-    """A token's style: a colour for the reward, an underline for a negative one, italics for one within the noise."""
-    strength = scale.strength(reward)
-    if abs(reward) < scale.noise:
-        return Style(italic=True, dim=True)
-    if not strength:
-        return Style.null()
-    return _style(scale.position(reward), strength, look, scale.palette)
-
-
-def _style(position: float, strength: int, look: Look, palette: Palette) -> Style:
-    below = position < 0
-    if look.colours == "none":
-        return Style.null()
-    if look.colours == "basic":
-        if not position:
-            return Style.null()
-        return Style.parse(_BASIC[-strength if below else strength]) + Style(underline=below)
-    background, text = shade(position, look.theme, palette)
-    return Style(color=_hex(text), bgcolor=_hex(background), underline=below, bold=strength == 3)
-
-
-def mark(reward: float, scale: Scale, look: Look) -> str:
-    """Without colours, one sign or two after what stands out."""
-    if look.colours != "none":
-        return ""
-    return _sign(-1 if reward < 0 else 1, scale.signs(reward), look)
-
-
-def _sign(side: int, count: int, look: Look) -> str:
-    signs = look.plain("▼" if side < 0 else "▲") * count
-    return f"[{signs}]" if signs and look.ascii_only else signs
-
-
-def signs(scale: Scale, look: Look) -> str:
-    """Each sign with the reward from which on it stands."""
-    if not scale.limit:
-        return "all 0:"
-    ends = [(1, scale.stands_out), (2, scale.limit)]
-    return "  ".join(
-        f"{_sign(side, count, look)} {signed(side * reward, look)}"
-        for side, order in ((-1, reversed(ends)), (1, ends))
-        for count, reward in order
-    )
-
-
-def signed(value: float, look: Look, decimals: int | None = None) -> str:
-    """A sign and three significant digits, or so many decimals."""
-    return look.plain((f"{value:+.3g}" if decimals is None else f"{value:+.{decimals}f}").replace("-", "−"))
 
 
 def _table(title: str, credit: Credit, picked: Sequence[Segment], scale: Scale, look: Look) -> Table:
@@ -251,13 +187,13 @@ def _table(title: str, credit: Credit, picked: Sequence[Segment], scale: Scale, 
     return table
 
 
-def _instead(credit: Credit, picked: Sequence[Segment], look: Look) -> Table:
+def instead(picked: Sequence[tuple[Credit, Segment]], look: Look) -> Table:
     """What each model would rather have said at these places, where the table has no room for it."""
     table = Table(box=None, padding=(0, 2, 0, 0), expand=True)
     table.add_column("instead of", overflow="fold", max_width=14)
     table.add_column("policy would say", overflow="fold", ratio=1)
     table.add_column("reference would say", overflow="fold", ratio=1)
-    for segment in picked:
+    for credit, segment in picked:
         tops = (_alternatives(top[segment.start], look) for top in (credit.policy_top, credit.reference_top))
         table.add_row(Text(visible(segment.text.strip() or segment.piece, look), style="bold"), *tops)
     return table
@@ -268,10 +204,16 @@ def context(look: Look, beside: int) -> int:
     return max(10, min(_CONTEXT, look.width - beside))
 
 
-def in_context(credit: Credit, segment: Segment, scale: Scale, look: Look, columns: int) -> Text:
-    """The token among its neighbours in so many columns, what comes before it flush right: the tokens line up."""
+def in_context(
+    credit: Credit, segment: Segment, scale: Scale, look: Look, columns: int, *, value: float | None = None
+) -> Text:
+    """The token among its neighbours in so many columns, what comes before it flush right: the tokens line up.
+
+    `value` is what is coloured: its reward, if none is given.
+    """
     full, (start, _) = credit.tokens.answer, credit.tokens.spans[segment.start]
     end = start + len(segment.text)
+    value = segment.reward if value is None else value
     shown = visible(segment.text.strip(), look)
     if not shown:
         shown = visible(segment.piece, look).replace(" ", look.plain("␣")).replace("\n", look.plain("↵"))
@@ -283,7 +225,7 @@ def in_context(credit: Credit, segment: Segment, scale: Scale, look: Look, colum
         first += 1
     before = visible(full[first:start].replace("\n", " "), look)
     text = Text(" " * (room - cell_len(before))).append(before, style="dim")
-    text.append(shown, style(segment.reward, scale, look) + Style(bold=True))
+    text.append(shown, style(value, scale, look) + Style(bold=True))
     text.append(visible(full[end : end + 4 * _CONTEXT] if segment.text else "", look).replace("\n", " "), style="dim")
     text.truncate(columns)
     return text
@@ -292,7 +234,3 @@ def in_context(credit: Credit, segment: Segment, scale: Scale, look: Look, colum
 def _alternatives(top: Sequence[Alternative], look: Look) -> Text:
     cells = (f"{visible(other.piece, look).strip() or repr(other.piece)} {other.logp:.2f}" for other in top)
     return Text(", ".join(cells))
-
-
-def _hex(colour: tuple[int, int, int]) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)

@@ -10,7 +10,7 @@ from rich.text import Text
 from dpo_credit.credit import Credit
 from dpo_credit.search.judges import Verdict
 from dpo_credit.views.look import Look, visible
-from dpo_credit.views.terminal.score import signed
+from dpo_credit.views.terminal.colours import signed
 
 
 def render(

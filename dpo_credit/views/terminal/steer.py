@@ -11,7 +11,8 @@ from rich.text import Text
 from dpo_credit.credit import Credit
 from dpo_credit.views.look import Look, visible
 from dpo_credit.views.scale import Shading
-from dpo_credit.views.terminal.score import answer, in_text, signed, signs, style
+from dpo_credit.views.terminal.colours import signed, signs, style
+from dpo_credit.views.terminal.score import answer, in_text
 
 _ROWS = 12
 

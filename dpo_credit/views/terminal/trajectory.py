@@ -12,7 +12,8 @@ from dpo_credit.estimates.intervals import Mean
 from dpo_credit.trajectory.trajectory import Learnt, Trajectory, learnt, points
 from dpo_credit.views.look import Look, visible
 from dpo_credit.views.scale import Scale
-from dpo_credit.views.terminal.score import context, in_context, signed, style
+from dpo_credit.views.terminal.colours import signed, style
+from dpo_credit.views.terminal.score import context, in_context
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SHOWN = 12  # tokens

@@ -13,7 +13,7 @@ from dpo_credit.credit import Credit, CreditError
 from dpo_credit.optimal import OptimalValues, allowed
 from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.views.look import Look, visible
-from dpo_credit.views.terminal.score import signed
+from dpo_credit.views.terminal.colours import signed
 
 Shown = Literal["q", "v", "advantage"]
 _HEADS = {"q": "Q*", "v": "V*", "advantage": "Q* − V*"}
