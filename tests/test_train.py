@@ -256,6 +256,10 @@ def test_dpo_goes_on_with_an_adapter_and_keeps_it_as_ref(folder: Path) -> None:
     train("--set", "max_steps=2", "--set", "save_steps=1", "--resume", config="onward.yaml")
     again = adapter("onward")
     assert all(torch.equal(after[name], again[name]) for name in after)
+
+    train("--set", "max_steps=1", "--set", "model=onward", "--set", "output=further", config="onward.yaml")
+    further = adapter("further/ref")
+    assert all(torch.equal(ref[name], further[name]) for name in ref)
     wrong = run("train", "dpo", "-c", "onward.yaml", "--set", "output=x", "--set", "adapter={r: 2}")
     assert wrong.code == 2 and "Leave adapter out" in wrong.stderr
 

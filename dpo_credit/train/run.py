@@ -9,7 +9,7 @@ import re
 import shutil
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,23 +18,18 @@ import torch
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from dpo_credit.credit import CreditError, NotFiniteError
-from dpo_credit.models.adapters import with_adapter
-from dpo_credit.models.bases import fetched
+from dpo_credit.models.adapters import restore
 from dpo_credit.models.checkpoints import Checkpoint, find, load_tokenizer
 from dpo_credit.models.loading import load_module
 from dpo_credit.models.objective import objective
-from dpo_credit.models.pair import Loading
-from dpo_credit.models.published import EMBEDDED, published
-from dpo_credit.models.safety import require_safe_weights
 from dpo_credit.models.trained import NAME, UNFINISHED, Trained, read
 from dpo_credit.rows.journal import Mode
 from dpo_credit.rows.settings import refuse_changes
 from dpo_credit.rows.sources import expand
 from dpo_credit.train.recipe import Recipe
 from dpo_credit.train.rows import Rows, compare, rows_of
+from dpo_credit.train.start import LOADING, start_of, trainable
 from dpo_credit.train.trainers import adapter, configuration, trainer
-
-LOADING = Loading(device="cpu", dtype="float32")  # the trainer places the weights, and keeps them in float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,28 +79,13 @@ def prepare(recipe: Recipe, template: str | None = None) -> Prepared:
     configuration(recipe)
     if recipe.adapter is not None:
         adapter(recipe.adapter)
-    start = find(_place(recipe.model), "policy", replace(LOADING, gguf=recipe.gguf))
-    if start.adapter is not None and recipe.adapter is not None:
-        raise CreditError(
-            f"model {recipe.model} is an adapter, and the recipe asks for another on it. Leave adapter out, and "
-            "training goes on with that one; or merge it into its base, then train that."
-        )
-    for place in filter(None, (start.model, start.adapter)):
-        require_safe_weights(place, start, LOADING)
+    start = start_of(recipe)
     tokenizer = load_tokenizer(start, LOADING)
     if template is not None:
         tokenizer.chat_template = template
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return Prepared(recipe, start, tokenizer, rows_of(recipe, tokenizer))
-
-
-def _place(model: str) -> str | Path:
-    """Where a recipe's model is: the embedded reference and the fetched bases have names."""
-    if model == "embedded":
-        return EMBEDDED / "reference"
-    pair = next((pair for pair in published() if pair.base and pair.name == model and not Path(model).exists()), None)
-    return fetched(pair).path if pair else model
 
 
 def _check_output(name: str) -> None:
@@ -264,12 +244,7 @@ def train(
     # GPT-NeoX's LM head: they come with the model.
     full = checkpoint is not None and not prepared.is_adapter
     start = find(str(checkpoint), "policy", LOADING) if full else prepared.start
-    model: Any = load_module(start, torch.device("cpu"), LOADING)
-    if start.adapter is None:
-        model.requires_grad_(True).train()
-    else:
-        model = with_adapter(model, start, start.adapter).train()
-        model.set_adapter("default")  # whose weights learn from now on
+    model = trainable(start)
     needs_reference = recipe.method == "dpo" and not prepared.is_adapter
     watch = _Watch(show, stop)
     made = trainer(
@@ -280,6 +255,8 @@ def train(
         reference=load_module(prepared.start, torch.device("cpu"), LOADING) if needs_reference else None,  # type: ignore[arg-type]
         callbacks=[watch],
     )
+    if recipe.method == "dpo" and start.ref_adapter is not None:
+        restore(model, start.ref_adapter, "ref", start)  # for which TRL has copied the policy
     watch.accelerator = made.accelerator
     if not {"packing", "shuffle_dataset"} & {name for name, value in recipe.trl.items() if value}:
         compare(prepared.rows, made.train_dataset)
