@@ -71,7 +71,7 @@ def restore(module: Any, adapter: Location, name: str, checkpoint: Checkpoint) -
     if file is None:
         raise CreditError(f"{checkpoint.role} {checkpoint.name} has an adapter {name} without {_WEIGHTS}.")
     try:
-        result = set_peft_model_state_dict(module, load_file(file), adapter_name=name)
+        result: Any = set_peft_model_state_dict(module, load_file(file), adapter_name=name)
     except Exception as error:  # see cannot_load
         raise cannot_load(f"the adapter {name} of {checkpoint.role}", checkpoint.name, error, mending(file)) from error
     refuse_missing(checkpoint, [key for key in result.missing_keys if f".{name}." in key])
