@@ -106,16 +106,16 @@ def _draw_cell(
     face, ink = colours(answer.scale, reward)
     x0, x1 = left + first.x, left + last.x + last.piece.width
     name = f"a{first.row + 1}t{first.piece.unit + 1}"
-    axes.add_patch(Rectangle((x0, top), x1 - x0, height, facecolor=face, gid=name, **edge))
+    axes.add_artist(Rectangle((x0, top), x1 - x0, height, facecolor=face, gid=name, **edge))
     if answer.scale.position(reward) < 0:
         pen = _LINE if answer.scale.strength(reward) else _HAIR
-        axes.add_line(
+        axes.add_artist(
             Line2D((x0 + 0.8, x1 - 0.8), (top + height - 1.7,) * 2, gid=f"{name}-below", **{"color": ink, **pen})
         )
     for x, run in ((left + item.x + run.x, run) for item in items for run in item.piece.runs):
         if run.boxed:
             width = sheet.fonts.width(run.text, run.size) + 2 * BOX_PAD_PT
-            axes.add_patch(Rectangle((x, top + 1.8), width, height - 4.4, fill=False, edgecolor=ink, linewidth=0.5))
+            axes.add_artist(Rectangle((x, top + 1.8), width, height - 4.4, fill=False, edgecolor=ink, linewidth=0.5))
         shift = BOX_PAD_PT if run.boxed else 0.0
         write(axes, x + shift, top + 0.69 * height, run.text, sheet.fonts, run.size, colour=ink)
 
@@ -136,7 +136,7 @@ def _draw_edit(
     if outlined:
         grown = (width + 2 * _OUTLINE_PT, height + 2 * _OUTLINE_PT)
         corner = (x - _OUTLINE_PT, y - _OUTLINE_PT)
-        axes.add_patch(Rectangle(corner, *grown, fill=False, edgecolor=INK, linewidth=0.9, linestyle=dashes, gid=name))
+        axes.add_artist(Rectangle(corner, *grown, fill=False, edgecolor=INK, linewidth=0.9, linestyle=dashes, gid=name))
     else:
         ends = ((x, x + width), (y + height + 1.4,) * 2)
-        axes.add_line(Line2D(*ends, color=INK, linewidth=1.2, linestyle=dashes, solid_capstyle="butt", gid=name))
+        axes.add_artist(Line2D(*ends, color=INK, linewidth=1.2, linestyle=dashes, solid_capstyle="butt", gid=name))
