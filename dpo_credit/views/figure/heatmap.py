@@ -6,20 +6,19 @@ and matplotlib is imported when a figure is drawn.
 
 from __future__ import annotations
 
-import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, get_args
 
 from dpo_credit.align import Diff
 from dpo_credit.credit import CreditError
 from dpo_credit.rows.scored import ScoredRow
-from dpo_credit.segments import Segment
 from dpo_credit.views.figure import layout
 from dpo_credit.views.figure.cells import LOOK, AnswerCells, draw_cells, gutter
 from dpo_credit.views.figure.chart import colour_bar, cumulative_chart, signed
+from dpo_credit.views.figure.edits import list_edits
 from dpo_credit.views.figure.fonts import MIN_SIZE_PT, SANS, fonts_for
 from dpo_credit.views.figure.sheet import INK, MUTED, Sheet, listed
 from dpo_credit.views.look import visible
@@ -34,10 +33,8 @@ Style = Literal["default", "paper"]
 Format = Literal["png", "svg", "pdf"]
 DPI = 300
 _MAX_PNG_PX = 2**16 - 1  # matplotlib draws no taller pixels
-_LISTED_EDITS = 8  # listed with their rewards, those with the largest deltas
 _BAR_ENDS_PT = 13.0  # for half a tick label
 _BAR_MIN_PT = 150.0
-_NOTHING = "(nothing)"
 _OWN_SIGNS = "↵⇥␣∅Δ→−π…·×β±0123456789ABCDEFU+"
 _RC: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -165,7 +162,7 @@ def _draw_diff(sheet: Sheet, answers: Sequence[AnswerCells], diff: Diff, shading
         f"Cumulative reward of both answers over their aligned {shading.unit}s; grey: the edits.", colour=MUTED
     )
     sheet.add(sheet.size / 2)
-    _list_edits(sheet, answers, edits, names)
+    list_edits(sheet, answers, edits, names)
     sheet.add_line(_outcome(diff, names[0]))
 
 
@@ -232,57 +229,6 @@ def _key(answers: Sequence[AnswerCells], style: Style, *, edits: bool) -> str:
             f"grey: within the {source.dtype} error of ±{scale.noise:.1g}" if scale.noise else "",
         ]
     )
-
-
-def _list_edits(
-    sheet: Sheet, answers: Sequence[AnswerCells], edits: Sequence[layout.TextRun], names: Sequence[str]
-) -> None:
-    """The edits with the largest deltas: texts and rewards on both sides; with the rest, they add up to the margin."""
-    rows = []
-    for number, edit in enumerate(edits, start=1):
-        sides = [answer.units[start:stop] for answer, (start, stop) in zip(answers, edit, strict=True)]
-        ours, theirs = (math.fsum(unit.reward for unit in side) for side in sides)
-        rows.append(_Row(str(number), _one_line(sides[0]), ours, _one_line(sides[1]), theirs))
-    listed_rows = sorted(rows, key=lambda row: -abs(row.delta))[:_LISTED_EDITS]
-    table = [row for row in rows if row in listed_rows]
-    others = [row for row in rows if row not in listed_rows]
-    totals = [answer.credit.reward for answer in answers]
-    if others:
-        ours, theirs = math.fsum(row.ours for row in others), math.fsum(row.theirs for row in others)
-        table.append(_Row("", f"{len(others)} more edits", ours, "", theirs))
-    if rows:
-        ours = totals[0] - math.fsum(row.ours for row in rows)
-        theirs = totals[1] - math.fsum(row.theirs for row in rows)
-        table.append(_Row("", "untouched", ours, "", theirs))
-    table.append(_Row("", "total", totals[0], "", totals[1]))
-    decimals = answers[0].scale.decimals
-    sheet.add_table(
-        [("", names[0], "reward", names[1], "reward", "Δ"), *(row.cells(decimals) for row in table)],
-        stretch=(1, 3),
-        bold=(0, len(table)),
-    )
-
-
-class _Row(NamedTuple):
-    number: str
-    text: str
-    ours: float
-    other_text: str
-    theirs: float
-
-    @property
-    def delta(self) -> float:
-        return self.ours - self.theirs
-
-    def cells(self, decimals: int) -> tuple[str, ...]:
-        ours, theirs, delta = (f"{v:+.{decimals}f}".replace("-", "−") for v in (self.ours, self.theirs, self.delta))
-        shown = ("" if text == _NOTHING else reward for text, reward in ((self.text, ours), (self.other_text, theirs)))
-        return self.number, self.text, next(shown), self.other_text, next(shown), delta
-
-
-def _one_line(units: Sequence[Segment]) -> str:
-    text = "".join(unit.text or unit.piece for unit in units)
-    return " ".join(visible(text, LOOK).split()) or (repr(text) if units else _NOTHING)
 
 
 def _explain_boxes(sheet: Sheet, texts: Sequence[str]) -> None:
