@@ -42,7 +42,7 @@ def render(
     from dpo_credit.rows.output import credit_record
 
     outputs.check()
-    _ = colours.shading
+    _ = colours.shading, colours.shown
     talk, aside = Talk(outputs.quiet), bad.aside()
     with (
         ScoredFiles([file], aside, quiet=outputs.quiet, again=not picking.picks, beta=beta) as files,
@@ -55,6 +55,7 @@ def render(
         if len(first) > 1:
             _index(file, files, chain(first, rows), outputs, colours.shading)
         else:
+            colours.check(len(first[0].credits))
             show(first[0], credit_record(first[0], edits=first[0].kind == "preference"), outputs, colours)
     end(aside, talk)
 

@@ -44,9 +44,10 @@ def score(
     from dpo_credit.views.terminal import values
 
     outputs.check()
-    _ = colours.shading
+    _ = colours.shading, colours.shown
     columns = values.shown(show) if show is not None else ()
     row = picking.row(file, reading)
+    colours.check(len(row.examples))
     scored = score_row(row, options, quiet=outputs.quiet, top_k=top_k, values=bool(columns))
     below = partial(values.render, scored, columns=columns) if columns else None
     showing.show(scored, credit_record(scored), outputs, colours, below=below)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from dpo_credit.segments import Segment
 from dpo_credit.views.figure.cells import LOOK, AnswerCells
+from dpo_credit.views.figure.chart import fixed
 from dpo_credit.views.figure.layout import TextRun
 from dpo_credit.views.figure.sheet import Sheet
 from dpo_credit.views.look import visible
@@ -29,7 +30,7 @@ def list_edits(sheet: Sheet, answers: Sequence[AnswerCells], edits: Sequence[Tex
     totals = [answer.credit.reward for answer in answers]
     if others:
         ours, theirs = math.fsum(row.ours for row in others), math.fsum(row.theirs for row in others)
-        table.append(_Row("", f"{len(others)} more edits", ours, "", theirs))
+        table.append(_Row("", f"{len(others)} more edit{'s' * (len(others) > 1)}", ours, "", theirs))
     if rows:
         ours = totals[0] - math.fsum(row.ours for row in rows)
         theirs = totals[1] - math.fsum(row.theirs for row in rows)
@@ -55,7 +56,7 @@ class _Row(NamedTuple):
         return self.ours - self.theirs
 
     def cells(self, decimals: int) -> tuple[str, ...]:
-        ours, theirs, delta = (f"{v:+.{decimals}f}".replace("-", "−") for v in (self.ours, self.theirs, self.delta))
+        ours, theirs, delta = (fixed(value, decimals) for value in (self.ours, self.theirs, self.delta))
         shown = ("" if text == _NOTHING else reward for text, reward in ((self.text, ours), (self.other_text, theirs)))
         return self.number, self.text, next(shown), self.other_text, next(shown), delta
 

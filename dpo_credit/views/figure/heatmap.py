@@ -19,6 +19,7 @@ from dpo_credit.views.figure import layout
 from dpo_credit.views.figure.cells import LOOK, AnswerCells, draw_cells, gutter
 from dpo_credit.views.figure.chart import colour_bar, cumulative_chart, signed
 from dpo_credit.views.figure.edits import list_edits
+from dpo_credit.views.figure.folding import Shown, caption, check, fold, select
 from dpo_credit.views.figure.fonts import MIN_SIZE_PT, SANS, fonts_for
 from dpo_credit.views.figure.sheet import INK, MUTED, Sheet, listed
 from dpo_credit.views.look import visible
@@ -54,11 +55,14 @@ def render(
     shading: Shading = Shading(),
     width_in: float = 6.75,
     style: Style = "default",
+    shown: Shown = "telling",
 ) -> Figure:
     """One answer's cells; two answers aligned, with their edits and cumulative rewards; or more, ordered by reward.
 
+    Of long answers only what is `shown` is drawn, and the rest folded: by default what matters, see `folding.select`.
+
     Raises:
-        CreditError: there is nothing to draw, the figure is too narrow, or two answers do not compare.
+        CreditError: there is nothing to draw or to show, the figure is too narrow, or two answers do not compare.
     """
     import matplotlib.style
 
@@ -71,6 +75,7 @@ def render(
         shading = replace(shading, palette="paper")
     if len(labels) != len(credits):
         raise CreditError(f"{len(labels)} labels for {len(credits)} answers: give each answer its own.")
+    check(shown, credits)
     with matplotlib.style.context(["default", _RC]):
         units = [credit.by(shading.unit) for credit in credits]
         texts = [segment.text or segment.piece for segments in units for segment in segments]
@@ -82,9 +87,9 @@ def render(
         ]
         sheet = Sheet(width_in, fonts)
         if len(answers) == 2:
-            _draw_diff(sheet, answers, scored.diff, shading, style)
+            _draw_diff(sheet, answers, scored.diff, shading, style, shown)
         else:
-            _draw_answers(sheet, sorted(answers, key=lambda a: -a.credit.reward), shading, style)
+            _draw_answers(sheet, sorted(answers, key=lambda a: -a.credit.reward), shading, style, shown)
         _explain_boxes(sheet, texts)
         return sheet.figure()
 
@@ -121,11 +126,14 @@ def save(figure: Figure, target: Path | BinaryIO, format: Format | None = None) 
         figure.savefig(target, format=format, dpi=DPI, metadata=metadata[format])
 
 
-def _draw_answers(sheet: Sheet, answers: Sequence[AnswerCells], shading: Shading, style: Style) -> None:
+def _draw_answers(sheet: Sheet, answers: Sequence[AnswerCells], shading: Shading, style: Style, shown: Shown) -> None:
     for n, answer in enumerate(answers):
         _head(sheet, answer, answer.label)
         made = layout.pieces(answer.units, sheet.fonts, sheet.size, sheet.inner)
-        draw_cells(sheet, [answer], layout.columns(made), outlined=style == "default")
+        selection = select(shown, [answer.units], shading.unit)
+        blocks = fold(layout.columns(made), [answer.units], selection, sheet.inner)
+        draw_cells(sheet, [answer], blocks, outlined=style == "default")
+        _say(sheet, caption(selection, blocks, [answer.units]))
         if shading.limit == "per-answer":
             _draw_bar(sheet, [answer])
         sheet.add(sheet.size if n + 1 < len(answers) else 0)
@@ -134,7 +142,9 @@ def _draw_answers(sheet: Sheet, answers: Sequence[AnswerCells], shading: Shading
     sheet.add_line(_key(answers, style, edits=False), colour=MUTED)
 
 
-def _draw_diff(sheet: Sheet, answers: Sequence[AnswerCells], diff: Diff, shading: Shading, style: Style) -> None:
+def _draw_diff(
+    sheet: Sheet, answers: Sequence[AnswerCells], diff: Diff, shading: Shading, style: Style, shown: Shown
+) -> None:
     edits, pairs = layout.stretches(diff, shading.unit)
     fit = all(0 < sheet.fonts.width(a.label, MIN_SIZE_PT) < 0.16 * sheet.inner for a in answers)
     names = [a.label for a in answers] if fit else ["A", "B"]
@@ -143,7 +153,11 @@ def _draw_diff(sheet: Sheet, answers: Sequence[AnswerCells], diff: Diff, shading
     wide = sheet.inner - gutter(sheet, names)
     chosen, rejected = (layout.pieces(a.units, sheet.fonts, sheet.size, wide) for a in answers)
     aligned = layout.aligned_columns(chosen, rejected, edits, pairs, wide / 2)
-    draw_cells(sheet, answers, aligned, names=names, outlined=style == "default")
+    units = [answer.units for answer in answers]
+    selection = select(shown, units, shading.unit, edits)
+    blocks = fold(aligned, units, selection, wide)
+    draw_cells(sheet, answers, blocks, names=names, outlined=style == "default")
+    _say(sheet, caption(selection, blocks, units))
     if shading.limit == "per-answer":
         for answer, name in zip(answers, names, strict=True):
             _draw_bar(sheet, [answer], name)
@@ -164,6 +178,11 @@ def _draw_diff(sheet: Sheet, answers: Sequence[AnswerCells], diff: Diff, shading
     sheet.add(sheet.size / 2)
     list_edits(sheet, answers, edits, names)
     sheet.add_line(_outcome(diff, names[0]))
+
+
+def _say(sheet: Sheet, caption: str) -> None:
+    if caption:
+        sheet.add_line(caption, colour=MUTED)
 
 
 def _outcome(diff: Diff, name: str) -> str:

@@ -263,7 +263,7 @@ def wrap(columns: Sequence[Column], width: float) -> tuple[list[Placed], list[Bo
     placed: list[Placed] = []
     boxes: list[Box] = []
     line, x = 0, 0.0
-    for group in _unbroken(columns):
+    for group in unbroken(columns):
         if x and x + sum(column.gap + column.width for column in group) > width:
             line, x = line + 1, 0.0
         for column in group:
@@ -286,7 +286,7 @@ def wrap(columns: Sequence[Column], width: float) -> tuple[list[Placed], list[Bo
     return placed, boxes, max([*(item.line for item in placed), *(box.line for box in boxes)]) + 1
 
 
-def _unbroken(columns: Sequence[Column]) -> Iterator[list[Column]]:
+def unbroken(columns: Sequence[Column]) -> Iterator[list[Column]]:
     """Columns that stay on one line where they fit: those of a word, and the breaks of blank lines after a line's."""
     group: list[Column] = []
     for column in columns:
