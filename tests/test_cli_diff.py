@@ -129,6 +129,11 @@ def test_page_and_figure_are_written_and_the_view_is_shown(folder: Path, pair: l
         (["--heatmap", "fig.gif"], ".png, .svg or .pdf"),
         (["--scale", "wide"], "--scale wide is neither shared, per-answer nor a reward"),
         (["--scale", "-1"], "--scale -1 is neither"),
+        (["--lines", "9:3"], "--lines '9:3' names no lines. Give the first and the last, from 1"),
+        (["--lines", "0"], "--lines '0' names no lines"),
+        (["--lines", "one"], "--lines 'one' names no lines"),
+        (["--lines", ""], "--lines '' names no lines"),
+        (["--around-edits", "3", "--whole"], "--around-edits and --whole choose what the figure draws"),
     ],
 )
 def test_a_view_that_cannot_be_is_refused_before_the_models_load(folder: Path, flags: list[str], said: str):
@@ -166,6 +171,13 @@ def test_render_refuses_the_deltas_of_one_answer(folder: Path, pair: list[str]):
     run("score", folder / "good.txt", "--json", folder / "one.json", *pair)
     ended = run("render", folder / "one.json", "--colour", "delta")
     assert ended.code == 2 and "here is one answer" in " ".join(ended.stderr.split())
+
+
+def test_edits_of_other_than_two_answers_are_refused_before_the_models_load(folder: Path):
+    (folder / "one.json").write_text(json.dumps({"prompt": "A post. TL;DR:", "completion": " yes"}))
+    for command, said in ((("score", "one.json"), "here is one"), (("diff", "three.json", "--all"), "here are 3")):
+        ended = run(command[0], folder / command[1], *command[2:], "--around-edits", "3", "--policy", "./nowhere")
+        assert ended.code == 2 and f"--around-edits is about two answers, and {said}" in ended.stderr
 
 
 def test_render_draws_saved_scores_again_under_another_beta(folder: Path, pair: list[str]):

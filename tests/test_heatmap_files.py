@@ -46,6 +46,22 @@ def test_a_line_break_in_the_answer_begins_a_line() -> None:
     assert tops[3][0] == tops[2][0] > tops[3][1]  # the full stop, and three on the next line
 
 
+def test_blank_lines_take_no_rows_of_their_own() -> None:
+    at = cells(render(scored_row([credit(["\n", "one", "\n", "\n", "\n", "two"], end=False)], [""])))
+    tops = [round(at[1, n][0].y1) for n in range(1, 7)]
+    first, line, *breaks, last = tops
+    assert first > line > last and breaks == [line] * 3
+
+
+def test_each_side_of_an_edit_keeps_its_lines_beside_the_others() -> None:
+    answers = [credit(["same", *side, " end"], end=False) for side in ([" a", "\n", " b"], ["\n", "\n", " c", " d"])]
+    at = cells(render(scored_row(answers, ["chosen", "rejected"])))
+    ours, theirs = ([at[side, n][0].y1 for n in range(1, tokens + 1)] for side, tokens in ((1, 5), (2, 6)))
+    assert ours == pytest.approx([ours[0]] * 3 + [ours[-1]] * 2)
+    assert theirs == pytest.approx([theirs[0]] * 3 + [theirs[-1]] * 3)
+    assert ours[0] > ours[-1] and ours[0] - theirs[0] == pytest.approx(ours[-1] - theirs[-1])
+
+
 def test_a_word_is_kept_whole_where_it_fits_a_line() -> None:
     at = cells(render(scored_row([credit([" counter", "intu", "itively"] * 12, end=False)], [""]), width_in=COLUMN_IN))
     for n in range(1, 36, 3):

@@ -42,7 +42,8 @@ def diff(
     """Compare two answers to one prompt: what each edit earned, and how far the rest moved (the paper's Figure 1).
 
     FILE and OTHER hold a prompt with TL;DR: and an answer, or just the answer with --prompt. A single FILE holds a
-    row: chosen and rejected, or completions.
+    row: chosen and rejected, or completions. A figure of long answers shows their edits and folds the rest:
+    dpo-credit diff examples/porto.json --png edits.svg --around-edits 8
     """
     from dpo_credit.cli.files import record
     from dpo_credit.cli.run import score_row
@@ -53,7 +54,7 @@ def diff(
     from dpo_credit.rows.pairs import choose, pair_of
 
     outputs.check()
-    _ = colours.shading
+    _ = colours.shading, colours.shown
     if all_answers and colours.colour == "delta":
         raise CreditError(
             "--colour delta compares two answers, and --all shows each for itself. Leave one of them out."
@@ -67,6 +68,7 @@ def diff(
             Talk(outputs.quiet).notes(given.notes)
             before = given.prompt
         row = pair_of(picking.record(file), None if other is None else record(other), before)
+    colours.check(len(row.examples))
     scored = score_row(row, options, quiet=outputs.quiet, top_k=top_k)
     shown = scored.by_reward() if all_answers else scored
     show(shown, credit_record(scored, edits=not all_answers), outputs, colours)

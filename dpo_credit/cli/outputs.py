@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,9 +22,11 @@ from dpo_credit.views.scale import Palette, Quantity, Shading
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from dpo_credit.views.figure.folding import Shown
     from dpo_credit.views.look import Look
 
 VIEW = "Views"
+_LINES = re.compile(r"(?=.)([0-9]{0,9})(:?)([0-9]{0,9})")
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,35 @@ class Colours:
         int | None,
         option("--rows", panel=VIEW, min=0, help="Rows of the tables.", show_default="5; 0 for three answers or more"),
     ] = None
+    around_edits: Annotated[
+        int | None,
+        option(
+            "--around-edits",
+            metavar="N",
+            panel=VIEW,
+            min=0,
+            help="In the figure, only N tokens (or what --by sums over) around each edit; the rest is folded.",
+            show_default=False,
+        ),
+    ] = None
+    lines: Annotated[
+        str | None,
+        option(
+            "--lines",
+            metavar="A:B",
+            panel=VIEW,
+            help="In the figure, only these lines of the text, such as 3:9; of two answers, of the first.",
+            show_default=False,
+        ),
+    ] = None
+    whole: Annotated[
+        bool,
+        flag(
+            "--whole",
+            panel=VIEW,
+            help="Draw long answers whole in the figure; above 300 tokens only what matters is drawn.",
+        ),
+    ] = False
     style: Annotated[
         Literal["default", "paper"], option("--style", panel=VIEW, help="paper: the figure in the paper's own look.")
     ] = "default"
@@ -141,7 +173,7 @@ class Colours:
     ] = 6.75
 
     def check(self, answers: int) -> None:
-        """Make sure that so many answers can be coloured as it was asked for.
+        """Make sure that so many answers can be drawn as it was asked for.
 
         Raises:
             CreditError: they cannot.
@@ -152,6 +184,38 @@ class Colours:
                 f"--colour delta compares two answers to one prompt, and here {counted}. Leave it out, or give two to "
                 "dpo-credit diff."
             )
+        if self.around_edits is not None and answers != 2:
+            raise CreditError(
+                f"--around-edits is about two answers, and here {'is one' if answers == 1 else f'are {answers}'}. "
+                "Choose what to draw with --lines, or give two to dpo-credit diff."
+            )
+
+    @property
+    def shown(self) -> Shown:
+        """What of long answers the figure draws.
+
+        Raises:
+            CreditError: --lines names none, or several flags were given that choose.
+        """
+        from dpo_credit.views.figure.folding import AroundEdits, Lines
+
+        flags = {"--around-edits": self.around_edits is not None, "--lines": self.lines is not None}
+        given = [name for name, on in {**flags, "--whole": self.whole}.items() if on]
+        if len(given) > 1:
+            raise CreditError(f"{' and '.join(given)} choose what the figure draws, each on its own. Give one of them.")
+        if self.around_edits is not None:
+            return AroundEdits(self.around_edits)
+        if self.lines is None:
+            return "whole" if self.whole else "telling"
+        match = _LINES.fullmatch(self.lines)
+        first, last = (int(match[1] or 1), int(match[3]) if match[3] else None) if match else (0, 0)
+        if match and not match[2]:
+            last = first
+        if first < 1 or (last is not None and last < first):
+            raise CreditError(
+                f"--lines {self.lines!r} names no lines. Give the first and the last, from 1: 3:9, 3: or :9."
+            )
+        return Lines(first, last)
 
     @property
     def shading(self) -> Shading:

@@ -42,7 +42,7 @@ def render(
     from dpo_credit.rows.output import credit_record
 
     outputs.check()
-    _ = colours.shading
+    _ = colours.shading, colours.shown
     talk, aside = Talk(outputs.quiet), bad.aside()
     with (
         ScoredFiles([file], aside, quiet=outputs.quiet, again=not picking.picks, beta=beta) as files,

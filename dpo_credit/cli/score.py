@@ -44,7 +44,7 @@ def score(
     from dpo_credit.views.terminal import values
 
     outputs.check()
-    _ = colours.shading
+    _ = colours.shading, colours.shown
     columns = values.shown(show) if show is not None else ()
     row = picking.row(file, reading)
     colours.check(len(row.examples))

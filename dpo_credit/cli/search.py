@@ -132,7 +132,7 @@ def search(
     bad: BadRows,
     keeping: KeepOptions,
     outputs: Outputs,
-    colours: Annotated[Colours, "by", "scale", "palette", "rows", "style", "width_in"],
+    colours: Annotated[Colours, "by", "scale", "palette", "rows", "lines", "whole", "style", "width_in"],
     options: PairOptions,
 ) -> None:
     """Beam search over the policy, which is search for its reward's best (Rafailov et al. 2024, Eqs. 12, 13).
@@ -145,7 +145,7 @@ def search(
 
     keeping.check()
     outputs.check()
-    _ = colours.shading
+    _ = colours.shading, colours.shown
     if all(map(is_kept, files)):
         if keeping.output is not None:
             raise CreditError("-o keeps what is searched; kept searches are only drawn again. Leave it out.")

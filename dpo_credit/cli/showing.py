@@ -52,7 +52,9 @@ def show(
     def figure() -> Figure:
         from dpo_credit.views.figure import heatmap
 
-        return heatmap.render(scored, shading=shading, width_in=colours.width_in, style=colours.style)
+        return heatmap.render(
+            scored, shading=shading, width_in=colours.width_in, style=colours.style, shown=colours.shown
+        )
 
     outputs.write(
         terminal,

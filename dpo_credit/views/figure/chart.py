@@ -33,6 +33,11 @@ def signed(value: float) -> str:
     return f"{value:+.3g}".replace("-", "−")
 
 
+def fixed(value: float, decimals: int) -> str:
+    """A sign and so many decimals."""
+    return f"{value:+.{decimals}f}".replace("-", "−")
+
+
 def colour_bar(axes: Axes, scale: Scale, font: FontProperties, beyond: tuple[bool, bool]) -> None:
     """The scale's colours over rewards; pointed where rewards lie `beyond` its lower or upper end."""
     from matplotlib.cm import ScalarMappable

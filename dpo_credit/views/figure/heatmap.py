@@ -6,20 +6,20 @@ and matplotlib is imported when a figure is drawn.
 
 from __future__ import annotations
 
-import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, get_args
 
 from dpo_credit.align import Diff
 from dpo_credit.credit import CreditError
 from dpo_credit.rows.scored import ScoredRow
-from dpo_credit.segments import Segment
 from dpo_credit.views.figure import layout
 from dpo_credit.views.figure.cells import LOOK, AnswerCells, draw_cells, gutter
 from dpo_credit.views.figure.chart import add_charts, colour_bar, signed
+from dpo_credit.views.figure.edits import list_edits
+from dpo_credit.views.figure.folding import Shown, caption, check, fold, select
 from dpo_credit.views.figure.fonts import MIN_SIZE_PT, SANS, fonts_for
 from dpo_credit.views.figure.sheet import INK, MUTED, Sheet, listed
 from dpo_credit.views.look import visible
@@ -34,10 +34,8 @@ Style = Literal["default", "paper"]
 Format = Literal["png", "svg", "pdf"]
 DPI = 300
 _MAX_PNG_PX = 2**16 - 1  # matplotlib draws no taller pixels
-_LISTED_EDITS = 8  # listed with their rewards, those with the largest deltas
 _BAR_ENDS_PT = 13.0  # for half a tick label
 _BAR_MIN_PT = 150.0
-_NOTHING = "(nothing)"
 _OWN_SIGNS = "↵⇥␣∅Δ→−π…·×β±0123456789ABCDEFU+"
 _RC: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -57,11 +55,14 @@ def render(
     shading: Shading = Shading(),
     width_in: float = 6.75,
     style: Style = "default",
+    shown: Shown = "telling",
 ) -> Figure:
     """One answer's cells; two answers aligned, with their edits and cumulative rewards; or more, ordered by reward.
 
+    Of long answers only what is `shown` is drawn, and the rest folded: by default what matters, see `folding.select`.
+
     Raises:
-        CreditError: there is nothing to draw, the figure is too narrow, or two answers do not compare.
+        CreditError: there is nothing to draw or to show, the figure is too narrow, or two answers do not compare.
     """
     import matplotlib.style
 
@@ -74,6 +75,7 @@ def render(
         shading = replace(shading, palette="paper")
     if len(labels) != len(credits):
         raise CreditError(f"{len(labels)} labels for {len(credits)} answers: give each answer its own.")
+    check(shown, credits)
     with matplotlib.style.context(["default", _RC]):
         units = [credit.by(shading.unit) for credit in credits]
         texts = [segment.text or segment.piece for segments in units for segment in segments]
@@ -86,9 +88,9 @@ def render(
         ]
         sheet = Sheet(width_in, fonts)
         if len(answers) == 2:
-            _draw_diff(sheet, answers, scored.diff, shading, style)
+            _draw_diff(sheet, answers, scored.diff, shading, style, shown)
         else:
-            _draw_answers(sheet, sorted(answers, key=lambda a: -a.credit.reward), shading, style)
+            _draw_answers(sheet, sorted(answers, key=lambda a: -a.credit.reward), shading, style, shown)
         _explain_boxes(sheet, texts)
         return sheet.figure()
 
@@ -125,11 +127,14 @@ def save(figure: Figure, target: Path | BinaryIO, format: Format | None = None) 
         figure.savefig(target, format=format, dpi=DPI, metadata=metadata[format])
 
 
-def _draw_answers(sheet: Sheet, answers: Sequence[AnswerCells], shading: Shading, style: Style) -> None:
+def _draw_answers(sheet: Sheet, answers: Sequence[AnswerCells], shading: Shading, style: Style, shown: Shown) -> None:
     for n, answer in enumerate(answers):
         _head(sheet, answer, answer.label)
         made = layout.pieces(answer.units, sheet.fonts, sheet.size, sheet.inner)
-        draw_cells(sheet, [answer], layout.columns(made), outlined=style == "default")
+        selection = select(shown, [answer.units], shading.unit)
+        blocks = fold(layout.columns(made), [answer.units], selection, sheet.inner)
+        draw_cells(sheet, [answer], blocks, outlined=style == "default")
+        _say(sheet, caption(selection, blocks, [answer.units]))
         if shading.limit == "per-answer":
             _draw_bar(sheet, [answer])
         sheet.add(sheet.size if n + 1 < len(answers) else 0)
@@ -138,7 +143,9 @@ def _draw_answers(sheet: Sheet, answers: Sequence[AnswerCells], shading: Shading
     sheet.add_line(_key(answers, style, edits=False), colour=MUTED)
 
 
-def _draw_diff(sheet: Sheet, answers: Sequence[AnswerCells], diff: Diff, shading: Shading, style: Style) -> None:
+def _draw_diff(
+    sheet: Sheet, answers: Sequence[AnswerCells], diff: Diff, shading: Shading, style: Style, shown: Shown
+) -> None:
     edits, pairs = layout.stretches(diff, shading.unit)
     fit = all(0 < sheet.fonts.width(a.label, MIN_SIZE_PT) < 0.16 * sheet.inner for a in answers)
     names = [a.label for a in answers] if fit else ["A", "B"]
@@ -147,7 +154,11 @@ def _draw_diff(sheet: Sheet, answers: Sequence[AnswerCells], diff: Diff, shading
     wide = sheet.inner - gutter(sheet, names)
     chosen, rejected = (layout.pieces(a.units, sheet.fonts, sheet.size, wide) for a in answers)
     aligned = layout.aligned_columns(chosen, rejected, edits, pairs, wide / 2)
-    draw_cells(sheet, answers, aligned, names=names, outlined=style == "default")
+    units = [answer.units for answer in answers]
+    selection = select(shown, units, shading.unit, edits)
+    blocks = fold(aligned, units, selection, wide)
+    draw_cells(sheet, answers, blocks, names=names, outlined=style == "default")
+    _say(sheet, caption(selection, blocks, units))
     if shading.limit == "per-answer":
         for answer, name in zip(answers, names, strict=True):
             _draw_bar(sheet, [answer], name)
@@ -164,8 +175,13 @@ def _draw_diff(sheet: Sheet, answers: Sequence[AnswerCells], diff: Diff, shading
         colour=MUTED,
     )
     sheet.add(sheet.size / 2)
-    _list_edits(sheet, answers, edits, names)
+    list_edits(sheet, answers, edits, names)
     sheet.add_line(_outcome(diff, names[0]))
+
+
+def _say(sheet: Sheet, caption: str) -> None:
+    if caption:
+        sheet.add_line(caption, colour=MUTED)
 
 
 def _outcome(diff: Diff, name: str) -> str:
@@ -231,57 +247,6 @@ def _key(answers: Sequence[AnswerCells], style: Style, *, edits: bool) -> str:
             f"grey: within the {source.dtype} error of ±{scale.noise:.1g}" if scale.noise else "",
         ]
     )
-
-
-def _list_edits(
-    sheet: Sheet, answers: Sequence[AnswerCells], edits: Sequence[layout.TextRun], names: Sequence[str]
-) -> None:
-    """The edits with the largest deltas: texts and rewards on both sides; with the rest, they add up to the margin."""
-    rows = []
-    for number, edit in enumerate(edits, start=1):
-        sides = [answer.units[start:stop] for answer, (start, stop) in zip(answers, edit, strict=True)]
-        ours, theirs = (math.fsum(unit.reward for unit in side) for side in sides)
-        rows.append(_Row(str(number), _one_line(sides[0]), ours, _one_line(sides[1]), theirs))
-    listed_rows = sorted(rows, key=lambda row: -abs(row.delta))[:_LISTED_EDITS]
-    table = [row for row in rows if row in listed_rows]
-    others = [row for row in rows if row not in listed_rows]
-    totals = [answer.credit.reward for answer in answers]
-    if others:
-        ours, theirs = math.fsum(row.ours for row in others), math.fsum(row.theirs for row in others)
-        table.append(_Row("", f"{len(others)} more edits", ours, "", theirs))
-    if rows:
-        ours = totals[0] - math.fsum(row.ours for row in rows)
-        theirs = totals[1] - math.fsum(row.theirs for row in rows)
-        table.append(_Row("", "untouched", ours, "", theirs))
-    table.append(_Row("", "total", totals[0], "", totals[1]))
-    decimals = answers[0].scale.decimals
-    sheet.add_table(
-        [("", names[0], "reward", names[1], "reward", "Δ"), *(row.cells(decimals) for row in table)],
-        stretch=(1, 3),
-        bold=(0, len(table)),
-    )
-
-
-class _Row(NamedTuple):
-    number: str
-    text: str
-    ours: float
-    other_text: str
-    theirs: float
-
-    @property
-    def delta(self) -> float:
-        return self.ours - self.theirs
-
-    def cells(self, decimals: int) -> tuple[str, ...]:
-        ours, theirs, delta = (f"{v:+.{decimals}f}".replace("-", "−") for v in (self.ours, self.theirs, self.delta))
-        shown = ("" if text == _NOTHING else reward for text, reward in ((self.text, ours), (self.other_text, theirs)))
-        return self.number, self.text, next(shown), self.other_text, next(shown), delta
-
-
-def _one_line(units: Sequence[Segment]) -> str:
-    text = "".join(unit.text or unit.piece for unit in units)
-    return " ".join(visible(text, LOOK).split()) or (repr(text) if units else _NOTHING)
 
 
 def _explain_boxes(sheet: Sheet, texts: Sequence[str]) -> None:

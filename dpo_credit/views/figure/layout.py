@@ -72,6 +72,10 @@ class Column:
     def ends_line(self) -> bool:
         return any(row[-1].ends_line for row in self.rows if row)
 
+    @property
+    def breaks_only(self) -> bool:
+        return all(piece.ends_line for row in self.rows for piece in row)
+
 
 class Placed(NamedTuple):
     """A piece on its line, from `x` on."""
@@ -208,21 +212,24 @@ def _edit_columns(chosen: list[Piece], rejected: list[Piece], number: int, limit
 
 
 def _even_cut(sides: tuple[list[Piece], list[Piece]], limit: float) -> tuple[int, int]:
-    """How many pieces of each side make a column that is no wider than the limit (but one piece at least)."""
+    """How many pieces of each side make a column: no wider than the limit (but one piece), no more than a line."""
     cut = [0, 0]
     extents = [0.0, 0.0]
     best, best_off, between_words = None, math.inf, None
-    while any(cut[s] < len(sides[s]) for s in (0, 1)):
-        side = min((s for s in (0, 1) if cut[s] < len(sides[s])), key=lambda s: extents[s])
+
+    def ended(side: int) -> bool:
+        pieces, stop = sides[side], cut[side]
+        return stop == len(pieces) or (stop > 0 and pieces[stop - 1].ends_line and not pieces[stop].ends_line)
+
+    while not all(map(ended, (0, 1))):
+        side = min((s for s in (0, 1) if not ended(s)), key=lambda s: extents[s])
         piece = sides[side][cut[side]]
         wider = extents[side] + piece.width + (piece.gap if cut[side] else 0.0)
         if wider > limit and any(cut):
             return best or between_words or (cut[0], cut[1])
         extents[side] = wider
         cut[side] += 1
-        if piece.ends_line:
-            break
-        if all(cut[s] == len(sides[s]) or sides[s][cut[s]].may_start_line for s in (0, 1)):
+        if all(ended(s) or sides[s][cut[s]].may_start_line for s in (0, 1)):
             if not all(sides):
                 break  # beside nothing, every word is a column
             between_words = (cut[0], cut[1])
@@ -241,7 +248,7 @@ def wrap(columns: Sequence[Column], width: float) -> tuple[list[Placed], list[Bo
     placed: list[Placed] = []
     boxes: list[Box] = []
     line, x = 0, 0.0
-    for group in _unbroken(columns):
+    for group in unbroken(columns):
         if x and x + sum(column.gap + column.width for column in group) > width:
             line, x = line + 1, 0.0
         for column in group:
@@ -259,15 +266,16 @@ def wrap(columns: Sequence[Column], width: float) -> tuple[list[Placed], list[Bo
                     placed.append(Placed(piece, row, line, at))
                     at += piece.width
             x += column.width
-            if column.ends_line:
-                line, x = line + 1, 0.0
+        if group[-1].ends_line:
+            line, x = line + 1, 0.0
     return placed, boxes, max([*(item.line for item in placed), *(box.line for box in boxes)]) + 1
 
 
-def _unbroken(columns: Sequence[Column]) -> Iterator[list[Column]]:
+def unbroken(columns: Sequence[Column]) -> Iterator[list[Column]]:
+    """Columns that stay on one line where they fit: those of a word, and the breaks of blank lines after a line's."""
     group: list[Column] = []
     for column in columns:
-        if group and (column.may_start_line or group[-1].ends_line):
+        if group and (column.may_start_line or (group[-1].ends_line and not column.breaks_only)):
             yield group
             group = []
         group.append(column)
