@@ -9,7 +9,7 @@ Source: Rafailov et al. 2024, "From r to Q*: Your Language Model is Secretly a Q
 
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dpo_credit.credit import Credit, CreditError, Example, Message
 
@@ -50,11 +50,13 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import what needs torch only when it is asked for."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+if not TYPE_CHECKING:  # a type checker would take any name for one of ours
+
+    def __getattr__(name: str) -> object:
+        """Import what needs torch only when it is asked for."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def _notebook_view(credit: Credit) -> str:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, PeftModel, get_peft_model
 from program import run
-from tiny import VOCABULARY, language_model, save, tokenizer
-from transformers import LogitsProcessor, LogitsProcessorList
+from tiny import VOCABULARY, language_model, randomise, save, tokenizer
+from transformers import AutoModelForCausalLM, LogitsProcessor, LogitsProcessorList
 
 from dpo_credit.credit import CreditError
+from dpo_credit.models.loading import load_pair
 from dpo_credit.models.pair import ModelPair
+from dpo_credit.models.side import require
 from dpo_credit.models.torch_side import TorchSide
 from dpo_credit.steer.steer import Sampling, steer
 from dpo_credit.steer.steering import Steering, steered
@@ -122,6 +126,91 @@ def test_what_is_reported_is_how_far_each_token_was_moved(trio):
         assert answer.rewards[t] == pytest.approx(float(moved[token] - plain[token]), abs=10 * CLOSE)
         assert answer.reference_top[t][0].logp == pytest.approx(float(plain.max()), abs=CLOSE)
         ids = torch.cat([ids, torch.tensor([[token]])], dim=1)
+
+
+@pytest.mark.parametrize("own_reference", [False, True], ids=["base with its adapter off", "adapter named ref"])
+@pytest.mark.parametrize("choice", [{}, {"num_beams": 3}, {"draw": True}], ids=["greedy", "beams", "drawn"])
+def test_an_adapter_pair_on_one_base_is_steered_as_two_models_are(tmp_path, own_reference, choice):
+    paths, models = adapter_pair(tmp_path, own_reference=own_reference)
+    policy, reference = ({"policy": paths[0]} | extra for extra in ({}, {"reference": paths[1]}))
+    sampling = Sampling(max_new_tokens=12, **choice)
+    prompt, strength = PROMPT[0].tolist(), 1.6
+    one, two = load_pair(**policy), load_pair(**reference)
+    assert one.policy.module is one.reference.module and two.policy.module is not two.reference.module
+    outcomes = [
+        steer(require(pair.reference, TorchSide, ""), pair, prompt, strength=strength, sampling=sampling)[0]
+        for pair in (one, two)
+    ]
+    assert outcomes[0].tokens.answer_ids == outcomes[1].tokens.answer_ids
+    for answer in outcomes:
+        naive = [naive_distribution(model, prompt, answer.tokens.answer_ids) for model in models]
+        moved = (naive[1] + strength * (naive[0] - naive[1])).log_softmax(-1)
+        ids = torch.tensor(answer.tokens.answer_ids)[:, None]
+        assert answer.policy_logps == pytest.approx(moved.gather(1, ids)[:, 0].tolist(), abs=10 * CLOSE)
+        assert answer.reference_logps == pytest.approx(naive[1].gather(1, ids)[:, 0].tolist(), abs=10 * CLOSE)
+        if not choice:  # what was chosen at each step is what Eq. 14 finds likeliest
+            assert answer.tokens.answer_ids == tuple(moved.argmax(1).tolist())
+
+
+def test_a_third_model_is_steered_by_an_adapter_pair_on_one_base(tmp_path, trio):
+    base, *_ = trio
+    paths, models = adapter_pair(tmp_path, own_reference=True)
+    pair = load_pair(paths[0])
+    side = TorchSide("b", base, _logits(base))
+    (answer,) = steer(side, pair, PROMPT[0].tolist(), strength=0.8, sampling=Sampling(max_new_tokens=8))
+    plain, policy, reference = (
+        naive_distribution(model, PROMPT[0].tolist(), answer.tokens.answer_ids)
+        for model in (deepcopy(base).double(), *models)
+    )
+    moved = (plain + 0.8 * (policy - reference)).log_softmax(-1)
+    assert answer.tokens.answer_ids == tuple(moved.argmax(1).tolist())
+
+
+def test_the_reference_as_base_is_not_run_a_second_time(trio):
+    """Of the pair alone two models run at each step; a base of its own is a third."""
+    runs = dict.fromkeys("prb", 0)
+
+    def counted(name: str) -> Any:
+        return lambda *_: runs.update({name: runs[name] + 1})
+
+    named = dict(zip("prb", trio, strict=True))
+    hooks = [model.register_forward_hook(counted(name)) for name, model in named.items()]
+    sides = {name: TorchSide(name, model, _logits(model)) for name, model in named.items()}
+    pair = ModelPair(sides["p"], sides["r"], tokenizer())
+    try:
+        for name, others in (("r", {"b": 0}), ("b", {})):
+            runs.update(dict.fromkeys(runs, 0))
+            (answer,) = steer(sides[name], pair, PROMPT[0].tolist(), sampling=Sampling(max_new_tokens=5))
+            steps = len(answer.tokens.answer_ids)
+            assert runs == {**dict.fromkeys("prb", steps + 1), **others}  # 1: over the whole answer, for its numbers
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def adapter_pair(directory: Path, *, own_reference: bool) -> tuple[tuple[Path, Path], list[Any]]:
+    """An adapter (with one named "ref" beside it) and its reference, as files; both as whole models in float64."""
+    base = save(language_model(seed=6), directory / "base", tokenizer())
+    config = LoraConfig(r=4, target_modules=["query_key_value"], task_type="CAUSAL_LM")  # type: ignore[arg-type]
+    module = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
+    if own_reference:
+        module.add_adapter("ref", config)
+    randomise(module, seed=7, scale=0.2, only="lora_")
+    module.save_pretrained(directory / "policy")
+    policy = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), directory / "policy")
+    whole = policy.merge_and_unload()
+    other = AutoModelForCausalLM.from_pretrained(base)
+    if own_reference:
+        other = PeftModel.from_pretrained(other, directory / "policy" / "ref").merge_and_unload()
+    reference = save(other, directory / "reference", tokenizer())
+    return (directory / "policy", reference), [whole.eval().double(), other.eval().double()]
+
+
+def naive_distribution(model: Any, prompt: list[int], answer: tuple[int, ...]) -> torch.Tensor:
+    """(T, V) log-probabilities at each position of an answer, from one run over the whole text."""
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([[*prompt, *answer]]), use_cache=False).logits[0]
+    return logits[len(prompt) - 1 : -1].log_softmax(-1)
 
 
 def _logits(module: Any) -> Any:

@@ -26,6 +26,7 @@ assert answer["policy"] == "embedded policy", answer["policy"]
 (credit,) = score(load_pair(), [Example("TL;DR:", " They offer $90K.")])
 assert "<span" in credit._repr_html_()
 assert (Path(dpo_credit.__file__).parent / "rows" / "schema.json").is_file()
+assert (Path(dpo_credit.__file__).parent / "py.typed").is_file()
 assert "<style" in Path("page.html").read_text()
 print("the wheel scores, renders and ships its schema")
 PY

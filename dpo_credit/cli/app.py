@@ -84,6 +84,9 @@ def main() -> None:
 
 
 def _run() -> None:
+    # Threads that wait for one another sleep: where they spin and another process has one of their cores, a model run a
+    # token at a time takes several times as long. OpenMP reads it once, when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # none where it is closed
             stream.reconfigure(errors=STAND_INS)

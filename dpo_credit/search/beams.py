@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import bootstrap
 
 from dpo_credit.checked import check_fields, reason_of
 from dpo_credit.credit import Credit, CreditError
@@ -114,6 +113,8 @@ def chosen_tokens(search: Search) -> Mean | None:
 
 
 def _mean(values: Sequence[float]) -> Mean:
+    from scipy.stats import bootstrap  # more than half a second, and one post needs none
+
     count, mean = len(values), math.fsum(values) / len(values)
     if count < 2 or min(values) == max(values):
         return Mean(mean, None if count < 2 else mean, None if count < 2 else mean, count, count)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessorList, set_seed
 
-from dpo_credit.credit import Alternative, Credit, CreditError, Message, Source, Tokens
+from dpo_credit.credit import Alternative, Credit, Message, Source, Tokens
 from dpo_credit.models.generate import Finite, without_defaults
 from dpo_credit.models.pair import ModelPair
 from dpo_credit.models.side import Distributions, Module, require
@@ -48,24 +48,28 @@ def steer(
         base's, and whose beta is 1: its rewards are how far steering moved each token, in nats. `reference_top` holds
         what the base would have said.
 
+    Where the base is the pair's reference, two models run for each token and not three.
+
     Raises:
-        CreditError: the vocabularies differ in size, a pair of one base and its adapter was loaded, or a model's
-            numbers are not finite.
+        CreditError: the vocabularies differ in size, or a model's numbers are not finite.
     """
     policy, reference = (require(side, Module, "steering") for side in (pair.policy, pair.reference))
-    if policy.module is reference.module:
-        raise CreditError("steering runs policy and reference side by side: name the adapter's base with --reference.")
+    # The policy, whose adapter is on, and never a reference that switches it off: that would be off for the policy too.
+    running: Module = policy if base is reference else base
+    steering = Steering(
+        None if running is policy else policy.module, reference.module, strength, active=reference.active
+    )
     set_seed(sampling.seed)
     tokenizer = pair.tokenizer
-    ids = torch.tensor([list(prompt_ids)], device=base.device)
+    ids = torch.tensor([list(prompt_ids)], device=running.device)
     choice: dict[str, Any] = {"do_sample": sampling.draw, "num_beams": sampling.num_beams}
     if sampling.draw:
         choice |= {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-    with without_defaults(base.module):
-        written = base.module.generate(  # type: ignore[operator]
+    with without_defaults(running.module):
+        written = running.module.generate(  # type: ignore[operator]
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
-            logits_processor=LogitsProcessorList([Finite(base), Steering(policy.module, reference.module, strength)]),
+            logits_processor=LogitsProcessorList([Finite(running), steering]),
             max_new_tokens=sampling.max_new_tokens,
             num_return_sequences=sampling.count,
             pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
@@ -79,10 +83,11 @@ def steer(
 
 def _moved(base: TorchSide, pair: ModelPair, tokens: Tokens, strength: float, name: str) -> Credit:
     policy, reference = (require(side, Distributions, "steering") for side in (pair.policy, pair.reference))
-    logps = [_log_probabilities(side, tokens) for side in (base, policy, reference)]
-    moved = steered(logps[0], logps[1], logps[2], strength)
+    plain, preferred = (_log_probabilities(side, tokens) for side in (base, policy))
+    usual = plain if reference is base else _log_probabilities(reference, tokens)
+    moved = steered(plain, preferred, usual, strength)
     own = torch.tensor(tokens.answer_ids)[:, None]
-    best, likeliest = logps[0].max(-1)
+    best, likeliest = plain.max(-1)
     instead = tuple(
         (Alternative(str(pair.tokenizer.decode([i])), logp),)
         for i, logp in zip(likeliest.tolist(), best.tolist(), strict=True)
@@ -90,7 +95,7 @@ def _moved(base: TorchSide, pair: ModelPair, tokens: Tokens, strength: float, na
     return Credit(
         tokens=tokens,
         policy_logps=tuple(moved.gather(-1, own).squeeze(-1).tolist()),
-        reference_logps=tuple(logps[0].gather(-1, own).squeeze(-1).tolist()),
+        reference_logps=tuple(plain.gather(-1, own).squeeze(-1).tolist()),
         beta=1.0,
         source=Source(f"{base.name}, steered", base.name, base.dtype),
         id=name,

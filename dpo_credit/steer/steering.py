@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from peft import PeftModel
 from torch import Tensor, nn
 from transformers import LogitsProcessor
 
@@ -24,24 +27,36 @@ class Steering(LogitsProcessor):
     this is Eq. 15 with exponent strength / beta on Q* - V*.
 
     Args:
-        policy: a causal LM of transformers, frozen.
+        policy: a causal LM of transformers, frozen; None where it is the model that `generate` runs, and the reference
+            the base: then the scores that come are the policy's.
         reference: likewise.
         strength: the exponent; 0 leaves the base as it is.
+        active: entered around each run of the reference: it switches an adapter off, or to another.
     """
 
-    def __init__(self, policy: nn.Module, reference: nn.Module, strength: float = 1.0) -> None:
+    def __init__(
+        self,
+        policy: nn.Module | None,
+        reference: nn.Module,
+        strength: float = 1.0,
+        *,
+        active: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
         self.strength = strength
-        self._sides = _Cached(policy, "policy"), _Cached(reference, "reference")
+        self._policy = _Cached(policy, "policy") if policy is not None else None
+        self._reference, self._active = _Cached(reference, "reference"), active
 
     @torch.no_grad()
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # type: ignore[override]
-        """Ids (B, L) and the base's scores (B, V) of what follows -> steered log-probabilities (B, V), float32.
+        """Ids (B, L) and the running model's scores (B, V) of what follows -> steered log-probabilities, float32.
 
         Raises:
             CreditError: the three models' vocabularies differ in size, or their numbers are not finite.
         """
-        policy, reference = (side.logps(input_ids) for side in self._sides)
-        return steered(scores, policy.to(scores.device), reference.to(scores.device), self.strength)
+        policy = self._policy.logps(input_ids).to(scores.device) if self._policy else scores.float().log_softmax(-1)
+        with self._active():
+            reference = self._reference.logps(input_ids).to(scores.device)
+        return steered(scores if self._policy else reference, policy, reference, self.strength)
 
 
 def steered(base: Tensor, policy: Tensor, reference: Tensor, strength: float) -> Tensor:
@@ -67,8 +82,9 @@ class _Cached:
 
     def __init__(self, model: nn.Module, role: str) -> None:
         self.model, self.role = model, role
-        # transformers 5.24 renamed the argument and the output
-        self.name = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+        # transformers 5.24 renamed the argument and the output; PEFT hands on whatever it is given
+        inner: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+        self.name = "cache" if "cache" in inspect.signature(inner.forward).parameters else "past_key_values"
         self.ids: Tensor | None = None
         self.cache: Any = None
 

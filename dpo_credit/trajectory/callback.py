@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -20,6 +20,9 @@ from dpo_credit.rows.sources import expand
 from dpo_credit.trajectory.follow import Draw, Follower, Setup
 from dpo_credit.trajectory.trajectory import Diverged, Moment, Point, Trajectory, points
 from dpo_credit.trajectory.trajectory_file import header, known, line
+
+if TYPE_CHECKING:
+    from transformers import Trainer
 
 
 class CreditCallback(TrainerCallback):
@@ -43,8 +46,9 @@ class CreditCallback(TrainerCallback):
     """
 
     def __init__(
-        self, trainer: Any, rows: str | Sequence[Row], output: str | Path, *, every: int = 50, samples: int = 0
+        self, trainer: Trainer, rows: str | Sequence[Row], output: str | Path, *, every: int = 50, samples: int = 0
     ) -> None:
+        self.trainer: Any = trainer  # what a `DPOTrainer` has beyond it
         if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
             raise CreditError("CreditCallback needs whole weights: with FSDP or DeepSpeed, follow the checkpoints.")
         self.objective = objective(vars(trainer.args))
@@ -53,7 +57,7 @@ class CreditCallback(TrainerCallback):
         self.rows = list(read_rows(read_records(expand([rows])))) if isinstance(rows, str) else list(rows)
         if wrong := next((row for row in self.rows if row.kind != "preference"), None):
             raise CreditError(f"{wrong.id} has no chosen and rejected. Give preferences.")
-        self.trainer, self.every, self.samples = trainer, every, samples
+        self.every, self.samples = every, samples
         self.kept = Kept(Path(output), "overwrite")
         self.follower: Follower | None = None
         self.done: set[int] = set()
