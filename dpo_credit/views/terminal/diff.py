@@ -50,7 +50,7 @@ def render(
     ]
     parts += [Text(), edits(diff, look, labels), echo(diff, look), Text(), *chart(diff, look, labels)]
     for label, credit, scale in zip(labels, credits, shading.scales(credits), strict=True) if rows != 0 else ():
-        parts += [Text(), tables(credit.by(shading.unit), credit, scale, look, 5 if rows is None else rows, label)]
+        parts += [Text(), tables(credit, scale, look, shading.unit, 5 if rows is None else rows, label)]
     return Group(*parts)
 
 
