@@ -138,7 +138,7 @@
     );
     const total = rewards.reduce((sum, reward) => sum + reward, 0);
     return make("div", {},
-      make("h4", {}, label || "answer", " ", make("span", { class: "hint" }, signed(total, 3))),
+      make("h3", {}, label || "answer", " ", make("span", { class: "hint" }, signed(total, 3))),
       make("p", { class: "text", lang: "", dir: "auto" }, ...cells),
     );
   }
@@ -148,8 +148,9 @@
     const sizes = answers.flatMap(([, , rewards]) => rewards.map(Math.abs)).sort((a, b) => b - a);
     const limit = Math.max(sizes[1] ?? 0, (sizes[0] ?? 0) / 4); // as every scale here ends
     const whole = item.drawn ? [make("a", { href: item.drawn }, "Drawn in full above")] : [];
+    const scrolls = { class: "text prompt-text", lang: "", dir: "auto", tabindex: 0, role: "group", "aria-label": "Prompt" };
     const cell = make("td", { colspan: item.row.cells.length },
-      ...(prompt ? [make("p", { class: "text prompt-text", lang: "", dir: "auto" }, prompt)] : []),
+      ...(prompt ? [make("div", scrolls, prompt)] : []),
       make("div", { class: "side-by-side" }, ...answers.map((each) => answer(each, limit))),
       make("p", { class: "hint" }, `Shaded by reward; the colours end at ±${limit.toPrecision(2)}. `, ...whole),
     );

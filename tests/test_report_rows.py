@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pages import browser
+from pages import browser, violations
 from program import run
 from scored import credit, saved, write
 
@@ -181,6 +181,18 @@ def test_hostile_text_in_the_table_stays_text(show: Any) -> None:
     page.locator(".listed button.name").click()
     assert hostile in page.locator(".opened").inner_text()
     assert page.evaluate("window.hacked") is None and page.locator("img").count() == 0
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_in_an_opened_row(show: Any, scheme: str, width: int) -> None:
+    own = {"prompt": "How was the trip to the coast? " * 60, "chosen": "a", "rejected": "b"}
+    scored = [replace(each, row=replace(each.row, fields=own)) for each in rows(9)]
+    page = show(scored, color_scheme=scheme, viewport={"width": width, "height": 800})
+    page.get_by_label("class of token").select_option(label="digits")
+    page.locator(".listed button.name").first.click()
+    assert "trip to the coast" in page.locator(".opened").inner_text()
+    assert violations(page) == []
 
 
 @pytest.mark.parametrize("width", [360, 800])
