@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -60,6 +60,13 @@ def segments_of(
         )
         for start, stop in _whole_character_runs(answer, spans)
     )
+
+
+def ends(segments: Iterable[Segment], count: int) -> tuple[list[Segment], list[Segment]]:
+    """The `count` segments with the lowest rewards, and the highest of the others: of a few, either half."""
+    ordered = sorted(segments, key=lambda segment: (segment.reward, segment.start))
+    middle = (len(ordered) + 1) // 2
+    return ordered[:middle][:count], ordered[middle:][: -count - 1 : -1]
 
 
 def joined(segments: tuple[Segment, ...], unit: Unit) -> tuple[Segment, ...]:

@@ -27,11 +27,11 @@ ERRORS = (Error(1, 2), Error(5, 6))  # "a" and "c"
 
 
 def report(rewards: list[float], entropy: list[float], answers: int = 12, top_k: int = 2) -> LocaliseReport:
-    """Equal answers " a b c d" in which a and c are wrong; an end token of reward 0 follows each."""
+    """Equal answers " a b c d" to one prompt each, in which a and c are wrong; an end token of reward 0 follows."""
     one = credit(PIECES, rewards)
-    case = Case("x", Example("P:", one.tokens.answer), ERRORS)
+    cases = [Case(f"{n}", Example(f"P{n}:", one.tokens.answer), ERRORS) for n in range(answers)]
     beyond = [Beyond([*entropy, 0.0])] * answers
-    return measure([case] * answers, [one] * answers, [None] * answers, beyond, Options(top_k=top_k)).report
+    return measure(cases, [one] * answers, [None] * answers, beyond, Options(top_k=top_k)).report
 
 
 def test_areas_are_scikit_learns_with_ties_and_resamples():

@@ -43,7 +43,7 @@ def test_the_rows_at_the_ends_are_the_wrongly_ordered_and_the_clearest() -> None
         (2.0, 5, "row-5"),
     ]
     both = report(pairs((margin, 0.0) for margin in margins), shown=5)
-    assert [row.place.line for row in (*both.lowest, *both.highest)] == [2, 4, 6, 1, 7, 3, 5]  # none twice
+    assert [row.place.line for row in (*both.lowest, *both.highest)] == [2, 4, 6, 1, 3, 5, 7]  # none twice, either half
     assert report(pairs([(1.0, 0.0)]), shown=0).lowest == []
 
 
@@ -164,4 +164,4 @@ def test_memory_does_not_grow_with_the_rows() -> None:
 
     peak(100)  # what is made once
     # a margin and two answers' lengths and rewards are 40 bytes; a row of 100 tokens would be above 10,000
-    assert (peak(500) - peak(100)) / 400 < 200
+    assert (peak(1000) - peak(500)) / 500 < 200

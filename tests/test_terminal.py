@@ -228,7 +228,7 @@ def test_no_line_is_wider_than_the_terminal(width: int, colours: Colours) -> Non
 def test_a_narrow_terminal_cuts_no_number(width: int) -> None:
     """Between brackets and numbers, the numbers matter: 11 columns each with their gaps, three of them."""
     shown = printed(credit((" alpha", -2.0), (" beta", 0.5), (" gamma", 1.125)), look=Look(colours="none", width=width))
-    assert len(re.findall(r"−\d\.\d{3} +−\d\.\d{3} +[−+]\d\.\d\d *\n", shown)) == 2 * 4
+    assert len(re.findall(r"−\d\.\d{3} +−\d\.\d{3} +[−+]\d\.\d\d *\n", shown)) == 4
 
 
 @pytest.mark.parametrize("width", [50, 80, 160])
@@ -263,6 +263,26 @@ def test_the_tables_list_the_lowest_and_the_highest_tokens_first() -> None:
     assert re.findall("‹(.*?)›", low) == ["a", "c"]
     assert re.findall("‹(.*?)›", high) == ["d", "b"]
     assert re.findall(r"−\d\.\d+", low) == ["−6.000", "−4.000", "−2.00", "−5.000", "−4.000", "−1.00"]
+
+
+@pytest.mark.parametrize("width", [80, 160])
+@pytest.mark.parametrize("rows", [1, 3, 5, 9])
+def test_a_short_answers_sentences_are_each_listed_once_and_named_so(rows: int, width: int) -> None:
+    pieces = [(f" Say {name}.", reward) for name, reward in zip("abcde", (0.5, -2.0, 0.0, 1.0, -1.0), strict=True)]
+    made = replace(credit(*pieces), policy_top=((Alternative(" not", -1.0),),) * 6)  # five sentences, and the end of 0
+    shading = Shading(unit="sentence")
+    shown = printed(made, look=Look(colours="none", width=width), rows=rows, shading=shading, labels=("chosen",))
+    listed = re.findall(r"‹(?:Say )?(.*?)›", shown)
+    lowest, highest = [["b.", "e.", "c."], ["d.", "a.", END]]  # of the two zeros the first is lower
+    assert sorted(listed) == sorted(lowest[:rows] + highest[:rows])
+    assert "lowest sentences in chosen" in shown and "highest sentences in chosen" in shown
+    assert "sentence  " in shown and not re.search(r"^token ", shown, re.MULTILINE)
+    assert "would say" not in shown  # that is known of tokens alone
+
+
+def test_a_single_word_is_listed_once() -> None:
+    shown = printed(words("Yes"), look=Look(colours="none"), rows=5, shading=Shading(unit="word"))
+    assert shown.count("‹Yes›") == 1 and shown.count(f"‹{END}›") == 1
 
 
 def test_the_legend_names_the_scales_ends() -> None:

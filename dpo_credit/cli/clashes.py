@@ -13,7 +13,7 @@ from dpo_credit.credit import CreditError
 
 # names of parameters
 READ = ("file", "files", "other", "sources", "rows", "run", "prompt", "trainer_log", "chat_template", "config")
-WRITTEN = ("output", "json", "html", "png", "svg")
+WRITTEN = ("output", "json", "html", "png", "svg", "table")
 PLACES = ("policy", "reference", "base", "cache", "dataset")
 _BESIDE = ("journal", "errors.jsonl", "rows.jsonl", "unfinished")  # what a run keeps next to its output
 _SHOWN = 60  # characters of a name that is too long

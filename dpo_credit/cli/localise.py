@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Annotated, Literal
 
 import typer
 
 from dpo_credit.cli.aside import BadRows, end
+from dpo_credit.cli.files import check_writable, write
 from dpo_credit.cli.flags import option, seed_option, with_shared_options
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.outputs import Outputs
@@ -26,7 +28,18 @@ def localise(
         Literal["captum"] | None,
         option("--compare", help="Add gradient attribution by Captum (slower).", show_default=False),
     ] = None,
+    group_by: Annotated[
+        str | None,
+        option("--group-by", metavar="FIELD", help="Also by a field of the rows, such as system.", show_default=False),
+    ] = None,
+    limit: Annotated[int | None, option("--limit", min=1, help="Read this many rows.", show_default="all")] = None,
     seed: Annotated[int, seed_option("Of resampling and of the random baseline.")] = 0,
+    table: Annotated[
+        list[str] | None,
+        option(
+            "--table", metavar="FILE", help="Write the tables: .csv, or .tex (LaTeX, booktabs).", show_default=False
+        ),
+    ] = None,
     *,
     reading: ReadingOptions,
     bad: BadRows,
@@ -41,18 +54,23 @@ def localise(
     from dpo_credit.cli.run import load
     from dpo_credit.cli.talk import Talk
     from dpo_credit.localise.labels import cases_of
+    from dpo_credit.localise.tables import format_of
     from dpo_credit.rows.output import json_line
     from dpo_credit.views.terminal import localise as terminal
 
     outputs.check()
+    for target in table or []:
+        check_writable(target)
+        format_of(target)
     talk, aside = Talk(outputs.quiet), bad.aside()
-    cases = cases_of(talk.noted(reading.rows(files, aside)), aside)
+    rows = islice(talk.noted(reading.rows(files, aside)), limit)
+    cases = cases_of(rows, aside, group_by=group_by)
     pair = load(options, talk)
     with talk.working(f"Scoring {len(cases)} answers") as stage:
         from dpo_credit.localise.localise import Options
         from dpo_credit.localise.localise import localise as measure
 
-        wanted = Options(by, top_k, compare == "captum", seed)
+        wanted = Options(by, top_k, compare == "captum", seed, group_by)
         conventions = options.conventions()
         localised = measure(pair, cases, conventions=conventions, options=wanted, aside=aside, say=stage.update)
     both = zip(localised.right, localised.wrong, strict=True)
@@ -69,4 +87,6 @@ def localise(
         json=lambda: json_line(localised.report.record()) + "\n",
         page=page,
     )
+    for target in table or []:
+        write(target, format_of(target)(localised.report))
     end(aside, talk)

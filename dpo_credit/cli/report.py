@@ -27,7 +27,8 @@ def report(
     """Report on a scored data set: accuracy, margins, rewards by place and kind of token, length, and words.
 
     FILE holds one scored row a line and may be of any size. The page also draws the rows with the lowest and the
-    highest margins, and one for each word listed. No model is needed.
+    highest margins, and one for each word listed, and has a table of all rows to search, filter and sort. No model is
+    needed.
     """
     from dpo_credit.cli.scored import ScoredFiles
     from dpo_credit.cli.talk import Talk
@@ -41,7 +42,7 @@ def report(
     def page() -> str:
         from dpo_credit.views.page import report as view
 
-        return view.render(figures, scored.find(view.drawn(figures)))
+        return view.render(figures, scored.once_more())
 
     with ScoredFiles(files, aside, quiet=outputs.quiet, again=outputs.html is not None) as scored:
         figures = report_on(scored.rows(), words=words, min_rows=min_rows, shown=rows, aside=aside)

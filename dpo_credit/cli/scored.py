@@ -91,20 +91,3 @@ class ScoredFiles:
                 if count % 100 == 0:
                     shown.show(record.part or 0, 1 if record.part else None, text=f"{count:,} rows")
                 yield from usable([record], aside, self._beta)
-
-    def find(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], ScoredRow]:
-        """The rows at these lines (source, line), read again.
-
-        Raises:
-            CreditError: a line is gone, or no scored row any more.
-        """
-        places = set(wanted)
-        if self._stdin is not None:
-            self._stdin.seek(0)
-        records = (
-            record for record in read_records(self._inputs, self._stdin) if (record.source, record.line) in places
-        )
-        rows = {(scored.row.source, scored.row.line): scored for scored in read_scored(records)}
-        for source, line in sorted(places - rows.keys()):
-            raise CreditError(f"{source}, line {line} is gone: the file changed while it was read. Report on it again.")
-        return rows

@@ -1,8 +1,12 @@
-"""Intervals, paired tests and rankings, all by answer: tokens of one answer are not independent of each other."""
+"""Intervals, paired tests and rankings by prompt: answers to one prompt are not independent, nor an answer's tokens.
+
+Whole prompts are drawn, with all of their answers, and whole prompts are permuted. Where every answer has a prompt of
+its own, that is the bootstrap and the tests over answers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,9 +29,27 @@ class Estimate:
 UNDEFINED = Estimate(None, None, None)
 
 
-def resamples(count: int, rng: np.random.Generator, times: int = RESAMPLES) -> np.ndarray:
-    """(times, count) how often each answer is drawn in each bootstrap resample."""
-    return rng.multinomial(count, np.full(count, 1 / count), size=times)
+def numbered(keys: Sequence[Hashable]) -> np.ndarray:
+    """(N,) the number of each key among the distinct ones, from 0 on as they first appear."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=int)
+
+
+def resamples(prompts: np.ndarray, rng: np.random.Generator, times: int = RESAMPLES) -> np.ndarray:
+    """How often each answer is drawn in each resample of a cluster bootstrap (Davison and Hinkley 1997, 3.8).
+
+    Equals drawing as many prompts as there are, with replacement, and taking all answers to each.
+
+    Args:
+        prompts: (N,) the number of each answer's prompt; see `numbered`.
+        rng: what draws.
+        times: how many resamples.
+
+    Returns:
+        (times, N); (0, N) where all answers stand on one prompt, which cannot be resampled.
+    """
+    count = len(set(prompts.tolist()))
+    return rng.multinomial(count, np.full(count, 1 / count), size=times if count > 1 else 0)[:, prompts]
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
@@ -38,8 +60,10 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 
 def estimate(value: float, drawn: np.ndarray) -> Estimate:
     """A number with the interval of its bootstrap values; resamples that leave it undefined (NaN) do not count."""
+    if np.isnan(value):
+        return UNDEFINED
     known = drawn[~np.isnan(drawn)]
-    return Estimate(float(value), *interval(known)) if len(known) and not np.isnan(value) else UNDEFINED
+    return Estimate(float(value), *(interval(known) if len(known) else (None, None)))
 
 
 def means(values: Sequence[float] | np.ndarray, draws: np.ndarray) -> np.ndarray:
@@ -59,22 +83,36 @@ def mean(values: Sequence[float] | np.ndarray, draws: np.ndarray) -> Estimate:
     return estimate(float(np.nanmean(array)), means(array, draws))
 
 
-def sign_flip_p(differences: np.ndarray, rng: np.random.Generator) -> float:
-    """Two-sided p of a paired permutation test that the mean of (N,) per-answer differences is zero."""
+def sign_flip_p(differences: np.ndarray, prompts: np.ndarray, rng: np.random.Generator) -> float:
+    """Two-sided p of a paired permutation test that the mean of (N,) per-answer differences is zero.
+
+    The signs of all answers to one of the (N,) prompts are flipped together.
+    """
+    sums = np.bincount(np.unique(prompts, return_inverse=True)[1], differences)
     extreme = 0
-    rows = max(1, _FLIPS // len(differences))  # at a time, for memory
+    rows = max(1, _FLIPS // max(1, len(sums)))  # at a time, for memory
     for start in range(0, PERMUTATIONS, rows):
-        flips = rng.choice([-1.0, 1.0], size=(min(rows, PERMUTATIONS - start), len(differences)))
-        extreme += int((np.abs(flips @ differences) >= abs(differences.sum()) - 1e-12).sum())
+        flips = rng.choice([-1.0, 1.0], size=(min(rows, PERMUTATIONS - start), len(sums)))
+        extreme += int((np.abs(flips @ sums) >= abs(sums.sum()) - 1e-12).sum())
     return float((1 + extreme) / (1 + PERMUTATIONS))
 
 
-def mcnemar_p(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Two-sided exact p that (N,) two yes/no results on the same answers are equally often yes (McNemar)."""
-    from scipy.stats import binomtest
+def mcnemar_p(ours: np.ndarray, theirs: np.ndarray, prompts: np.ndarray) -> float:
+    """Two-sided exact p that (N,) two yes/no results on the same answers are equally often yes.
 
-    better, worse = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
-    return float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
+    Equals the share of all 2^C ways to swap the two results on whole prompts in which their sums lie as far apart as
+    they do; where each of the C prompts has one answer, that is McNemar's exact test.
+    """
+    from scipy.stats import binom
+
+    gains = np.bincount(prompts, ours.astype(float) - theirs.astype(float)).astype(int)
+    chances = np.ones(1)  # of a sum from -n to n, over the prompts so far
+    for size, count in zip(*np.unique(np.abs(gains), return_counts=True), strict=True):
+        steps = np.zeros(2 * size * count + 1)  # of prompts that each add or take `size`: a binomial's
+        steps[:: 2 * size or 1] = binom.pmf(np.arange(count + 1), count, 0.5) if size else 1.0
+        chances = np.convolve(chances, steps)
+    sums = np.arange(len(chances)) - len(chances) // 2
+    return float(min(1.0, chances[np.abs(sums) >= abs(gains.sum())].sum()))
 
 
 @dataclass(frozen=True)
@@ -123,8 +161,8 @@ class Ranking:
 
     def drawn(self, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(R,) AUROC and (R,) average precision in each resample (R, N)."""
-        auroc, precision = zip(*(self.areas(counts) for counts in draws), strict=True)
-        return np.array(auroc), np.array(precision)
+        areas = np.array([self.areas(counts) for counts in draws]).reshape(-1, 2)
+        return areas[:, 0], areas[:, 1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,22 @@
-"""Where the wrong units are found: by the kind of error, the position in the answer, and the class of token."""
+"""Where the wrong units are found: by kind of error, position in the answer, class of token, and group of answers."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
-from dpo_credit.estimates.statistics import UNDEFINED, Estimate, Ranking, estimate
+from dpo_credit.estimates.statistics import UNDEFINED, Estimate, Ranking, estimate, mean
 from dpo_credit.localise.labels import Case
-from dpo_credit.localise.localised import Group
+from dpo_credit.localise.localised import AnswerGroup, Group
+from dpo_credit.localise.measures import Measured, Resampling, paired
 from dpo_credit.localise.scores import REWARD, Units
 from dpo_credit.text import token_class as token_classes
 
-LEAST_ANSWERS = 5  # with errors in a part, below which resampling them tells nothing
+LEAST_PROMPTS = 5  # of answers with errors in a part, below which resampling them tells nothing
 THIRDS = ("first third", "middle third", "last third")
 CLASSES = ("digits", "capitalised", "other words", "punctuation", "white space", "other")
 
@@ -27,7 +30,7 @@ def token_class(text: str) -> str:
     return "capitalised" if first.isupper() else "other words"
 
 
-def groups(cases: Sequence[Case], units: Sequence[Units], baseline: str, top_k: int, draws: np.ndarray) -> list[Group]:
+def groups(cases: Sequence[Case], units: Sequence[Units], baseline: str, top_k: int, chance: Resampling) -> list[Group]:
     """The reward and the best baseline in each part of the units.
 
     Args:
@@ -35,7 +38,7 @@ def groups(cases: Sequence[Case], units: Sequence[Units], baseline: str, top_k: 
         units: their units.
         baseline: the name of the best baseline.
         top_k: how many units count as suspected.
-        draws: (R, N) bootstrap resamples.
+        chance: of the same answers.
     """
     owner = np.repeat(np.arange(len(units)), [len(unit.spans) for unit in units])
     errors = np.concatenate([unit.errors for unit in units])
@@ -59,7 +62,7 @@ def groups(cases: Sequence[Case], units: Sequence[Units], baseline: str, top_k: 
 
     def group(by: Literal["kind", "position", "class"], name: str, inside: np.ndarray) -> Group:
         areas = [
-            _area(Ranking(values[inside], errors[inside] >= 0, owner[inside]), draws) for values in scores.values()
+            _area(Ranking(values[inside], errors[inside] >= 0, owner[inside]), chance) for values in scores.values()
         ]
         wrong = inside & (errors >= 0)
         return Group(
@@ -70,7 +73,7 @@ def groups(cases: Sequence[Case], units: Sequence[Units], baseline: str, top_k: 
             errors=len(set(zip(owner[wrong].tolist(), errors[wrong].tolist(), strict=True))),
             reward=areas[0],
             baseline=areas[1],
-            found=_found(cases, units, name, top_k, draws) if by == "kind" else UNDEFINED,
+            found=_found(cases, units, name, top_k, chance) if by == "kind" else UNDEFINED,
         )
 
     present = sorted(set(kinds) - {""}, key=lambda kind: (-int((kinds == kind).sum()), kind))
@@ -79,21 +82,61 @@ def groups(cases: Sequence[Case], units: Sequence[Units], baseline: str, top_k: 
     return parts + [group("class", name, classes == name) for name in CLASSES if (classes == name).any()]
 
 
-def _area(ranking: Ranking, draws: np.ndarray) -> Estimate:
+def _area(ranking: Ranking, chance: Resampling) -> Estimate:
     value = ranking.areas()[0]
-    if len(set(ranking.answers[ranking.wrong].tolist())) < LEAST_ANSWERS:
+    if _too_few(chance.prompts[ranking.answers[ranking.wrong]]):
         return UNDEFINED if np.isnan(value) else Estimate(float(value), None, None)
-    return estimate(value, ranking.drawn(draws)[0])
+    return estimate(value, ranking.drawn(chance.draws)[0])
 
 
-def _found(cases: Sequence[Case], units: Sequence[Units], kind: str, top_k: int, draws: np.ndarray) -> Estimate:
+def _too_few(prompts: np.ndarray) -> bool:
+    return len(set(prompts.tolist())) < LEAST_PROMPTS
+
+
+def _found(cases: Sequence[Case], units: Sequence[Units], kind: str, top_k: int, chance: Resampling) -> Estimate:
     """The share of a kind's errors with a unit among the most suspicious."""
     hits, counts = np.zeros(len(cases)), np.zeros(len(cases))
     for n, (case, unit) in enumerate(zip(cases, units, strict=True)):
         graded = unit.graded(REWARD)
         of_kind = {error for error in graded.names if case.errors[error].kind == kind}
         hits[n], counts[n] = len(of_kind & graded.found(top_k)), len(of_kind)
-    if (counts > 0).sum() < LEAST_ANSWERS:
+    if _too_few(chance.prompts[counts > 0]):
         return Estimate(float(hits.sum() / counts.sum()), None, None)
     with np.errstate(invalid="ignore"):
-        return estimate(hits.sum() / counts.sum(), (draws @ hits) / (draws @ counts))
+        return estimate(hits.sum() / counts.sum(), (chance.draws @ hits) / (chance.draws @ counts))
+
+
+def answer_groups(cases: Sequence[Case], ours: Measured, theirs: Measured, chance: Resampling) -> list[AnswerGroup]:
+    """The reward and the best baseline on each group of N answers alone, the largest group first.
+
+    Args:
+        cases: N labelled answers, each with its group.
+        ours: the reward on them.
+        theirs: the best baseline.
+        chance: of the same answers.
+    """
+    group_of = np.array([case.group for case in cases])
+    sizes = Counter(group_of.tolist())
+    made = []
+    for name in sorted(sizes, key=lambda group: (-sizes[group], group)):
+        inside = group_of == name
+        ranked = inside & ~np.isnan(ours.auroc_within)
+        within = chance if not _too_few(chance.prompts[ranked]) else replace(chance, draws=chance.draws[:0])
+        against = paired(ours, theirs, within, inside)
+        made.append(
+            AnswerGroup(
+                name,
+                sizes[name],
+                len(set(chance.prompts[inside].tolist())),
+                sum(len(case.errors) for case in cases if case.group == name),
+                mean(ours.auroc_within[inside], within.draws[:, inside]),
+                mean(theirs.auroc_within[inside], within.draws[:, inside]),
+                against.difference,
+                against.p,
+                against.verdict,
+                mean(ours.top_1[inside], within.draws[:, inside]),
+                mean(theirs.top_1[inside], within.draws[:, inside]),
+                against.top_1_p,
+            )
+        )
+    return made

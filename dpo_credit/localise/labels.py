@@ -6,6 +6,7 @@ The labels' field names are RAGTruth's (Niu et al. 2024, arXiv:2401.00396): `sta
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from typing import Any
 
 from dpo_credit.credit import CreditError, Example
 from dpo_credit.rows.aside import STRICT, SetAside
+from dpo_credit.rows.chats import prompt_text
+from dpo_credit.rows.documents import json_type
+from dpo_credit.rows.prompts import field_names
 from dpo_credit.rows.records import Row
 
 UNSPECIFIED = "unspecified"
@@ -32,30 +36,42 @@ class Error:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An answer with its errors in order, none of which overlap, the right answer if the row has one, and its place."""
+    """An answer with its errors in order, none of which overlap, the right answer if the row has one, and its place.
+
+    `group` is what the row holds in the field that answers are grouped by, such as the system that wrote it.
+    """
 
     id: str
     wrong: Example
     errors: tuple[Error, ...]
     right: Example | None = None
     place: str = ""
+    group: str = ""
+
+    @property
+    def prompt(self) -> str:
+        """The prompt as people read it; empty where there is none."""
+        return prompt_text(self.wrong.prompt)
 
 
-def cases_of(rows: Iterable[Row], aside: SetAside = STRICT) -> list[Case]:
+def cases_of(rows: Iterable[Row], aside: SetAside = STRICT, *, group_by: str | None = None) -> list[Case]:
     """The labelled answers of rows.
 
     Args:
         rows: with a prompt, `rejected` (and `chosen`) or a single answer, and `labels`. An answer whose `labels` are
             empty has no error.
+        aside: takes the rows that are no such answer.
+        group_by: the field that holds an answer's group.
 
     Raises:
-        CreditError: a row has no such answer, a label lies outside its answer or does not match it, or no row has any.
+        CreditError: a row has no such answer or field, a label lies outside its answer or does not match it, or no row
+            has any.
     """
     cases, source = [], "the input"
     for row in rows:
         source = row.source
         try:
-            cases.append(_case(row))
+            cases.append(_case(row, group_by))
         except CreditError as error:
             aside.add(row.id, row.place, error)
     aside.require(cases)
@@ -66,7 +82,7 @@ def cases_of(rows: Iterable[Row], aside: SetAside = STRICT) -> list[Case]:
     return cases
 
 
-def _case(row: Row) -> Case:
+def _case(row: Row, group_by: str | None) -> Case:
     if row.kind == "list":
         raise CreditError(
             f"{row.id}: several answers, but labels are about one. Give rejected (and chosen), or one answer a row."
@@ -84,7 +100,17 @@ def _case(row: Row) -> Case:
     if any(mark.start < 0 for mark in moved):
         raise CreditError(f"{row.id}: a label lies in the prompt. Labels mark what is wrong in the answer.")
     right = row.examples[0] if row.kind == "preference" else None
-    return Case(row.id, wrong, _merged(moved), right, row.place)
+    group = "" if group_by is None else _group(row, group_by)
+    return Case(row.id, wrong, _merged(moved), right, row.place, group)
+
+
+def _group(row: Row, name: str) -> str:
+    if name not in row.fields:
+        raise CreditError(f"{row.id}: no field {name!r} (--group-by); the row has {field_names(row.fields)}.")
+    value = row.fields[name]
+    if isinstance(value, dict | list):
+        raise CreditError(f"{row.id}: {name} is a {json_type(value)} (--group-by); group by text or a number.")
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _given(value: Any, answer: str) -> str:

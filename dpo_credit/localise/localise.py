@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dpo_credit.credit import Credit, CreditError
-from dpo_credit.estimates.statistics import RESAMPLES, resamples
-from dpo_credit.localise.breakdown import groups
+from dpo_credit.estimates.statistics import numbered, resamples
+from dpo_credit.localise.breakdown import answer_groups, groups
 from dpo_credit.localise.labels import Case
 from dpo_credit.localise.localised import LabelledAnswer, LocaliseReport, Unit
-from dpo_credit.localise.measures import Measured, compare, sentence
+from dpo_credit.localise.measures import Measured, Resampling, compare, sentence
 from dpo_credit.localise.preference import preference
 from dpo_credit.localise.scores import ALIGNED, REWARD, SURE, UNSURE, Beyond, Units, token_values, units_of
 from dpo_credit.models.pair import ModelPair
@@ -24,17 +24,21 @@ from dpo_credit.rows.aside import STRICT, SetAside
 from dpo_credit.scoring import score_rows
 from dpo_credit.text.conventions import Conventions
 
-FEW = 30  # answers below which the intervals are rough
+FEW = 30  # prompts below which the intervals are rough
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to measure: units, how many count as suspected, whether to attribute with Captum, and the seed of chance."""
+    """What to measure: units, how many count as suspected, whether to attribute with Captum, and the seed of chance.
+
+    `group_by` names the field that the cases' groups were read from, if they are to be told apart.
+    """
 
     unit: Unit = "token"
     top_k: int = 3
     captum: bool = False
     seed: int = 0
+    group_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,11 @@ def measure(
     for case, credit, other, more in zip(cases, wrong, right, beyond, strict=True):
         values = token_values(credit, more, other if complete else None)
         units.append(units_of(credit, case.errors, values, options.unit, rng))
-    draws = resamples(len(cases), rng)
+    # answers without a prompt share none
+    prompts = numbered([case.prompt or n for n, case in enumerate(cases)])
+    count = len(set(prompts.tolist()))
+    draws = resamples(prompts, rng)
+    chance = Resampling(draws, prompts, rng)
     measured = {name: Measured([unit.graded(name) for unit in units], options.top_k) for name in units[0].scores}
     if np.isnan(measured[REWARD].auroc_within).all():
         raise CreditError(
@@ -109,7 +117,7 @@ def measure(
     names = list(measured)
     drawn = {name: score.ranking.drawn(draws) for name, score in measured.items()}
     findings = [measured[name].finding(name, drawn[name], draws) for name in names]
-    comparisons = [compare(name, measured, drawn, draws, rng) for name in names if name != REWARD]
+    comparisons = [compare(name, measured, drawn, chance) for name in names if name != REWARD]
     within = {finding.name: finding.auroc_within.value or 0.0 for finding in findings}
     best = max((name for name in names if name not in (REWARD, ALIGNED)), key=within.__getitem__)
     ranked = measured[REWARD].ranking
@@ -123,8 +131,9 @@ def measure(
         unit=options.unit,
         top_k=options.top_k,
         seed=options.seed,
-        resamples=RESAMPLES,
+        resamples=len(draws),
         answers=len(cases),
+        prompts=count,
         answers_with_right_one=sum(score is not None for score in right),
         answers_with_several_errors=sum(len(unit.graded(REWARD).names) > 1 for unit in units),
         errors=sum(len(case.errors) for case in cases),
@@ -138,8 +147,10 @@ def measure(
         findings=findings,
         comparisons=comparisons,
         preference=preference(wrong, right, draws),
-        groups=groups(cases, units, best, options.top_k, draws),
-        notes=_notes(cases, complete, entropy, options),
+        groups=groups(cases, units, best, options.top_k, chance),
+        group_by=options.group_by,
+        answer_groups=answer_groups(cases, measured[REWARD], measured[best], chance) if options.group_by else [],
+        notes=_notes(cases, complete, entropy, options, count),
         cases=[_answer(*score, measured, n) for n, score in enumerate(zip(cases, wrong, right, units, strict=True))],
     )
     return Localised(report, tuple(wrong), tuple(right))
@@ -183,7 +194,7 @@ def _beyond(pair: ModelPair, wrong: Sequence[Credit], options: Options, say: Cal
     return [Beyond(*values) for values in zip(entropy, attribute(ours, theirs, batch, pair.beta), strict=True)]
 
 
-def _notes(cases: Sequence[Case], complete: bool, entropy: bool, options: Options) -> list[str]:
+def _notes(cases: Sequence[Case], complete: bool, entropy: bool, options: Options, prompts: int) -> list[str]:
     notes = []
     if not entropy:
         notes.append("the policy gives log-probabilities of the answers' own tokens only, so entropy is no baseline")
@@ -193,8 +204,10 @@ def _notes(cases: Sequence[Case], complete: bool, entropy: bool, options: Option
         notes.append("not every row has a right answer, so the aligned difference right - wrong is left out")
     if (none := sum(not case.errors for case in cases)) > 0:
         notes.append(f"{none} answers have no label: they count in the pooled numbers only")
-    if len(cases) < FEW:
-        notes.append(f"only {len(cases)} answers: the intervals are rough")
+    if prompts == 1:
+        notes.append("all answers stand on one prompt, which cannot be resampled: there are no intervals")
+    elif prompts < FEW:
+        notes.append(f"only {prompts} {'answers' if prompts == len(cases) else 'prompts'}: the intervals are rough")
     return notes
 
 

@@ -43,7 +43,7 @@ class BaselineComparison:
 
     `difference` of the AUROC within answers, with the p of a two-sided sign-flip permutation test, on which the
     `verdict` about the reward rests (at 0.05); `auroc_difference` of the pooled AUROC; `top_1_difference` of how often
-    the most suspicious unit is a wrong one, with the p of McNemar's exact test.
+    the most suspicious unit is a wrong one, with the p of McNemar's exact test. Both tests permute whole prompts.
     """
 
     baseline: str
@@ -71,6 +71,28 @@ class Group:
     reward: Estimate
     baseline: Estimate
     found: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerGroup:
+    """The answers of one group, such as one system's: what the reward and the best baseline find in them alone.
+
+    `reward` and `baseline` are AUROCs within answers, with the `difference` and `p` of a `BaselineComparison`; likewise
+    `reward_top_1`, `baseline_top_1` and `top_1_p`.
+    """
+
+    name: str
+    answers: int
+    prompts: int
+    errors: int
+    reward: Estimate
+    baseline: Estimate
+    difference: Estimate
+    p: float
+    verdict: Verdict
+    reward_top_1: Estimate
+    baseline_top_1: Estimate
+    top_1_p: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +131,11 @@ class LabelledAnswer:
 
 @dataclass(frozen=True, slots=True)
 class LocaliseReport:
-    """Everything that `localise` found. `sentence` says whether the reward beats the best baseline, `best`."""
+    """Everything that `localise` found. `sentence` says whether the reward beats the best baseline, `best`.
+
+    The `answers` stand on so many `prompts`: intervals and tests are by prompt. `answer_groups` are those of the field
+    `group_by`.
+    """
 
     schema: Literal["dpo-credit/localise@1"]
     policy: str
@@ -122,6 +148,7 @@ class LocaliseReport:
     seed: int
     resamples: int
     answers: int
+    prompts: int
     answers_with_right_one: int
     answers_with_several_errors: int
     errors: int
@@ -134,6 +161,8 @@ class LocaliseReport:
     comparisons: list[BaselineComparison]
     preference: PreferenceMeasures | None
     groups: list[Group]
+    group_by: str | None
+    answer_groups: list[AnswerGroup]
     notes: list[str]
     cases: list[LabelledAnswer]
     set_aside: list[BadRow] = field(default_factory=list)

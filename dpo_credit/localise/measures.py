@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from dpo_credit.estimates.statistics import Ranking, estimate, mcnemar_p, mean, sign_flip_p
+from dpo_credit.estimates.statistics import Estimate, Ranking, estimate, mcnemar_p, mean, sign_flip_p
 from dpo_credit.localise.grading import Graded
 from dpo_credit.localise.localised import BaselineComparison, Detection, Unit, Verdict
 from dpo_credit.localise.scores import ABOUT, ALIGNED, REWARD
@@ -61,28 +62,68 @@ def _where(values: Iterable[float | None]) -> np.ndarray:
     return np.array([np.nan if value is None else float(value) for value in values])
 
 
+@dataclass(frozen=True)
+class Resampling:
+    """What chance is measured with: (R, N) bootstrap `draws` of N answers, and (N,) the number of each one's prompt."""
+
+    draws: np.ndarray
+    prompts: np.ndarray
+    rng: np.random.Generator
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """The reward against another score on the same answers; see `BaselineComparison`."""
+
+    difference: Estimate
+    p: float
+    verdict: Verdict
+    top_1_difference: Estimate
+    top_1_p: float
+
+
+def paired(ours: Measured, theirs: Measured, chance: Resampling, inside: np.ndarray | slice = slice(None)) -> Paired:
+    """The reward against another score, by the AUROC within answers, which does not depend on scores' scales.
+
+    Args:
+        ours: the reward on N answers.
+        theirs: the other score.
+        chance: of the same answers.
+        inside: (N,) bool, the answers to compare on.
+    """
+    draws, prompts = chance.draws[:, inside], chance.prompts[inside]
+    gains = (ours.auroc_within - theirs.auroc_within)[inside]
+    ranked = ~np.isnan(gains)
+    p = sign_flip_p(gains[ranked], prompts[ranked], chance.rng)
+    verdict: Verdict = "undecided" if p > ALPHA else "better" if np.nanmean(gains) > 0 else "worse"
+    our_hits, their_hits = ours.top_1[inside], theirs.top_1[inside]
+    known = ~np.isnan(our_hits)
+    return Paired(
+        mean(gains, draws),
+        p,
+        verdict,
+        mean(our_hits - their_hits, draws),
+        mcnemar_p(our_hits[known] > 0, their_hits[known] > 0, prompts[known]),
+    )
+
+
 def compare(
     name: str,
     measured: dict[str, Measured],
     drawn: dict[str, tuple[np.ndarray, np.ndarray]],
-    draws: np.ndarray,
-    rng: np.random.Generator,
+    chance: Resampling,
 ) -> BaselineComparison:
-    """The reward against the baseline `name`, by the AUROC within answers, which does not depend on scores' scales."""
-    gains = measured[REWARD].auroc_within - measured[name].auroc_within
-    p = sign_flip_p(gains[~np.isnan(gains)], rng)
-    verdict: Verdict = "undecided" if p > ALPHA else "better" if np.nanmean(gains) > 0 else "worse"
+    """The reward against the baseline `name`."""
+    against = paired(measured[REWARD], measured[name], chance)
     pooled = measured[REWARD].ranking.areas()[0] - measured[name].ranking.areas()[0]
-    ours, theirs = measured[REWARD].top_1, measured[name].top_1
-    known = ~np.isnan(ours)
     return BaselineComparison(
         name,
-        mean(gains, draws),
-        p,
-        verdict,
+        against.difference,
+        against.p,
+        against.verdict,
         estimate(pooled, drawn[REWARD][0] - drawn[name][0]),
-        mean(ours - theirs, draws),
-        mcnemar_p(ours[known] > 0, theirs[known] > 0),
+        against.top_1_difference,
+        against.top_1_p,
     )
 
 

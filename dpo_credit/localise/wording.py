@@ -16,6 +16,20 @@ def sentence(report: LocaliseReport) -> str:
     return re.sub("|".join(map(re.escape, names)), lambda match: label(match[0]), report.sentence)
 
 
+def to_prompts(report: LocaliseReport) -> str:
+    """How many prompts the answers stand on, after "answers"; nothing where each has one of its own."""
+    if report.prompts == report.answers:
+        return ""
+    return f" to {report.prompts:,} prompts" if report.prompts > 1 else " to one prompt"
+
+
+def drawn_by(report: LocaliseReport) -> str:
+    """What is drawn, and permuted, as a whole: answers, or prompts with all of their answers."""
+    if report.prompts == report.answers:
+        return "answer"
+    return f"prompt: {report.answers:,} answers stand on {report.prompts:,} prompts"
+
+
 def label(name: str) -> str:
     """A score's name as it is shown."""
     return _NAMES.get(name, name)

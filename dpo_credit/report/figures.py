@@ -82,11 +82,33 @@ class ClassFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class Carrier:
+    """What of a row's answers carries most of its value: a sentence, or a token where each answer is one sentence.
+
+    `answer` and `token`, its first one, are counted from 0. `share` is its part of the margin, where what both answers
+    have in common counts with the chosen one by the difference that it makes; of what is no preference, its reward.
+    """
+
+    unit: Literal["token", "sentence"]
+    answer: int
+    token: int
+    text: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class RowFigures:
-    """One row: its margin, or where it is no preference the mean reward of its answers."""
+    """One row: its margin, or where it is no preference the mean reward of its answers; and why.
+
+    `tokens` are how many each answer has, `prompt` how the prompt begins, in one line, and `carrier` what counts most:
+    against the margin of a row among the lowest, for that of one among the highest.
+    """
 
     place: Place
     value: float
+    tokens: list[int]
+    prompt: str
+    carrier: Carrier
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ Memory grows with the number of distinct words, not with the number of rows.
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,18 +17,18 @@ from numpy.typing import NDArray
 
 from dpo_credit.credit import Credit, CreditError, margin
 from dpo_credit.estimates.intervals import Floats, RatioSums, Reservoir, wilson
+from dpo_credit.report.ends import Ends, place_of
 from dpo_credit.report.figures import (
     ClassFigures,
     Histogram,
     PairFigures,
     Report,
-    RowFigures,
     Side,
     SideFigures,
     SourceFigures,
 )
 from dpo_credit.report.length import Length
-from dpo_credit.report.words import Place, Words
+from dpo_credit.report.words import Words
 from dpo_credit.rows.aside import STRICT, SetAside
 from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.text.token_class import CLASSES, token_classes
@@ -120,33 +119,6 @@ def _places(length: int) -> tuple[np.ndarray, np.ndarray]:
     return positions * PARTS // max(length, 1), np.ceil(np.log2(positions + 1)).astype(np.int64)
 
 
-class _Ends:
-    """The rows with the lowest and the highest values, a few of each."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._seen = 0
-        self._heaps: tuple[list[tuple[float, int, Place]], list[tuple[float, int, Place]]] = ([], [])
-
-    def add(self, value: float, place: Place) -> None:
-        self._seen += 1
-        for sign, heap in zip((-1, 1), self._heaps, strict=True):
-            item = (sign * value, sign * self._seen, place)  # of equal rows the first are low, and the last high
-            if len(heap) < self._count:
-                heapq.heappush(heap, item)
-            elif self._count and item > heap[0]:
-                heapq.heapreplace(heap, item)
-
-    def figures(self) -> tuple[list[RowFigures], list[RowFigures]]:
-        """The lowest, ascending, and of the others the highest, descending."""
-        low, high = (sorted(heap, reverse=True) for heap in self._heaps)
-        taken = {-number for _, number, _ in low}
-        return (
-            [RowFigures(place, -value) for value, _, place in low],
-            [RowFigures(place, value) for value, number, place in high if number not in taken],
-        )
-
-
 class _DataSet:
     """All sums, row by row."""
 
@@ -158,10 +130,10 @@ class _DataSet:
         self._class_tokens = np.zeros(len(CLASSES), dtype=np.int64)
         self._margins, self._sample = RatioSums(1 + len(CLASSES)), Reservoir(_SAMPLE, 1)
         self._length, self._words = Length(), Words()
-        self._pairs, self._others = _Ends(shown), _Ends(shown)
+        self._pairs, self._others = Ends(shown), Ends(shown)
 
     def add(self, row: ScoredRow) -> None:
-        place = Place(row.row.source, row.row.line, row.id)
+        place = place_of(row)
         preference = row.kind == "preference"
         self._files[row.row.source] = None
         self.rows += 1
@@ -179,10 +151,10 @@ class _DataSet:
         for source in _sources(row.credits):
             self._sources[source] += 1
         if preference:
-            self._add_pair(scored, self._margin(row), place)
+            self._add_pair(scored, self._margin(row), row)
         else:
             self._side("answer").add(scored)
-            self._others.add(sum(reward for _, reward in lengths) / len(lengths), place)
+            self._others.add(sum(reward for _, reward in lengths) / len(lengths), row)
         self._length.add(lengths, preference)
         self._words.add([(answer.credit.tokens, answer.rewards) for answer in scored], place)
 
@@ -192,12 +164,12 @@ class _DataSet:
         except CreditError as error:
             raise CreditError(f"{row.row.place}: {error}") from error
 
-    def _add_pair(self, scored: Sequence[_Answer], value: float, place: Place) -> None:
+    def _add_pair(self, scored: Sequence[_Answer], value: float, row: ScoredRow) -> None:
         chosen, rejected = self._side("chosen").add(scored[:1]), self._side("rejected").add(scored[1:])
         self._margins.add(np.concatenate(([value], chosen - rejected)), np.ones(1 + len(CLASSES)))
         self._sample.add([value])
         self._right += value > 0
-        self._pairs.add(value, place)
+        self._pairs.add(value, row)
 
     def _side(self, side: Side) -> _SideSums:
         return self._sides.setdefault(side, _SideSums())

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from dpo_credit.credit import Credit
 from dpo_credit.localise.localised import LabelledAnswer, LocaliseReport
-from dpo_credit.localise.wording import label, sentence
+from dpo_credit.localise.wording import label, sentence, to_prompts
 from dpo_credit.views.page.cells import Span, cell_groups
 from dpo_credit.views.page.frame import block_hash, direction, environment, shades, source, verbatim
 from dpo_credit.views.page.text import visible
@@ -39,6 +39,7 @@ def render(localised: Localised) -> str:
         title=f"Does the reward find the wrong {report.unit}s?",
         report=report,
         sentence=sentence(report),
+        to_prompts=to_prompts(report),
         ours=report.finding(REWARD),
         rival=report.finding(report.best),
         against=next(comparison for comparison in report.comparisons if comparison.baseline == report.best),

@@ -6,19 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from dpo_credit.credit import margin
+from dpo_credit.credit import CreditError, margin
 from dpo_credit.estimates.intervals import Mean
-from dpo_credit.report.figures import Report, SideFigures
-from dpo_credit.report.wording import beta_of, count_of_words, place_name
+from dpo_credit.report.figures import Report, RowFigures, SideFigures
+from dpo_credit.report.wording import beta_of, carried_by, count_of_words, lengths, place_name, short
 from dpo_credit.report.words import Place, Word, word_at
 from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.views.page.chart import ticks
+from dpo_credit.views.page.listed import listed, step
 from dpo_credit.views.page.overview import overview_of
 from dpo_credit.views.page.score import page
 from dpo_credit.views.page.text import visible
 from dpo_credit.views.scale import decimals_of
 
 _CONTEXT = 42  # characters shown before and after a word
+_CARRIER = 300  # of a sentence that carries most
 _ROOM = 0.06  # of a chart's height, above and below what it shows
 
 
@@ -42,16 +44,17 @@ def drawn(report: Report) -> list[tuple[str, int]]:
     return list(dict.fromkeys((place.source, place.line) for place in (*rows, *words)))
 
 
-def render(report: Report, rows: Mapping[tuple[str, int], ScoredRow]) -> str:
+def render(report: Report, every_row: Iterable[ScoredRow]) -> str:
     """The page.
 
     Args:
         report: the figures.
-        rows: the rows that `drawn` names, by their lines.
+        every_row: the rows that they are of, once more.
 
     Raises:
-        CreditError: two answers of a row do not compare.
+        CreditError: a row that the report names is gone, or two answers of one do not compare.
     """
+    rows, table = _taken(report, every_row)
     ordered = sorted(((_value(row), n, row) for n, row in enumerate(rows.values())), key=lambda item: item[:2])
     anchors = {(row.row.source, row.row.line): f"e{n}" for n, (_, _, row) in enumerate(ordered, 1)}
     entries = [replace(row, row=replace(row.row, id=place_name(_place(row), report))) for _, _, row in ordered]
@@ -67,19 +70,47 @@ def render(report: Report, rows: Mapping[tuple[str, int], ScoredRow]) -> str:
         "words": [[_word(word, rows, anchors, report) for word in side] for side in words],
         "count_of_words": count_of_words(report.words),
         "word_decimals": decimals_of(word.reward for side in words for word in side),
-        "ends": [
-            [
-                (anchors[row.place.source, row.place.line], visible(place_name(row.place, report)), row.value)
-                for row in side
-            ]
-            for side in (report.lowest, report.highest)
-        ],
+        "ends": [[_end(row, anchors, report) for row in side] for side in (report.lowest, report.highest)],
+        "listed": [{**row, "anchor": anchors.get(row["place"])} for row in table],
+        "every": step(report),
     }
     files = ", ".join(report.files)
-    styles = ("style.css", "report.css")
+    styles, scripts = ("style.css", "report.css"), ("page.js", "report.js")
+    title = f"Report on {files}"
     return "".join(
-        page("report.html", entries, overview_of(entries), figures, title=f"Report on {files}", styles=styles)
+        page("report.html", entries, overview_of(entries), figures, title=title, styles=styles, scripts=scripts)
     )
+
+
+def _taken(
+    report: Report, every_row: Iterable[ScoredRow]
+) -> tuple[dict[tuple[str, int], ScoredRow], list[dict[str, Any]]]:
+    """The rows that are drawn, by their lines, and those that are listed, by ascending value."""
+    wanted, rows, table = set(drawn(report)), {}, []
+    for n, row in enumerate(every_row):
+        at = (row.row.source, row.row.line)
+        if at in wanted:
+            rows[at] = row
+        compares = report.pairs is None or row.kind == "preference"
+        if compares and (at in wanted or n % step(report) == 0):
+            table.append(listed(row, _value(row), report))
+    for source, line in sorted(wanted - rows.keys()):
+        raise CreditError(f"{source}, line {line} is gone: the file changed while it was read. Report on it again.")
+    return rows, sorted(table, key=lambda row: row["value"])
+
+
+def _end(row: RowFigures, anchors: Mapping[tuple[str, int], str], report: Report) -> dict[str, Any]:
+    """A row at an end: its link, and why it stands there."""
+    return {
+        "anchor": anchors[row.place.source, row.place.line],
+        "name": visible(place_name(row.place, report)),
+        "value": row.value,
+        "tokens": lengths(row),
+        "prompt": visible(row.prompt),
+        "share": row.carrier.share,
+        "by": carried_by(row, report),
+        "text": visible(short(row.carrier.text, _CARRIER)),
+    }
 
 
 def _value(row: ScoredRow) -> float:

@@ -62,6 +62,7 @@ def page(
     *,
     title: str,
     styles: Sequence[str] = ("style.css",),
+    scripts: Sequence[str] = ("page.js",),
 ) -> Iterator[str]:
     """A template that is `page.html` or extends it: what all pages share, and the `figures` of its own.
 
@@ -69,7 +70,7 @@ def page(
     """
     templates, shading = environment(), overview.shading
     style = Markup("".join(verbatim(templates, name) for name in styles) + shades(shading.palette))
-    script = Markup(verbatim(templates, "page.js"))
+    script = Markup("".join(verbatim(templates, name) for name in scripts))
     return templates.get_template(template).generate(
         title=visible(title),
         entries=_views(entries, overview, many=figures["many"]),

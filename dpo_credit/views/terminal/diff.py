@@ -65,7 +65,7 @@ def render(
     if shading.quantity == "delta" and rows:
         return Group(*parts, Text(), deltas(scored, look, shading, rows))
     for label, credit, scale in zip(labels, credits, shading.scales(credits), strict=True) if rows else ():
-        parts += [Text(), tables(credit.by(shading.unit), credit, scale, look, rows, label)]
+        parts += [Text(), tables(credit, scale, look, shading.unit, rows, label)]
     return Group(*parts)
 
 

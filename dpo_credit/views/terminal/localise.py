@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
@@ -11,17 +13,20 @@ from rich.text import Text
 from dpo_credit.estimates.statistics import Estimate
 from dpo_credit.localise.localised import Group as Part
 from dpo_credit.localise.localised import LocaliseReport, PreferenceMeasures
-from dpo_credit.localise.wording import label, sentence
+from dpo_credit.localise.wording import drawn_by, label, sentence, to_prompts
 from dpo_credit.views.look import Look, visible
+from dpo_credit.views.terminal.tables import table as table_of
+from dpo_credit.views.terminal.tables import whole
 
-_KINDS = 12  # rows of kinds of errors; the most frequent are kept
+_KINDS = 12  # rows of kinds of errors, and of groups of answers; the most frequent are kept
+_TOGETHER = re.compile(r"\[[^\]]*\]|\([^()]{0,16}\)|\(p = [^)]*\)|p = [\d.e-]+|[+−-][\d.]+ points?")
 
 
 def render(report: LocaliseReport, look: Look) -> RenderableType:
     """The whole report, but for the answers themselves."""
     parts: list[RenderableType] = [
         Text(look.plain(_title(report)), style="bold"),
-        Text(look.plain(sentence(report))),
+        _wrapped(sentence(report), look),
         Text(),
         _findings(report, look),
         Text(look.plain(_legend(report)), style="dim"),
@@ -32,20 +37,33 @@ def render(report: LocaliseReport, look: Look) -> RenderableType:
     ]
     if report.preference is not None:
         parts += [_preference(report.preference, look), Text()]
+    if report.group_by is not None:
+        parts += [_answer_groups(report, look), Text()]
     return Group(*parts, _groups(report, look))
+
+
+def _wrapped(text: str, look: Look) -> Text:
+    """A paragraph; a number stands on one line with what belongs to it, such as its interval."""
+    kept = _TOGETHER.sub(lambda match: match[0].replace(" ", "\u00a0"), look.plain(text))  # which textwrap leaves whole
+    return Text(textwrap.fill(kept, look.width, break_on_hyphens=False).replace("\u00a0", " "))
 
 
 def _title(report: LocaliseReport) -> str:
     several = report.answers_with_several_errors
     return (
-        f"{report.answers} wrong answers, {report.errors} errors ({several} answers with several); "
+        f"{report.answers} wrong answers{to_prompts(report)}, {report.errors} errors ({several} answers with several); "
         f"{report.wrong_units} of {report.units} {report.unit}s are wrong"
     )
 
 
 def _legend(report: LocaliseReport) -> str:
     hits = f"top {report.top_k}: a wrong {report.unit} is among the {report.top_k} most suspicious"
-    lines = [f"95 % bootstrap intervals by answer below each number; {hits}; all errors: each is, of several"]
+    below = "below each number: 95 % bootstrap intervals by " + drawn_by(report)
+    if report.prompts == 1 < report.answers:
+        below = "no intervals: all answers stand on one prompt"
+    elif report.prompts < report.answers:
+        below += ", so all answers to a prompt are drawn together, and permuted together in the tests"
+    lines = [f"{below}; {hits}; all errors: each is, of several"]
     if any(finding.sees_right_answer for finding in report.findings):
         lines.append(
             "right − wrong is told the right answer, so it is no rival: how far it leads is what that is worth"
@@ -54,9 +72,8 @@ def _legend(report: LocaliseReport) -> str:
 
 
 def _findings(report: LocaliseReport, look: Look) -> Table:
-    table = _table("score", f"AUROC of {report.unit}s", "within answers", "average precision", "top 1")
-    for heading in (f"top {report.top_k}", "all errors"):
-        table.add_column(heading, justify="right", overflow="fold")
+    headings = ("within answers", "average precision", "top 1", f"top {report.top_k}", "all errors")
+    table = table_of("score", f"AUROC of {report.unit}s", *headings)
     for finding in report.findings:
         style = "bold" if finding.name == "-reward" else "dim" if finding.sees_right_answer else ""
         columns = (
@@ -70,7 +87,7 @@ def _findings(report: LocaliseReport, look: Look) -> Table:
         table.add_row(
             Text(look.plain(label(finding.name)), style=style), *(_cell(value, look, style) for value in columns)
         )
-    return table
+    return whole(table, look)
 
 
 def _several(report: LocaliseReport) -> list[Text]:
@@ -91,7 +108,7 @@ def _several(report: LocaliseReport) -> list[Text]:
 
 
 def _comparisons(report: LocaliseReport, look: Look) -> Table:
-    table = _table("reward against", "within", "95 % interval", "p", "top 1", "95 % interval", "p")
+    table = table_of("reward against", "within", "95 % interval", "p", "top 1", "95 % interval", "p")
     for comparison in report.comparisons:
         style = "bold" if comparison.baseline == report.best else ""
         cells = [
@@ -102,11 +119,11 @@ def _comparisons(report: LocaliseReport, look: Look) -> Table:
             _p(comparison.top_1_p),
         ]
         table.add_row(*(Text(look.plain(cell), style=style) for cell in cells))
-    return table
+    return whole(table, look)
 
 
 def _preference(preference: PreferenceMeasures, look: Look) -> Table:
-    table = _table(f"whole answers ({preference.answers} pairs)", "value", "95 % interval")
+    table = table_of(f"whole answers ({preference.answers} pairs)", "value", "95 % interval")
     rows = (
         ("right answer preferred", preference.accuracy),
         ("margin", preference.margin),
@@ -118,13 +135,35 @@ def _preference(preference: PreferenceMeasures, look: Look) -> Table:
     )
     for name, value in rows:
         decimals = 4 if value is preference.echo else 3
-        table.add_row(name, _number(value.value, decimals), look.plain(_range(value, look, decimals)))
-    return table
+        table.add_row(name, look.plain(_number(value.value, decimals)), look.plain(_range(value, " to ", decimals)))
+    return whole(table, look)
+
+
+def _answer_groups(report: LocaliseReport, look: Look) -> RenderableType:
+    """The reward and the best baseline on each group of answers alone."""
+    assert report.group_by is not None
+    heading = visible(f"by {report.group_by}", look)
+    rival = look.plain(label(report.best))
+    table = table_of(heading, "answers", look.plain("−reward"), rival, "gain", "p", "top 1")
+    for group in report.answer_groups[:_KINDS]:
+        gain = "\n".join(_gain(group.difference)).strip()
+        table.add_row(
+            Text(visible(group.name, look)),
+            f"{group.answers:,}",
+            *(_cell(value, look, "") for value in (group.reward, group.baseline)),
+            Text(look.plain(gain)),
+            _p(group.p),
+            _cell(group.reward_top_1, look, ""),
+        )
+    about = f"AUROC within answers; gain of the reward over {rival} in it; top 1 of the reward"
+    if (more := len(report.answer_groups) - _KINDS) > 0:
+        about += f"; {more} smaller groups are in --json and --table"
+    return Group(whole(table, look), Text(about, style="dim"))
 
 
 def _groups(report: LocaliseReport, look: Look) -> Table:
     rival = look.plain(label(report.best))
-    table = _table(
+    table = table_of(
         "part", f"{report.unit}s", "wrong", look.plain("−reward AUROC"), f"{rival} AUROC", f"in top {report.top_k}"
     )
     shown: dict[str, int] = {}
@@ -135,7 +174,7 @@ def _groups(report: LocaliseReport, look: Look) -> Table:
         if shown[part.by] == 1:
             table.add_row(Text(f"by {part.by}", style="dim"), *[""] * 5)
         table.add_row(*_group(part, look))
-    return table
+    return whole(table, look)
 
 
 def _group(part: Part, look: Look) -> Sequence[RenderableType]:
@@ -145,43 +184,46 @@ def _group(part: Part, look: Look) -> Sequence[RenderableType]:
         str(part.units),
         str(part.wrong_units),
         *(
-            Text(look.plain(f"{_number(estimate.value)} {_range(estimate, look)}".strip()))
+            Text(look.plain(f"{_number(estimate.value)} {_range(estimate)}".strip()))
             for estimate in (part.reward, part.baseline)
         ),
         share,
     )
 
 
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column(first, overflow="fold")
-    for heading in others:
-        table.add_column(heading, justify="right", overflow="fold")
-    return table
-
-
 def _cell(value: Estimate, look: Look, style: str) -> Text:
-    return Text.assemble((_number(value.value), style), "\n", (look.plain(_range(value, look)), "dim"))
+    text = Text(look.plain(_number(value.value)), style)
+    return text.append(f"\n{look.plain(_range(value))}", "not bold dim") if value.low is not None else text
 
 
 def _number(value: float | None, decimals: int = 3) -> str:
-    return "-" if value is None else f"{value:.{decimals}f}"
+    return "-" if value is None else f"{value:.{decimals}f}".replace("-", "−")
 
 
 def _gain(value: Estimate) -> tuple[str, str]:
-    if value.value is None or value.low is None or value.high is None:
+    if value.value is None:
         return "-", ""
-    shown = [f"{end:+.3f}".replace("0.", ".").replace("-", "−") for end in (value.value, value.low, value.high)]
-    return shown[0], f"[{shown[1]}, {shown[2]}]"
+    shown = f"{value.value:+.3f}".replace("0.", ".").replace("-", "−")
+    if value.low is None or value.high is None:
+        return shown, ""
+    low, high = (f"{end:+.3f}".replace("0.", ".").replace("-", "−") for end in (value.low, value.high))
+    return shown, f"[{low}, {high}]"
 
 
 def _p(p: float) -> str:
     return f"{p:.4f}".replace("0.", ".", 1) if p >= 1e-4 else "<.0001"
 
 
-def _range(value: Estimate, look: Look, decimals: int = 3) -> str:
+def _range(value: Estimate, between: str = "–", decimals: int = 3) -> str:
     """An interval without the zeros before the points."""
     if value.low is None or value.high is None:
         return ""
-    ends = (f"{end:.{decimals}f}".replace("0.", ".", 1).replace("-", "−") for end in (value.low, value.high))
-    return ("-" if look.ascii_only else "–").join(ends)
+    return between.join(_end(end, decimals) for end in (value.low, value.high))
+
+
+def _end(end: float, decimals: int) -> str:
+    """An interval's end; one that is 1 takes no more columns than one that is .999."""
+    shown = f"{end:.{decimals}f}"
+    if float(shown) == 1:
+        return shown[:-1]
+    return shown.replace("0.", ".", 1).replace("-", "−") if abs(float(shown)) < 1 else shown.replace("-", "−")

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Group, RenderableType
+from rich.console import Group, OverflowMethod, RenderableType
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
 from dpo_credit.estimates.intervals import Mean
 from dpo_credit.report.figures import PairFigures, Report, RowFigures
-from dpo_credit.report.wording import beta_of, count_of_words, place_name
+from dpo_credit.report.wording import beta_of, carried_by, count_of_words, lengths, place_name, short
 from dpo_credit.report.words import Word
 from dpo_credit.views.look import Look, visible
 from dpo_credit.views.scale import Scale, decimals_for, decimals_of
 from dpo_credit.views.terminal.colours import signed, style
+from dpo_credit.views.terminal.tables import table as table_of
+from dpo_credit.views.terminal.tables import whole
 
 _SIDE_BY_SIDE = 140  # columns from which two tables stand beside each other
 _BARS = "▁▂▃▄▅▆▇█"
+_CARRIER = 160  # characters of a sentence
 
 
 def render(report: Report, look: Look) -> RenderableType:
@@ -88,7 +91,7 @@ def _places(report: Report, look: Look) -> Table:
     for n in range(count):
         part = f"{100 * n // count} to {100 * (n + 1) // count} %"
         table.add_row(part, *(_mean(side.relative[n], decimals, look) for side in report.sides))
-    return table
+    return whole(table, look)
 
 
 def _classes(report: Report, look: Look) -> Table:
@@ -101,7 +104,7 @@ def _classes(report: Report, look: Look) -> Table:
         cells = [_mean(kind.sides.get(side), decimals, look) for side in sides]
         cells += [_mean(kind.margin, margin_decimals, look)] * len(margin)
         table.add_row(kind.name, f"{100 * kind.tokens / report.tokens:.1f} %", *cells)
-    return table
+    return whole(table, look)
 
 
 def _length(report: Report, look: Look) -> Text:
@@ -136,8 +139,9 @@ def _word_table(words: Sequence[Word], report: Report, decimals: int, look: Look
     if not words:
         return Text("none")
     table = _table("word", "mean reward", "times", "rows", "for example")
-    table.columns[0].overflow = table.columns[-1].overflow = "fold"
     table.columns[-1].justify = "left"
+    for column in table.columns[1:-1]:
+        column.no_wrap = True
     for word in words:
         reward = word.reward
         cells = (_mean(reward, decimals, look), f"{reward.count:,}", f"{reward.rows:,}")
@@ -150,20 +154,30 @@ def _rows(report: Report, look: Look) -> list[RenderableType]:
     value = "margin" if report.pairs is not None else "reward"
     return _both(
         look,
-        (f"lowest {value}", _row_table(report.lowest, value, report, look)),
-        (f"highest {value}", _row_table(report.highest, value, report, look)),
+        (f"lowest {value}s", _row_table(report.lowest, (value, "costs"), report, look)),
+        (f"highest {value}s", _row_table(report.highest, (value, "earns"), report, look)),
     )
 
 
-def _row_table(rows: Sequence[RowFigures], value: str, report: Report, look: Look) -> RenderableType:
+def _row_table(rows: Sequence[RowFigures], named: tuple[str, str], report: Report, look: Look) -> RenderableType:
+    """The rows at one end; three lines each: what it is called, how its prompt begins, and what carries most of it."""
     if not rows:
         return Text("none beyond these")
-    table = _table(value, "row")
-    table.columns[0].justify, table.columns[1].justify = "right", "left"
-    table.columns[1].overflow = "fold"
+    value, carries = named
+    table = _table(value, "tokens", f"row, its prompt, and what {carries} it most")
+    table.columns[0].justify, table.columns[-1].justify = "right", "left"
+    for column in table.columns[:-1]:
+        column.no_wrap = True
     decimals = decimals_for(max(abs(row.value) for row in (*report.lowest, *report.highest)))
     for row in rows:
-        table.add_row(signed(row.value, look, decimals), Text(visible(place_name(row.place, report), look)))
+        carrier = row.carrier
+        lines = [Text(visible(place_name(row.place, report), look), overflow="fold")]
+        if row.prompt:
+            cut: OverflowMethod = "crop" if look.ascii_only else "ellipsis"
+            lines.append(Text(visible(look.plain(row.prompt), look), "dim", no_wrap=True, overflow=cut))
+        share = f"{signed(carrier.share, look, decimals)}  {carried_by(row, report)}: "
+        lines.append(Text(share + visible(look.plain(short(carrier.text, _CARRIER)), look), overflow="fold"))
+        table.add_row(signed(row.value, look, decimals), lengths(row), Group(*lines))
     return table
 
 
@@ -178,9 +192,8 @@ def _both(look: Look, *tables: tuple[str, RenderableType]) -> list[RenderableTyp
 
 
 def _table(*headings: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for n, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if n else "left", overflow="fold")
+    table = table_of(*headings)
+    table.header_style = "dim"
     return table
 
 

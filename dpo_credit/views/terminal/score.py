@@ -15,7 +15,7 @@ from rich.text import Text
 
 from dpo_credit.credit import Alternative, Credit, margin, preference_probability
 from dpo_credit.rows.scored import ScoredRow
-from dpo_credit.segments import Segment, Unit, is_boundary
+from dpo_credit.segments import Segment, Unit, ends, is_boundary
 from dpo_credit.views.look import Look, visible
 from dpo_credit.views.scale import Scale, Shading
 from dpo_credit.views.terminal.colours import legend, mark, signed, style
@@ -55,7 +55,7 @@ def render(
     if shading.limit != "per-answer":
         parts += [legend(scales[0], credits[0], look, text.unit), Text()]
     for label, credit, scale in zip(labels, credits, shading.scales(credits), strict=True) if rows else ():
-        parts += [tables(credit.by(shading.unit), credit, scale, look, rows, label), Text()]
+        parts += [tables(credit, scale, look, shading.unit, rows, label), Text()]
     return Group(*parts[:-1])
 
 
@@ -140,35 +140,34 @@ def comparison(chosen: Credit, rejected: Credit, look: Look, label: str = "chose
     return Text.assemble((f"margin {signed(logit, look)}", "bold"), f"  P({label} is preferred) {shown}")
 
 
-def tables(
-    segments: Sequence[Segment], credit: Credit, scale: Scale, look: Look, rows: int, label: str = ""
-) -> RenderableType:
-    """The lowest and the highest of an answer's segments with their log-probabilities."""
-    ordered = sorted(segments, key=lambda segment: (segment.reward, segment.start))
-    low, high = (
-        _table(f"{title} {f'in {label} ' if label else ''}", credit, picked, scale, look)
-        for title, picked in (("lowest", ordered[:rows]), ("highest", ordered[: -rows - 1 : -1]))
-    )
-    if credit.policy_top and look.width < _INLINE:
-        below = [
-            instead([(credit, segment) for segment in picked], look)
-            for picked in (ordered[:rows], ordered[: -rows - 1 : -1])
-        ]
-        return Group(low, below[0], Text(), high, below[1])
-    if look.width < _SIDE_BY_SIDE or credit.policy_top:
-        return Group(low, Text(), high)
+def tables(credit: Credit, scale: Scale, look: Look, unit: Unit, rows: int, label: str = "") -> RenderableType:
+    """The lowest and the highest of an answer's units with their log-probabilities; see `ends`."""
+    known = bool(credit.policy_top) and unit == "token"  # what else a model would have said
+    beside = look.width >= _SIDE_BY_SIDE and not known
+    made: list[RenderableType] = []
+    for title, picked in zip(("lowest", "highest"), ends(credit.by(unit), rows), strict=True):
+        if not picked:
+            continue
+        made.append(_table((f"{title} {unit}s" + f" in {label}" * bool(label), unit), credit, picked, scale, look))
+        if known and look.width < _INLINE:
+            made.append(instead([(credit, segment) for segment in picked], look))
+        if not beside:
+            made.append(Text())
+    if not beside:
+        return Group(*made[:-1])
     both = Table.grid(padding=(0, 4, 0, 0))
-    both.add_row(low, high)
+    both.add_row(*made)
     return both
 
 
-def _table(title: str, credit: Credit, picked: Sequence[Segment], scale: Scale, look: Look) -> Table:
-    table = Table(title=title.strip(), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+def _table(named: tuple[str, Unit], credit: Credit, picked: Sequence[Segment], scale: Scale, look: Look) -> Table:
+    title, unit = named
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
     columns = context(look, 3 * 11 + 2)
-    table.add_column(Text("token", style="bold"), overflow="fold", min_width=columns, max_width=columns)
+    table.add_column(Text(unit, style="bold"), overflow="fold", min_width=columns, max_width=columns)
     for heading in ("log π", "log π_ref", "reward"):
         table.add_column(look.plain(heading), justify="right", no_wrap=True, min_width=9)
-    inline = bool(credit.policy_top) and look.width >= _INLINE
+    inline = bool(credit.policy_top) and unit == "token" and look.width >= _INLINE
     if inline:
         table.add_column("policy would say", overflow="fold")
         table.add_column("reference would say", overflow="fold")
