@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dpo_credit.credit import Credit, CreditError
+from dpo_credit.credit import Credit, CreditError, Tokens
 from dpo_credit.estimates.statistics import numbered, resamples
 from dpo_credit.localise.breakdown import answer_groups, groups
 from dpo_credit.localise.labels import Case
@@ -19,7 +19,7 @@ from dpo_credit.localise.measures import Measured, Resampling, compare, sentence
 from dpo_credit.localise.preference import preference
 from dpo_credit.localise.scores import ALIGNED, REWARD, SURE, UNSURE, Beyond, Units, token_values, units_of
 from dpo_credit.models.pair import ModelPair
-from dpo_credit.models.side import Distributions, Module, require, unwrapped
+from dpo_credit.models.side import Distributions, Module, Side, require, unwrapped
 from dpo_credit.rows.aside import STRICT, SetAside
 from dpo_credit.scoring import score_rows
 from dpo_credit.text.conventions import Conventions
@@ -178,20 +178,29 @@ def _score(
 
 def _beyond(pair: ModelPair, wrong: Sequence[Credit], options: Options, say: Callable[[str], None]) -> list[Beyond]:
     batch = [credit.tokens for credit in wrong]
-    entropy: Sequence[Sequence[float] | None] = [None] * len(batch)
-    policy = unwrapped(pair.policy)
-    if isinstance(policy, Distributions):
-        from dpo_credit.localise.entropy import entropies
-
-        say("Computing the policy's entropy")
-        entropy = entropies(policy, batch)
+    both = [
+        _entropies(side, role, batch, say) for side, role in ((pair.policy, "policy"), (pair.reference, "reference"))
+    ]
     if not options.captum:
-        return [Beyond(values) for values in entropy]
+        return [Beyond(*values) for values in zip(*both, strict=True)]
     from dpo_credit.localise.attribution import attribute
 
     say("Attributing with Captum")
     ours, theirs = (require(side, Module, "--compare captum") for side in (pair.policy, pair.reference))
-    return [Beyond(*values) for values in zip(entropy, attribute(ours, theirs, batch, pair.beta), strict=True)]
+    return [Beyond(*values) for values in zip(*both, attribute(ours, theirs, batch, pair.beta), strict=True)]
+
+
+def _entropies(
+    side: Side, role: str, batch: Sequence[Tokens], say: Callable[[str], None]
+) -> Sequence[Sequence[float] | None]:
+    """(T,) of each answer, where a side gives whole distributions."""
+    whole = unwrapped(side)
+    if not isinstance(whole, Distributions):
+        return [None] * len(batch)
+    from dpo_credit.localise.entropy import entropies
+
+    say(f"Computing the {role}'s entropy")
+    return entropies(whole, batch)
 
 
 def _notes(cases: Sequence[Case], complete: bool, entropy: bool, options: Options, prompts: int) -> list[str]:

@@ -24,6 +24,7 @@ ABOUT = {
     UNSURE: "entropy of the policy's prediction at that position; of the two signs, the better one on these answers",
     SURE: "minus the entropy of the policy's prediction there; of the two signs, the better one on these answers",
     "-log pi - entropy": "surprise under the policy beyond what the policy itself expected there",
+    "-log pi_ref - entropy_ref": "surprise under the reference beyond what the reference itself expected there",
     GRADIENT: "minus input x gradient (Captum) of the answer's reward, policy minus reference",
     RANDOM: "a uniform draw for each unit",
     ALIGNED: "reward of the aligned place in the right answer minus that of the token; it is told the right answer",
@@ -66,9 +67,10 @@ def units_of(
 
 
 class Beyond(NamedTuple):
-    """What baselines need and no Credit holds, (T,) each: the policy's entropies, and attributions where asked for."""
+    """What baselines need and no Credit holds, (T,) each: both models' entropies, attributions where asked for."""
 
     entropy: Sequence[float] | None = None
+    reference_entropy: Sequence[float] | None = None
     attribution: Sequence[float] | None = None
 
 
@@ -88,6 +90,10 @@ def token_values(credit: Credit, beyond: Beyond, right: Credit | None) -> dict[s
     if (entropy := beyond.entropy) is not None:
         values[UNSURE], values[SURE] = entropy, [-value for value in entropy]
         values["-log pi - entropy"] = [-logp - own for logp, own in zip(credit.policy_logps, entropy, strict=True)]
+    if (entropy := beyond.reference_entropy) is not None:
+        values["-log pi_ref - entropy_ref"] = [
+            -logp - own for logp, own in zip(credit.reference_logps, entropy, strict=True)
+        ]
     if beyond.attribution is not None:
         values[GRADIENT] = [-value for value in beyond.attribution]
     if right is not None:

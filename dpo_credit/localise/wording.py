@@ -7,6 +7,7 @@ import re
 from dpo_credit.localise.localised import LocaliseReport
 
 _NAMES = {"-log pi": "−log π", "-log pi_ref": "−log π_ref", "-log pi - entropy": "−log π − H", "entropy": "H(π)"}
+_NAMES |= {"-log pi_ref - entropy_ref": "−log π_ref − H_ref"}
 _NAMES |= {"-entropy": "−H(π)", "right - wrong": "right − wrong", "-reward": "−reward", "-gradient": "−gradient"}
 
 
