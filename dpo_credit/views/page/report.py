@@ -76,9 +76,8 @@ def render(report: Report, rows: Mapping[tuple[str, int], ScoredRow]) -> str:
         ],
     }
     files = ", ".join(report.files)
-    styles = ("style.css", "report.css")
     return "".join(
-        page("report.html", entries, overview_of(entries), figures, title=f"Report on {files}", styles=styles)
+        page("report.html", entries, overview_of(entries), figures, title=f"Report on {files}", styles=["report.css"])
     )
 
 
