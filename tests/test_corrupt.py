@@ -139,14 +139,15 @@ def test_only_the_kinds_asked_for_are_made(kind: str) -> None:
     assert {label.kind for one in made if one for label in one.labels} == {kind}
 
 
-def test_kinds_are_drawn_evenly_however_many_places_each_has() -> None:
-    example = Example(
-        "p", "He is 3 and has 5 cars, 6 vans, 7 boats, 8 beds, 9 desks, 10 dresses, 11 shirts and 12 coats."
-    )
-    drawn = [corrupt(example, Plan(1, 1, ("number", "entity"), seed)) for seed in range(400)]
-    numbers = sum(one.labels[0].kind == "number" for one in drawn if one)
-    # 400 fair draws: mean 200, standard deviation 10; five of them is one run in a million
-    assert abs(numbers - 200) < 50
+def test_what_is_stated_is_changed_as_often_as_it_is_and_negations_count_as_half_a_place() -> None:
+    example = Example("p", "He is 3 and has 5 cars. He likes it. She wants to go, and she will sing. They can stay.")
+    offered = {(change.kind, change.start) for change in candidates(example, ("number", "negation"))}
+    numbers, negations = ([kind for kind, _ in offered].count(kind) for kind in ("number", "negation"))
+    assert numbers == 2 and negations > 2
+    drawn = [corrupt(example, Plan(1, 1, ("number", "negation"), seed)) for seed in range(400)]
+    changed = sum(made.labels[0].kind == "number" for made in drawn if made)
+    # 400 draws at 2 / 2.5: mean 320, standard deviation 8; five of them is one run in a million
+    assert abs(changed - 320) < 40
 
 
 def test_two_changes_of_polarity_do_not_meet_in_a_sentence() -> None:

@@ -5,11 +5,29 @@ from __future__ import annotations
 import re
 from collections import Counter
 from random import Random
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 
-from dpo_credit.demo.natural import Draft, Slot, corrupt, drafts, draw, draw_pairs, draw_posts, sft_rows, summary_of
-from dpo_credit.demo.rows import labelled_row
+from dpo_credit import Example
+from dpo_credit.demo import natural_rows
+from dpo_credit.demo.errors import FactEdit
+from dpo_credit.demo.natural import (
+    Draft,
+    Slot,
+    Wrong,
+    drafts,
+    draw,
+    draw_pairs,
+    draw_posts,
+    draw_wrong,
+    errors_in,
+    other_facts,
+    summary_of,
+)
+from dpo_credit.demo.natural_rows import RULED_SHARE, dpo_rows, likeliest, ruled, sft_rows
+from dpo_credit.demo.rows import labelled_row, preference_row
 
 SPLITS = ("train", "validation", "held_out")
 TYPES = {
@@ -138,7 +156,52 @@ def test_a_capital_begins_a_sentence_whatever_value_stands_there() -> None:
     name = drawn.post.fact("who").value
     assert drawn.post.body == f"{name.capitalize()} sold it. {name.capitalize()} did."
     assert summary_of(drawn, made.summaries[0], {}).text == f" {name.capitalize()} did it. Then {name}."
-    pair = corrupt(Random(1), drawn, made.summaries[0], 1)
+    pair = Wrong(drawn, made.summaries[0], errors_in(Random(1), drawn, made.summaries[0], 1)).pair
     assert {edit.wrong for edit in pair.edits} == {("My brother" if name == "me" else "Me")} | {
         "my brother" if name == "me" else "me"
     }
+
+
+def test_no_label_is_white_space_alone() -> None:
+    labels = [label for pair in draw_pairs(1, 500, "validation") for label in labelled_row(pair, "x")["labels"]]
+    assert all(label["text"].strip() for label in labels)
+    # what lacks words is wrong in the letter before them, not in the space that is left
+    assert FactEdit("wait", "two and a half hours", "two hours", 10, 19).wrong_characters == (12, 13)
+
+
+def test_the_likeliest_wrong_value_is_taken_and_facts_that_changed_places_are_left() -> None:
+    wrongs = list(draw_wrong(3, 60, "train"))
+    asked: list[Example] = []
+
+    def shortest(_models: object, examples: list[Example]) -> list[SimpleNamespace]:
+        asked.extend(examples)
+        return [SimpleNamespace(policy_logps=(-len(example.answer),)) for example in examples]
+
+    with patch.object(natural_rows, "score", shortest):
+        changed = likeliest(None, wrongs)  # type: ignore[arg-type]
+    assert asked and len(changed) == len(wrongs)
+    exchanged = 0
+    for before, after in zip(wrongs, changed, strict=True):
+        pair, edit = before.pair, before.pair.edits[0]
+        if len(before.values) > 1 and {e.right.lower() for e in pair.edits} == {e.wrong.lower() for e in pair.edits}:
+            exchanged += 1
+            assert after == before
+            continue
+        first = after.pair.edits[0]
+        others = {name: value for name, value in before.values.items() if name != edit.slot}
+        possible = {
+            *other_facts(pair.post, edit.slot),
+            *(short for _, short in before.drawn.draft.slots[edit.slot].values),
+        } - {pair.post.fact(edit.slot).value, *others.values()}
+        assert after.values == others | {edit.slot: after.values[edit.slot]}
+        assert len(first.wrong) == min(map(len, possible))
+    assert exchanged
+
+
+def test_a_quarter_of_the_preferences_have_errors_by_rules() -> None:
+    rows, slots = dpo_rows(9, 400), [preference_row(wrong.pair) for wrong in draw_wrong(9, 400, "train")]
+    assert [row["chosen"] for row in rows] == [row["chosen"] for row in slots]
+    by_rules = sum(row != other for row, other in zip(rows, slots, strict=True))
+    assert abs(by_rules / 400 - RULED_SHARE) < 0.11  # five standard deviations
+    row = {"prompt": "p", "chosen": " Hm.", "rejected": " Ha."}
+    assert ruled(row) == row  # which offers nothing to change

@@ -13,7 +13,7 @@ from program import ESCAPE, run
 
 from dpo_credit.credit import CreditError
 from dpo_credit.models.pair import ModelPair
-from dpo_credit.models.published import Published, named, published
+from dpo_credit.models.published import Base, Published, named, published
 
 ROW = {"id": "x", "prompt": "My landlord", "answer": " raised the rent."}
 STOPPED = "stopped before anything was loaded"
@@ -40,7 +40,8 @@ def test_every_pair_says_whose_beta_it_is(pair: Published) -> None:
     assert pair.name == pair.name.lower() and " " not in pair.name
     assert 0 < pair.beta <= 10 and pair.format
     if pair.policy is None:
-        assert (pair.name, pair.reference) == ("embedded", None)
+        assert pair.name in ("embedded", "smollm2") and pair.reference is None
+        assert (Path(__file__).parents[1] / pair.source).is_file()
         return
     for name in (pair.policy, pair.reference):
         assert name is not None and re.fullmatch(r"[\w.-]+/[\w.-]+", name), name  # OWNER/NAME, as the hub has them
@@ -49,8 +50,9 @@ def test_every_pair_says_whose_beta_it_is(pair: Published) -> None:
     assert not pair.run
 
 
-def test_the_embedded_pair_comes_first_and_is_the_one_that_was_run() -> None:
-    assert [pair.name for pair in published() if pair.run] == [published()[0].name] == ["embedded"]
+def test_the_pairs_of_the_package_come_first_and_are_those_that_were_run() -> None:
+    assert [pair.name for pair in published() if pair.run] == ["embedded", "smollm2"]
+    assert [pair.name for pair in published()[:2]] == ["embedded", "smollm2"]
 
 
 def test_length_normalised_pairs_are_those_of_the_recipes_that_say_so() -> None:
@@ -137,7 +139,7 @@ def test_the_listing_names_every_pair_and_says_what_was_run(columns: int) -> Non
     assert (ended.code, ended.stderr) == (0, "")
     lines = ended.stdout.splitlines()
     assert max(map(len, lines)) <= columns and ESCAPE not in ended.stdout
-    assert "We have run embedded, and no other" in " ".join(ended.stdout.split())
+    assert "We have run embedded and smollm2, and no other" in " ".join(ended.stdout.split())
     if columns >= 80:
         assert all(re.search(rf"^{re.escape(pair.name)} ", ended.stdout, re.M) for pair in published())
     assert ("allenai/OLMo-2-1124-7B-SFT" in ended.stdout) == (columns >= 170)
@@ -164,4 +166,6 @@ def test_a_long_line_is_folded_in_the_picture_alone(tmp_path: Path) -> None:
 def test_json_holds_all_there_is() -> None:
     record = json.loads(run("pairs", "--json", "-").stdout)
     assert record["schema"] == "dpo-credit/pairs@1"
-    assert [Published(**pair) for pair in record["pairs"]] == list(published())
+    bases = [pair["base"] and Base(**pair["base"]) for pair in record["pairs"]]
+    pairs = [Published(**pair | {"base": base}) for pair, base in zip(record["pairs"], bases, strict=True)]
+    assert pairs == list(published())

@@ -98,7 +98,7 @@ def test_deltas_mark_what_makes_up_the_margin_on_both_sides():
     assert "We pay ⟦50▼⟧ now▲▲" in view
     assert "We pay ⟦90▲▲⟧ now▲▲" in view
     assert "▲▲ +2  delta of a word, beta × nats" in view
-    assert "delta: what a word adds to the margin, above 0 for good." in view
+    assert "delta: what a word adds to the margin, above 0 for good; shared tokens" in view
     rows = [line.split("›")[1].split() for line in view.splitlines() if "›" in line]
     # most for good: 90 by 3, now by 2, a shared token once and with both rewards; most against it: 50 by 1
     assert [[cell for cell in row if cell[0] in "+−"] for row in rows] == [
@@ -141,10 +141,11 @@ def test_an_ascii_terminal_gets_ascii_only():
     assert shown(encoding="ascii").isascii()
 
 
-def test_equal_answers_say_so():
-    console = Console(file=io.StringIO(), width=80)
-    console.print(render(scored_row((CHOSEN, CHOSEN), ("chosen", "rejected")), Look(colours="none"), rows=0))
-    assert "the two answers are the same" in console.file.getvalue()  # type: ignore[attr-defined]
+def test_equal_answers_say_so_and_have_no_edits_to_mark():
+    equal = scored_row((CHOSEN, CHOSEN), ("chosen", "rejected"))
+    assert "the two answers are the same" in text_of(equal)
+    assert "^" not in text_of(equal)
+    assert text_of(equal, quantity="delta").count("none") == 3  # after the first edit, and in either table
 
 
 def test_a_scale_of_its_own_for_each_answer_has_two_legends():

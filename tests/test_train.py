@@ -23,7 +23,7 @@ from test_turns import ROWS as CHATS
 from tiny import CHATML, language_model, save, tokenizer
 from trl import DPOTrainer
 
-from dpo_credit import load_pair
+from dpo_credit import Example, load_pair, score
 from dpo_credit.credit import CreditError
 from dpo_credit.models.pair import Cut, Loading
 from dpo_credit.train.config import read_recipe
@@ -227,6 +227,41 @@ def test_an_adapter_keeps_its_base_as_reference(folder: Path) -> None:
     train("--set", "max_steps=1", config="lora.yaml")
     pair = load_pair("lora", loading=Loading(device="cpu"))
     assert pair.beta == 0.25 and pair.policy.module is pair.reference.module
+
+
+def test_dpo_goes_on_with_an_adapter_and_keeps_it_as_ref(folder: Path) -> None:
+    (folder / "lora.yaml").write_text(
+        f"model: sft\ndata: rows.jsonl\noutput: lora\nadapter: {{r: 2, target_modules: [query_key_value]}}\n{SETTINGS}"
+    )
+    train("--set", "max_steps=1", method="sft", config="lora.yaml")
+    (folder / "onward.yaml").write_text(f"model: lora\ndata: rows.jsonl\noutput: onward\nbeta: 0.25\n{SETTINGS}")
+    train("--set", "max_steps=2", "--set", "save_steps=1", config="onward.yaml")
+
+    def adapter(place: str) -> dict[str, torch.Tensor]:
+        return load_file(folder / place / "adapter_model.safetensors")
+
+    before, ref, after = adapter("lora"), adapter("onward/ref"), adapter("onward")
+    assert all(torch.equal(before[name], ref[name]) for name in before) and before.keys() == ref.keys()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    pair = load_pair("onward", loading=Loading(device="cpu"))
+    assert pair.beta == 0.25 and pair.policy.module is pair.reference.module
+    example = Example(ROWS[0]["prompt"], ROWS[0]["chosen"])
+    (credit,) = score(pair, [example])
+    (alone,) = score(load_pair("lora", loading=Loading(device="cpu")), [example])
+    assert credit.reference_logps == pytest.approx(alone.policy_logps, abs=1e-5)
+    assert credit.policy_logps != credit.reference_logps
+
+    (folder / "onward/adapter_model.safetensors").unlink()
+    shutil.rmtree(folder / "onward/checkpoint-2")
+    train("--set", "max_steps=2", "--set", "save_steps=1", "--resume", config="onward.yaml")
+    again = adapter("onward")
+    assert all(torch.equal(after[name], again[name]) for name in after)
+
+    train("--set", "max_steps=1", "--set", "model=onward", "--set", "output=further", config="onward.yaml")
+    further = adapter("further/ref")
+    assert all(torch.equal(ref[name], further[name]) for name in ref)
+    wrong = run("train", "dpo", "-c", "onward.yaml", "--set", "output=x", "--set", "adapter={r: 2}")
+    assert wrong.code == 2 and "Leave adapter out" in wrong.stderr
 
 
 @pytest.mark.slow

@@ -163,9 +163,9 @@ FAMILIES: dict[str, dict[str, object]] = {
 }
 
 
-def of_family(family: str, seed: int = 5) -> nn.Module:
+def of_family(family: str, seed: int = 5, **settings: object) -> nn.Module:
     """A random model of one of the FAMILIES."""
-    model = language_model(seed=seed, **FAMILIES[family])  # type: ignore[arg-type]
+    model = language_model(seed=seed, **FAMILIES[family] | settings)  # type: ignore[arg-type]
     if family == "mixtral":
         model.set_experts_implementation("eager")  # type: ignore[operator]  # the fused one has no float64
     return model

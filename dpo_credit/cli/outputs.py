@@ -124,9 +124,7 @@ class Colours:
     ] = "shared"
     colour: Annotated[
         Quantity,
-        option(
-            "--colour", panel=VIEW, help="delta: what each token adds to the margin, against its like in the other."
-        ),
+        option("--colour", panel=VIEW, help="delta: of two answers, what each token adds to the margin."),
     ] = "reward"
     palette: Annotated[Palette, option("--palette", panel=VIEW, help="paper: one colour, darker is higher.")] = (
         "orange-blue"

@@ -70,12 +70,16 @@ def pairs(
 
 def _fetch(name: str, source: str, *, quiet: bool) -> None:
     """Bring a pair's base, and say where it is."""
+    from rich.progress import DownloadColumn
+
+    from dpo_credit.cli.bars import bar
     from dpo_credit.cli.talk import Talk
     from dpo_credit.models.bases import fetch
     from dpo_credit.models.published import named
 
     talk = Talk(quiet)
     pair = named(name)
-    with talk.working(f"Fetching the base of {pair.name}"):
-        folder = fetch(pair, source)
+    size = pair.base.megabytes * 1_000_000 if pair.base else None
+    with bar(talk.stderr, f"Fetching the base of {pair.name}", DownloadColumn()) as progress:
+        folder = fetch(pair, source, lambda done: progress.show(min(done, size or done), size))
     talk.say(f"the base of {pair.name} is in {folder}; next: dpo-credit score FILE --pair {pair.name}")

@@ -31,6 +31,8 @@ FINDERS: dict[str, tuple[Finder, ...]] = {
 }
 KINDS = tuple(FINDERS)
 _POLAR = (negation.KIND, relation.KIND)  # two of these in one sentence can cancel out
+# What nearly every sentence offers, whatever it states.
+_ANYWHERE = frozenset({negation.KIND, relation.KIND})
 _APART = 12  # characters between two changes: two in one phrase ("24 months" for "2 years") can cancel out, too
 
 
@@ -106,7 +108,8 @@ def corrupt(example: Example, plan: Plan) -> Corrupted | None:
     """A wrong answer made from a right one, or None where that offers too few changes.
 
     The draw depends on the plan and on this example's text only. An even number of spans is drawn between the plan's
-    bounds; kinds are drawn evenly among those that the answer offers, then places, then what to put there.
+    bounds. What an answer states, its numbers, names, places and roles, is changed as often as it states it; negations
+    and relations, which nearly every sentence offers, count as half a place each, however many there are.
     """
     post = prompt_text(example)
     digest = hashlib.blake2b(f"{plan.seed}\0{post}\0{example.answer}".encode("utf-8", "surrogatepass"))
@@ -150,9 +153,14 @@ def _drawn(rng: Random, candidates: Sequence[Change], answer: Passage, plan: Pla
         fit = [c for c in candidates if len(c.edits) <= left and all(_clear(answer, c, other) for other in drawn)]
         if not fit:
             break
-        kind = rng.choice([kind for kind in KINDS if any(change.kind == kind for change in fit)])
-        places = sorted({(change.start, change.end) for change in fit if change.kind == kind})
-        place = rng.choice(places)
+        places = {
+            kind: sorted({(change.start, change.end) for change in fit if change.kind == kind})
+            for kind in KINDS
+            if any(change.kind == kind for change in fit)
+        }
+        weights = [0.5 if kind in _ANYWHERE else len(offered) for kind, offered in places.items()]
+        kind = rng.choices(list(places), weights)[0]
+        place = rng.choice(places[kind])
         change = rng.choice([c for c in fit if c.kind == kind and (c.start, c.end) == place])
         drawn.append(change)
         left -= len(change.edits)

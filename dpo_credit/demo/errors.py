@@ -33,8 +33,10 @@ class FactEdit:
         tail = 0
         while tail < min(len(self.right), len(self.wrong)) - head and self.right[-1 - tail] == self.wrong[-1 - tail]:
             tail += 1
-        start, end = self.start + head, self.end - tail
-        return (start, end) if start < end else (max(self.start, start - 1), max(self.start + 1, start))
+        if head + tail < len(self.wrong):
+            return self.start + head, self.end - tail
+        last = max(len(self.wrong[:head].rstrip()), 1)
+        return self.start + last - 1, self.start + last
 
 
 @dataclass(frozen=True, slots=True)

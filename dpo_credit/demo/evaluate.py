@@ -34,19 +34,19 @@ def measure(pairs: Iterable[Pair], unit: Unit, directory: Path = HERE) -> Locali
 def results(words: Localised, tokens: Localised) -> str:
     """The results as Markdown."""
     report = words.report
-    lines = [*_table("Words", report.findings), ""]
+    lines = [*table("Words", report.findings), ""]
     lines += ["`-reward` against each other score, on the same words:", ""]
-    lines += [_against(comparison) for comparison in report.comparisons if comparison.baseline != "random"]
-    lines += ["", *_table("Tokens", tokens.report.findings), ""]
+    lines += [against(comparison) for comparison in report.comparisons if comparison.baseline != "random"]
+    lines += ["", *table("Tokens", tokens.report.findings), ""]
     preference = report.preference
     assert preference is not None, "every pair has a right summary"
     lines += [
-        f"- right summary preferred: {_shown(preference.accuracy)}; margin {_shown(preference.margin, signed=True)}",
-        f"- echo: an unchanged token's reward moves by {_shown(preference.echo, 4)}, an edit earns"
-        f" {_shown(preference.edit, signed=True)}",
+        f"- right summary preferred: {shown(preference.accuracy)}; margin {shown(preference.margin, signed=True)}",
+        f"- echo: an unchanged token's reward moves by {shown(preference.echo, 4)}, an edit earns"
+        f" {shown(preference.edit, signed=True)}",
         f"- {report.answers} posts, {report.units} words of wrong summaries, {report.wrong_units} of them wrong",
         "",
-        *_by_fact(words),
+        *by_fact(words),
     ]
     return "\n".join(lines)
 
@@ -57,12 +57,12 @@ def headline(measured: Localised) -> str:
     reward = report.finding("-reward")
     assert report.preference is not None, "every pair has a right summary"
     return (
-        f"AUROC {_shown(reward.auroc, bare=True)}, lowest word wrong {_shown(reward.top_1, bare=True)}, both of two"
-        f" {_shown(reward.all_errors, bare=True)}, pair accuracy {_shown(report.preference.accuracy, bare=True)}"
+        f"AUROC {shown(reward.auroc, bare=True)}, lowest word wrong {shown(reward.top_1, bare=True)}, both of two"
+        f" {shown(reward.all_errors, bare=True)}, pair accuracy {shown(report.preference.accuracy, bare=True)}"
     )
 
 
-def _table(title: str, findings: Sequence[Detection]) -> list[str]:
+def table(title: str, findings: Sequence[Detection]) -> list[str]:
     """A line for each score that sees the wrong answer alone."""
     lines = [
         f"| {title} | AUROC | AUROC within answers | the lowest is wrong | both of two errors among the lowest three |",
@@ -71,26 +71,26 @@ def _table(title: str, findings: Sequence[Detection]) -> list[str]:
     for finding in findings:
         if not finding.sees_right_answer:
             numbers = (finding.auroc, finding.auroc_within, finding.top_1, finding.all_errors)
-            lines.append(f"| `{finding.name}` | " + " | ".join(map(_shown, numbers)) + " |")
+            lines.append(f"| `{finding.name}` | " + " | ".join(map(shown, numbers)) + " |")
     return lines
 
 
-def _against(comparison: BaselineComparison) -> str:
+def against(comparison: BaselineComparison) -> str:
     return (
-        f"- over `{comparison.baseline}`: AUROC within answers {_shown(comparison.difference, signed=True)}"
-        f" (sign-flip permutation p = {comparison.p:.1g}); pooled {_shown(comparison.auroc_difference, signed=True)};"
-        f" lowest word {_shown(comparison.top_1_difference, signed=True)} (McNemar p = {comparison.top_1_p:.1g})"
+        f"- over `{comparison.baseline}`: AUROC within answers {shown(comparison.difference, signed=True)}"
+        f" (sign-flip permutation p = {comparison.p:.1g}); pooled {shown(comparison.auroc_difference, signed=True)};"
+        f" lowest word {shown(comparison.top_1_difference, signed=True)} (McNemar p = {comparison.top_1_p:.1g})"
     )
 
 
-def _by_fact(measured: Localised) -> list[str]:
+def by_fact(measured: Localised) -> list[str]:
     """How often an error's word is among the lowest three, by the type of the changed fact."""
     groups = sorted((group for group in measured.report.groups if group.by == "kind"), key=lambda group: group.name)
     lines = ["| changed fact | errors | among the lowest three words |", "|---|---|---|"]
-    return lines + [f"| {group.name} | {group.errors} | {_shown(group.found, 2, bare=True)} |" for group in groups]
+    return lines + [f"| {group.name} | {group.errors} | {shown(group.found, 2, bare=True)} |" for group in groups]
 
 
-def _shown(estimate: Estimate, decimals: int = 3, *, signed: bool = False, bare: bool = False) -> str:
+def shown(estimate: Estimate, decimals: int = 3, *, signed: bool = False, bare: bool = False) -> str:
     """A number with its interval, or bare."""
     if estimate.value is None:
         return "-"
@@ -114,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     swapped = measure(draw_pairs(seed + 100, options.posts, options.split, swaps=1.0), "word", options.pair)
     text = (
         f"{results(words, tokens)}\n\nOn {options.posts} more posts, where every wrong value that can be is another"
-        f" fact of the post: {headline(swapped)}.\n\n" + "\n".join(_by_fact(swapped))
+        f" fact of the post: {headline(swapped)}.\n\n" + "\n".join(by_fact(swapped))
     )
     print(text)
     if options.write:

@@ -2,24 +2,20 @@
 
 `natural/*.toml` holds them. A slot's values all fit its post; a value may have two forms, "post | summary". What a
 summary of a drawn post says is right by how it was written, and an error is another value of the type in a slot's
-place: of half of them another fact of the post.
-
-    python -m dpo_credit.demo.natural --out natural-run        # rows for `train sft` and `train dpo`
+place: of half of them another fact of the post. `natural_rows` makes rows of them.
 """
 
-import argparse
 import re
 import tomllib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from random import Random
 
-from .corpus import TWO_CHANGES_SHARE, TWO_ERRORS_SHARE, WRONG_SHARE
+from .corpus import TWO_CHANGES_SHARE
 from .errors import SWAP_PROBABILITY, FactEdit, Pair
-from .rows import labelled_row, preference_row, write_rows
 from .wording import Split
 from .world import Fact, FactSpan, Post, Summary
 
@@ -88,6 +84,27 @@ class Drawn:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """A summary of a drawn post, and what stands wrong in some of its slots: {slot: value}."""
+
+    drawn: Drawn
+    template: str
+    values: dict[str, str]
+
+    @property
+    def pair(self) -> Pair:
+        """The right summary over this one."""
+        right, rejected = (summary_of(self.drawn, self.template, wrong) for wrong in ({}, self.values))
+        edits = [
+            FactEdit(before.slot, right.text[before.start : before.end], rejected.text[start:end], start, end)
+            for before, after in zip(right.spans, rejected.spans, strict=True)
+            for start, end in [(after.start, after.end)]
+            if before.slot in self.values
+        ]
+        return Pair(self.drawn.post, right, rejected, tuple(edits))
+
+
 @cache
 def drafts(split: Split) -> tuple[Draft, ...]:
     """The posts of a split, in the order of their files."""
@@ -118,22 +135,17 @@ def draw_posts(seed: int, count: int, split: Split) -> Iterator[tuple[Drawn, Ran
         yield draw(rng, order.pop()), rng
 
 
-def draw_pairs(seed: int, count: int, split: Split, *, swaps: float = SWAP_PROBABILITY) -> Iterator[Pair]:
-    """Preferences of a split: a right summary over the same one with one or two facts wrong."""
+def draw_wrong(seed: int, count: int, split: Split, *, swaps: float = SWAP_PROBABILITY) -> Iterator[Wrong]:
+    """Wrong summaries of a split's posts, as many with two facts wrong as with one."""
     for drawn, rng in draw_posts(seed, count, split):
         errors = 2 if rng.random() < TWO_CHANGES_SHARE else 1
-        yield corrupt(rng, drawn, rng.choice(drawn.draft.summaries), errors, swaps=swaps)
-
-
-def sft_rows(seed: int, count: int) -> Iterator[dict[str, str]]:
-    """Rows {"prompt", "completion"} of the training split by noisy writers: three of ten summaries hold an error."""
-    for drawn, rng in draw_posts(seed, count, "train"):
         template = rng.choice(drawn.draft.summaries)
-        if rng.random() < WRONG_SHARE:
-            text = corrupt(rng, drawn, template, 2 if rng.random() < TWO_ERRORS_SHARE else 1).rejected.text
-        else:
-            text = summary_of(drawn, template, {}).text
-        yield {"prompt": drawn.post.prompt, "completion": text}
+        yield Wrong(drawn, template, errors_in(rng, drawn, template, errors, swaps=swaps))
+
+
+def draw_pairs(seed: int, count: int, split: Split, *, swaps: float = SWAP_PROBABILITY) -> Iterator[Pair]:
+    """Preferences of a split: a right summary over the same one with one or two facts wrong."""
+    return (wrong.pair for wrong in draw_wrong(seed, count, split, swaps=swaps))
 
 
 def summary_of(drawn: Drawn, template: str, wrong: dict[str, str]) -> Summary:
@@ -142,8 +154,10 @@ def summary_of(drawn: Drawn, template: str, wrong: dict[str, str]) -> Summary:
     return _filled(f" {template.strip()}", values | wrong)
 
 
-def corrupt(rng: Random, drawn: Drawn, template: str, count: int, *, swaps: float = SWAP_PROBABILITY) -> Pair:
-    """Put `count` wrong values into a summary.
+def errors_in(
+    rng: Random, drawn: Drawn, template: str, count: int, *, swaps: float = SWAP_PROBABILITY
+) -> dict[str, str]:
+    """`count` wrong values for a summary, by slot.
 
     Args:
         rng: where the choices come from.
@@ -152,32 +166,27 @@ def corrupt(rng: Random, drawn: Drawn, template: str, count: int, *, swaps: floa
         count: how many values to change; two of a type may change places.
         swaps: how often a wrong value is another fact of the post, where it holds one of the type.
     """
-    post, right = drawn.post, summary_of(drawn, template, {})
-    slots = list(dict.fromkeys(span.slot for span in right.spans))
-    wrong: dict[str, str] = {}
+    post = drawn.post
+    slots = list(dict.fromkeys(_SLOT.findall(template)))
     alike = [(a, b) for a in slots for b in slots if a < b and _exchangeable(post.fact(a), post.fact(b))]
     if count > 1 and alike and swaps and rng.random() < EXCHANGE_SHARE:
         a, b = rng.choice(alike)
-        wrong = {a: post.fact(b).value, b: post.fact(a).value}
-    else:
-        for name in rng.sample(slots, min(count, len(slots))):
-            wrong[name] = _wrong_value(rng, drawn, post, name, swaps)
-    rejected = summary_of(drawn, template, wrong)
-    edits = [
-        FactEdit(before.slot, right.text[before.start : before.end], rejected.text[s:e], s, e)
-        for before, after in zip(right.spans, rejected.spans, strict=True)
-        for s, e in [(after.start, after.end)]
-        if before.slot in wrong
-    ]
-    return Pair(post, right, rejected, tuple(edits))
+        return {a: post.fact(b).value, b: post.fact(a).value}
+    return {name: _wrong_value(rng, drawn, post, name, swaps) for name in rng.sample(slots, min(count, len(slots)))}
 
 
 def _wrong_value(rng: Random, drawn: Drawn, post: Post, name: str, swaps: float) -> str:
-    fact = post.fact(name)
-    others = [other.value for other in post.facts if other.slot != name and _exchangeable(fact, other)]
+    others = other_facts(post, name)
     if others and rng.random() < swaps:
         return rng.choice(others)
-    return rng.choice([short for _, short in drawn.draft.slots[name].values if short != fact.value])
+    right = post.fact(name).value
+    return rng.choice([short for _, short in drawn.draft.slots[name].values if short != right])
+
+
+def other_facts(post: Post, name: str) -> list[str]:
+    """The post's other values that could stand in a slot's place."""
+    fact = post.fact(name)
+    return [other.value for other in post.facts if other.slot != name and _exchangeable(fact, other)]
 
 
 def _exchangeable(fact: Fact, other: Fact) -> bool:
@@ -233,25 +242,3 @@ def _forms(value: str) -> tuple[str, str]:
     """ "in the post | in a summary", or one for both."""
     first, *rest = (form.strip() for form in value.split(" | "))
     return first, rest[0] if rest else first
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Write OUT/sft.jsonl, dpo.jsonl and, on other posts, validation.jsonl."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="a directory")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--sft", type=int, default=3000, help="summaries of noisy writers")
-    parser.add_argument("--dpo", type=int, default=3000, help="preferences")
-    parser.add_argument("--validation", type=int, default=300, help="labelled preferences on other posts")
-    options = parser.parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_rows(options.out / "sft.jsonl", sft_rows(options.seed, options.sft))
-    # another seed than SFT's: the values are drawn anew
-    pairs = draw_pairs(options.seed + 1000, options.dpo, "train")
-    write_rows(options.out / "dpo.jsonl", map(preference_row, pairs))
-    labelled = enumerate(draw_pairs(options.seed, options.validation, "validation"), 1)
-    write_rows(options.out / "validation.jsonl", (labelled_row(pair, f"validation:{n}") for n, pair in labelled))
-
-
-if __name__ == "__main__":
-    main()

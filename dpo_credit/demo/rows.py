@@ -7,10 +7,13 @@ import argparse
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from .corpus import POSTS, SEEDS, draw_pairs
 from .errors import FactEdit, Pair
+
+GROUP = 50  # batches sorted by length together
 
 
 def labelled_row(pair: Pair, row_id: str) -> dict[str, Any]:
@@ -31,6 +34,17 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     """Rows as JSON Lines."""
     with path.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def grouped(rows: Sequence[dict[str, str]], batch: int, rng: Random) -> list[dict[str, str]]:
+    """Rows in batches of similar length, the batches in random order within groups of GROUP batches."""
+    ordered = []
+    for begin in range(0, len(rows), batch * GROUP):
+        group = sorted(rows[begin : begin + batch * GROUP], key=lambda row: sum(map(len, row.values())))
+        batches = [group[i : i + batch] for i in range(0, len(group), batch)]
+        rng.shuffle(batches)
+        ordered += [row for picked in batches for row in picked]
+    return ordered
 
 
 def _label(pair: Pair, edit: FactEdit) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from .corpus import draw_pairs, sft_rows
 from .errors import Pair
 from .optim import muon_adamw
 from .quality import copying
-from .rows import preference_row
+from .rows import grouped, preference_row
 from .sampled import sample_errors
 from .tokenizer import train_tokenizer
 from .wording import load
@@ -52,7 +52,6 @@ NLL_WEIGHT = 1.5
 POST_WEIGHT, POST_SHARE = 0.1, 0.25
 # Pieces that values are made of count three times: copying facts is what is slow to learn.
 VALUE_WEIGHT = 3.0
-GROUP = 50  # batches sorted by length together
 TOKENIZER_ROWS = 10_000
 VALIDATION_SEED = 1
 # Share of the DPO pairs whose wrong values the reference itself is asked for.
@@ -105,17 +104,6 @@ class LossCurve(TrainerCallback):
             self.rows.append(row)
             self.path.write_text(json.dumps(self.rows, indent=1))
             print({key: round(value, 3) for key, value in row.items()}, flush=True)
-
-
-def grouped(rows: list[dict[str, str]], batch: int, rng: Random) -> list[dict[str, str]]:
-    """Rows in batches of similar length, the batches in random order within groups of GROUP batches."""
-    ordered = []
-    for begin in range(0, len(rows), batch * GROUP):
-        group = sorted(rows[begin : begin + batch * GROUP], key=lambda row: sum(map(len, row.values())))
-        batches = [group[i : i + batch] for i in range(0, len(group), batch)]
-        rng.shuffle(batches)
-        ordered += [row for picked in batches for row in picked]
-    return ordered
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast) -> GPTNeoXForCausalLM:

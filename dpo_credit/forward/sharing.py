@@ -79,23 +79,25 @@ class SharedPrompts:
             return False
         if length not in self._compiled:
             tell("compiling the scorer, about 10 s; once")
-            self._compiled[length] = self._passes("flex", tokens)
-            if not self._compiled[length]:
-                tell("the compiled scorer did not give the plain model's numbers: going on without it")
+            fault = self._fault("flex", tokens)
+            self._compiled[length] = not fault
+            if fault:
+                tell(f"going on without the compiled scorer: {fault}")
         return self._compiled[length]
 
-    def _passes(self, kind: Kind, tokens: int) -> bool:
-        """Whether the trial's answers, in one pack, get the plain computation's numbers."""
+    def _fault(self, kind: Kind, tokens: int) -> str:
+        """Why the trial's answers, in one pack, do not get the plain computation's numbers; "" if they do."""
         batch, expected = self.trial
         try:
             ours = dict(self._by_answer(batch, kind, tokens))
         except Exception as error:  # custom code may do anything, a compiler fail: the plain computation remains
             if kind == "flex" and is_memory_error(error):
                 raise
-            return False
+            return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         tolerance = _TRIAL_TOLERANCE.get(self.model.dtype, _HALF_TOLERANCE)
         pairs = [(a, b) for n, plain in enumerate(expected) for a, b in zip(ours[n].logps, plain.logps, strict=True)]
-        return max(abs(a - b) for a, b in pairs) < tolerance
+        furthest = max(abs(a - b) for a, b in pairs)
+        return "" if furthest < tolerance else f"it is {furthest:.2g} nats off the plain model's numbers"
 
     def _by_answer(self, batch: Sequence[Tokens], kind: Kind, tokens: int) -> Iterator[tuple[int, Logps]]:
         for pack in packs(batch, tokens, {"trees": None, "dense": _padded, "flex": _whole}[kind]):
@@ -176,9 +178,9 @@ def share_prompts(
         return None
     shared = SharedPrompts(model, head, active, _window(model), trial=(batch, expected))
     whole = sum(len(tokens.prompt_ids) + len(tokens.answer_ids) for tokens in batch)
-    if not shared._passes("trees", whole):
+    if shared._fault("trees", whole):
         return None
-    dense = device.type == "cuda" and shared._passes("dense", whole)
+    dense = device.type == "cuda" and not shared._fault("dense", whole)
     return replace(shared, kinds=frozenset({"trees", "dense"})) if dense else shared
 
 

@@ -58,6 +58,25 @@ def with_adapter(
     return adapted.eval().requires_grad_(False)
 
 
+def restore(module: Any, adapter: Location, name: str, checkpoint: Checkpoint) -> None:
+    """Give the adapter of that name other weights.
+
+    Raises:
+        CreditError: they cannot be read, or do not fit it.
+    """
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    file = adapter.file(_WEIGHTS, checkpoint.role)
+    if file is None:
+        raise CreditError(f"{checkpoint.role} {checkpoint.name} has an adapter {name} without {_WEIGHTS}.")
+    try:
+        result: Any = set_peft_model_state_dict(module, load_file(file), adapter_name=name)
+    except Exception as error:  # see cannot_load
+        raise cannot_load(f"the adapter {name} of {checkpoint.role}", checkpoint.name, error, mending(file)) from error
+    refuse_missing(checkpoint, [key for key in result.missing_keys if f".{name}." in key])
+
+
 def _directory(adapter: Location, role: str) -> str:
     """Where an adapter's files are on this machine: PEFT finds none in a folder of the hub's cache by itself."""
     file = adapter.file(_WEIGHTS, role) or adapter.file("adapter_model.bin", role)

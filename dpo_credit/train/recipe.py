@@ -43,8 +43,9 @@ class Recipe:
 
     Args:
         method: SFT on answers, or DPO on preferences.
-        model: what is trained: a directory, a hub's name, or "embedded" for the embedded reference. DPO's reference is
-            a frozen copy of it.
+        model: what is trained: a directory, a hub's name, "embedded" for the embedded reference, or "smollm2" for the
+            base of that pair. DPO's reference is a frozen copy of it; of an adapter, which is trained on, the copy is
+            one named "ref", beside it on the same base. An adapter that has a "ref" already keeps that.
         gguf: the GGUF file in it that holds its weights.
         output: the directory for weights, checkpoints and the record `dpo_credit.json`.
         data: files of rows as `score` takes them; SFT learns each answer, of a preference the chosen one.

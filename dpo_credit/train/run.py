@@ -9,7 +9,7 @@ import re
 import shutil
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,21 +18,18 @@ import torch
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from dpo_credit.credit import CreditError, NotFiniteError
+from dpo_credit.models.adapters import restore
 from dpo_credit.models.checkpoints import Checkpoint, find, load_tokenizer
 from dpo_credit.models.loading import load_module
 from dpo_credit.models.objective import objective
-from dpo_credit.models.pair import Loading
-from dpo_credit.models.published import EMBEDDED
-from dpo_credit.models.safety import require_safe_weights
 from dpo_credit.models.trained import NAME, UNFINISHED, Trained, read
 from dpo_credit.rows.journal import Mode
 from dpo_credit.rows.settings import refuse_changes
 from dpo_credit.rows.sources import expand
 from dpo_credit.train.recipe import Recipe
 from dpo_credit.train.rows import Rows, compare, rows_of
+from dpo_credit.train.start import LOADING, start_of, trainable
 from dpo_credit.train.trainers import adapter, configuration, trainer
-
-LOADING = Loading(device="cpu", dtype="float32")  # the trainer places the weights, and keeps them in float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +40,11 @@ class Prepared:
     start: Checkpoint
     tokenizer: PreTrainedTokenizerBase
     rows: Rows
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether an adapter is trained, a new one or the model itself, on a base that stays."""
+        return self.recipe.adapter is not None or self.start.adapter is not None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -77,11 +79,7 @@ def prepare(recipe: Recipe, template: str | None = None) -> Prepared:
     configuration(recipe)
     if recipe.adapter is not None:
         adapter(recipe.adapter)
-    model = EMBEDDED / "reference" if recipe.model == "embedded" else recipe.model
-    start = find(model, "policy", replace(LOADING, gguf=recipe.gguf))
-    if start.adapter is not None:
-        raise CreditError(f"model {recipe.model} is an adapter. Merge it into its base, then train that.")
-    require_safe_weights(start.model, start, LOADING)
+    start = start_of(recipe)
     tokenizer = load_tokenizer(start, LOADING)
     if template is not None:
         tokenizer.chat_template = template
@@ -115,7 +113,7 @@ def record(prepared: Prepared) -> Trained:
     return Trained(
         method=recipe.method,
         model=model,
-        reference=model if dpo and recipe.adapter is None else None,
+        reference=model if dpo and not prepared.is_adapter else None,
         beta=recipe.beta if dpo else None,
         length_normalised=dpo and recipe.length_normalised,
         chat_template=prepared.tokenizer.chat_template,
@@ -244,10 +242,10 @@ def train(
     recipe = prepared.recipe
     # The trainer's own way back from a checkpoint leaves out weights that transformers saves by an older name, such as
     # GPT-NeoX's LM head: they come with the model.
-    full = checkpoint is not None and recipe.adapter is None
+    full = checkpoint is not None and not prepared.is_adapter
     start = find(str(checkpoint), "policy", LOADING) if full else prepared.start
-    model: Any = load_module(start, torch.device("cpu"), LOADING).requires_grad_(True).train()
-    needs_reference = recipe.method == "dpo" and recipe.adapter is None
+    model = trainable(start)
+    needs_reference = recipe.method == "dpo" and not prepared.is_adapter
     watch = _Watch(show, stop)
     made = trainer(
         recipe,
@@ -257,6 +255,8 @@ def train(
         reference=load_module(prepared.start, torch.device("cpu"), LOADING) if needs_reference else None,  # type: ignore[arg-type]
         callbacks=[watch],
     )
+    if recipe.method == "dpo" and start.ref_adapter is not None:
+        restore(model, start.ref_adapter, "ref", start)  # for which TRL has copied the policy
     watch.accelerator = made.accelerator
     if not {"packing", "shuffle_dataset"} & {name for name, value in recipe.trl.items() if value}:
         compare(prepared.rows, made.train_dataset)

@@ -22,7 +22,7 @@ def extent(tokens: Tokens) -> str:
 def meaning(delta: str, labels: Sequence[str], unit: Unit) -> str:
     """What a `delta`, however it is written, is of two answers with these labels."""
     ours, theirs = labels
-    text = (
-        f"{delta}: what a {unit} adds to the margin, above 0 for {ours}. Shared: reward in {ours} − reward in {theirs}"
+    return (
+        f"{delta}: what a {unit} adds to the margin, above 0 for {ours}; shared tokens count reward in {ours} − reward "
+        f"in {theirs}, edited ones +reward in {ours}, −reward in {theirs}"
     )
-    return f"{text}; edited: + reward in {ours}, − reward in {theirs}"

@@ -8,7 +8,9 @@ export PYTHONPATH=".:tests:tests/bench${PYTHONPATH:+:$PYTHONPATH}"
 data=""
 [ -n "$DATA" ] && data="--data $DATA/pairs.jsonl --many $DATA/many.jsonl"
 if [ $# = 0 ] || [ "$1" = tests ]; then
-    python3 -m pytest tests/gpu -m gpu -q -p no:cacheprovider -W ignore
+    workers=$(python3 -c "import xdist; print('-n 8')" 2>/dev/null) || workers="" # each compiles kernels of its own
+    # shellcheck disable=SC2086
+    python3 -m pytest tests/gpu -m gpu -q -p no:cacheprovider -W ignore --show-capture=no $workers
     exit
 fi
 while [ $# -ge 2 ]; do

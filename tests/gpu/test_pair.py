@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from tiny import furthest
 
 from dpo_credit import Example, Loading, ModelPair, load_pair, score
+from dpo_credit.forward.packing import packs
 
 pytestmark = pytest.mark.gpu
 EXAMPLES = [Example("How many?\n\nTL;DR:", f" {n} days, and then {n + 1} more" + "!" * n, str(n)) for n in range(9)]
@@ -38,6 +40,8 @@ def test_two_devices_take_a_model_each(tiny_pair: ModelPair, tiny_pair_dirs: tup
 def test_sequential_scoring_gives_the_memory_back(tiny_pair_dirs: tuple[Path, Path]):
     before = torch.cuda.memory_allocated()
     assert list(score(load_pair(*tiny_pair_dirs, loading=Loading(device="cuda", sequential=True)), EXAMPLES))
+    packs([], 1)  # the packs that were made last are kept for another side
+    gc.collect()  # modules and their hooks know each other
     assert torch.cuda.memory_allocated() == before
 
 

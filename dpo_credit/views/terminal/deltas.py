@@ -1,4 +1,4 @@
-"""Deltas in the terminal: what they are, and the tokens that make up the margin of two answers."""
+"""Deltas in the terminal: the tokens that make up the margin of two answers."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ def tables(scored: ScoredRow, look: Look, shading: Shading, rows: int) -> Render
         ("for", [share for share in ordered if share.delta > 0]),
         ("against", [share for share in reversed(ordered) if share.delta < 0]),
     ):
-        title = f"{shading.unit}s most {side} {labels[0]}"
-        parts += [Text(), _table(title, picked[:rows], labels, scale, look)]
+        table = _table(picked[:rows], shading.unit, labels, scale, look)
+        table.title = f"{shading.unit}s most {side} {labels[0]}"
+        parts += [Text(), table]
         if scored.credits[0].policy_top:
             parts.append(instead([(share.credit, share.segment) for share in picked[:rows]], look))
     return Group(*parts[1:])
@@ -63,10 +64,10 @@ def _shares(diff: Diff, unit: Unit) -> list[_Share]:
     ]
 
 
-def _table(title: str, shares: Sequence[_Share], labels: Sequence[str], scale: Scale, look: Look) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+def _table(shares: Sequence[_Share], unit: Unit, labels: Sequence[str], scale: Scale, look: Look) -> Table:
+    table = Table(title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
     columns = context(look, 3 * 11 + 2)
-    table.add_column(Text("token", style="bold"), overflow="fold", min_width=columns, max_width=columns)
+    table.add_column(Text(unit, style="bold"), overflow="fold", min_width=columns, max_width=columns)
     for heading in (*(f"in {label}" for label in labels), "delta"):
         table.add_column(Text(heading), justify="right", overflow="ellipsis", no_wrap=True, min_width=9, max_width=16)
     for share in shares:

@@ -31,7 +31,10 @@ def render(
     rows: int | None = None,
     shading: Shading = Shading(),
 ) -> RenderableType:
-    """Both answers, their edits and echo, margin and preference probability, cumulative rewards, lowest and highest."""
+    """Both answers, their edits and echo, margin and preference probability, cumulative rewards, lowest and highest.
+
+    The last are of each answer's rewards, or of the deltas of both together if these are what is coloured.
+    """
     diff, labels = scored.diff, scored.labels
     credits = (diff.chosen, diff.rejected)
     text = in_text(shading, look)
@@ -127,13 +130,13 @@ def chart(diff: Diff, look: Look, labels: Sequence[str]) -> list[RenderableType]
             Text.assemble((f"cumulative {title}", "bold"), f" from {signed(low, look)} to {signed(high, look)}")
         ]
         for label, curve in lines:
-            drawn = "".join(_BARS[round((curve[start + 1] - low) * steps)] for start, _ in places)
+            drawn = "".join(_BARS[round((curve[stop] - low) * steps)] for _, stop in places)
             parts.append(Text(f"{label:{name}}{look.plain(drawn)} {signed(curve[-1], look)}"))
         return parts
 
     return [
         *bars("reward", list(zip(labels, (curves.chosen, curves.rejected), strict=True))),
-        Text(" " * name + "".join(marks) + "  ^ edits"),
+        *[Text(" " * name + "".join(marks) + "  ^ edits")] * bool(curves.edits),
         *bars("margin", [("margin", curves.margin)]),
     ]
 
