@@ -7,6 +7,7 @@ const LONG = 200; // characters of a token that the card and the table show
 const entries = new Map(); // section -> its answers with their cells
 const card = document.getElementById("card");
 let unit = document.body.dataset.unit;
+let quantity = document.body.dataset.quantity; // what is coloured, where two answers are compared: the reward or the delta
 let shown = null; // the cell whose card is open
 let pinned = false; // a tap or a permalink keeps the card until it is dismissed
 
@@ -61,6 +62,8 @@ function say(text) {
 
 // Cells --------------------------------------------------------------------------------------------------------------
 
+const quantityOf = (answer) => (answer.delta ? quantity : "reward");
+
 // The answer's cells in a unit: runs of segments with their sums.
 function sumOver(answer, unit) {
   const cells = [];
@@ -70,16 +73,18 @@ function sumOver(answer, unit) {
   let token = 0;
   let cumulative = 0;
   for (const size of sizes) {
-    const cell = { start, stop: start + size, policy: 0, ratio: 0, earned: 0, text: "", token };
+    const cell = { start, stop: start + size, policy: 0, ratio: 0, earned: 0, delta: 0, text: "", token };
     for (let n = cell.start; n < cell.stop; n++) {
       cell.policy += answer.policy[n];
       cell.ratio += answer.ratio[n];
       if (!uncounted.has(n)) cell.earned += answer.ratio[n];
+      if (answer.delta) cell.delta += answer.delta[n];
       cell.text += answer.text[n];
       token += answer.sizes ? answer.sizes[n] : 1;
     }
     cell.reward = answer.weight * cell.earned;
     cell.cumulative = cumulative += cell.reward;
+    cell.value = quantityOf(answer) === "delta" ? cell.delta : cell.reward;
     cell.last = token; // tokens `token + 1` to `last`, counted from 1
     cells.push(cell);
     start = cell.stop;
@@ -90,44 +95,69 @@ function sumOver(answer, unit) {
 const editsOver = (answer, start, stop) =>
   answer.edits.filter(([first, last]) => first < stop && last > start).map((edit) => edit[2]);
 
-// A frame with the edits' numbers; white space at its start stays outside.
+// A frame with the edits' numbers; white space at its start and its end stays outside.
 function mark(numbers, ...children) {
   const before = typeof children[0] === "string" ? /^\s*/.exec(children[0])[0] : "";
   if (before) children[0] = children[0].slice(before.length);
+  const after = typeof children.at(-1) === "string" && !children.at(-1).trim() ? children.pop() : "";
   const sup = make("sup", { "aria-hidden": "true" }, numbers.join(","));
-  return [before, make("mark", { class: "e" }, ...children, sup)];
+  return [before, make("mark", { class: "e", "data-edits": numbers.join(" ") }, ...children, sup), after];
 }
 
-// What stands for a cell: a shaded span between the white space around it. A line break alone gets a sign to be shaded.
-function drawCell(cell, index, answer, entry) {
-  const limit = answer.limits[unit];
-  const node = make("span", { class: shade(cell.reward, limit, answer.noise), role: "button", tabindex: index ? -1 : 0 });
+// Where an edit has nothing on this side.
+function markNothing(number) {
+  const nodes = mark([number], make("span", { "aria-hidden": "true" }, "∅"), make("span", { class: "v" }, " nothing here"));
+  nodes[1].classList.add("void");
+  return nodes;
+}
+
+// What is shaded of a cell, as parts, and the white space around it. A line break alone gets a sign to be shaded.
+function cutSpace(cell, answer) {
+  cell.parts = ROWS.includes(unit) ? cutAtEdits(answer, cell) : [[cell.text, []]];
+  cell.before = cell.after = "";
+  if (!cell.text.trim()) {
+    if (cell.text.includes("\n")) [cell.parts, cell.after] = [[["↵", []]], cell.text];
+    return;
+  }
+  const texts = cell.parts.filter(([text]) => text);
+  const [first, last] = [texts[0], texts[texts.length - 1]];
+  cell.before = first[0].slice(0, first[0].length - first[0].trimStart().length);
+  first[0] = first[0].trimStart();
+  cell.after = last[0].slice(last[0].trimEnd().length);
+  last[0] = last[0].trimEnd();
+  if (!cell.start) cell.before = cell.before.replace(/^ /, ""); // no gap where the prompt ended
+}
+
+function isAside(cell, answer) {
+  for (let n = cell.start; n < cell.stop; n++) if (!answer.aside.includes(n)) return false;
+  return true;
+}
+
+// What stands for a cell: a shaded span between the white space around it.
+function drawCell(cell, answer, entry) {
+  const index = answer.nodes.length;
+  const node = make("span", { class: shadeOf(cell, answer), role: "button", tabindex: index ? -1 : 0 });
   node.dataset.cell = index;
   if (answer.ends.includes(cell.start)) node.classList.add("end");
-  if (answer.aside?.includes(cell.start)) node.classList.add("aside");
-  let parts = unit === "sentence" ? cutAtEdits(answer, cell) : [[cell.text, []]];
-  let before = "";
-  let after = "";
-  if (!cell.text.trim()) {
-    after = cell.text.includes("\n") ? cell.text : "";
-    parts = [[after ? "↵" : cell.text, []]];
-  } else {
-    const first = parts[0];
-    before = first[0].slice(0, first[0].length - first[0].trimStart().length);
-    first[0] = first[0].trimStart();
-    const last = parts[parts.length - 1];
-    after = last[0].slice(last[0].trimEnd().length);
-    last[0] = last[0].trimEnd();
+  if (answer.aside && isAside(cell, answer)) node.classList.add("aside");
+  for (const [part, numbers] of cell.parts) {
+    if (!numbers.length) node.append(part);
+    else node.append(...(part ? mark(numbers, part) : markNothing(numbers[0])));
   }
-  for (const [part, numbers] of parts) node.append(...(numbers.length ? mark(numbers, part) : [part]));
-  node.append(make("span", { class: "v" }, " " + spoken(cell.reward, entry.decimals)));
-  if (!cell.start) before = before.replace(/^ /, ""); // no gap where the prompt ended
-  return [before, node, after];
+  node.append(make("span", { class: "v" }, " " + spoken(cell.value, entry.decimals)));
+  answer.nodes.push(node);
+  return [cell.before, node, cell.after];
+}
+
+function shadeOf(cell, answer) {
+  const shown = quantityOf(answer);
+  return shade(cell.value, answer.limits[shown][unit], answer.noise[shown]);
 }
 
 function cutAtEdits(answer, cell) {
   const parts = [];
   for (let n = cell.start; n < cell.stop; n++) {
+    for (const [start, stop, number] of answer.edits) if (start === stop && start === n) parts.push(["", [number]]);
     const numbers = editsOver(answer, n, n + 1);
     const last = parts[parts.length - 1];
     if (last && String(last[1]) === String(numbers)) last[0] += answer.text[n];
@@ -136,44 +166,70 @@ function cutAtEdits(answer, cell) {
   return parts;
 }
 
-function drawAnswer(answer, entry) {
-  answer.cells = sumOver(answer, unit);
+// Cells with the edits that frame them.
+function drawCells(cells, answer, entry) {
   const nodes = [];
   let group = null; // cells within the same edits
   const close = () => {
     if (group) nodes.push(...(group.numbers.length ? mark(group.numbers, ...group.nodes) : group.nodes));
     group = null;
   };
-  answer.cells.forEach((cell, index) => {
-    const numbers = unit === "sentence" ? [] : editsOver(answer, cell.start, cell.stop);
-    for (const [first, last, number] of unit === "sentence" ? [] : answer.edits) {
+  for (const cell of cells) {
+    for (const [first, last, number] of answer.edits) {
       if (first !== last || first !== cell.start) continue;
       close();
-      const nothing = [make("span", { "aria-hidden": "true" }, "∅"), make("span", { class: "v" }, " nothing here")];
-      nodes.push(...mark([number], ...nothing));
-      nodes[nodes.length - 1].classList.add("void");
+      nodes.push(...markNothing(number));
     }
+    const numbers = editsOver(answer, cell.start, cell.stop);
     if (group && String(group.numbers) !== String(numbers)) close();
     group ??= { numbers, nodes: [] };
-    group.nodes.push(...drawCell(cell, index, answer, entry));
-  });
+    group.nodes.push(...drawCell(cell, answer, entry));
+  }
   close();
-  answer.place.replaceChildren(...nodes);
+  return nodes;
+}
+
+// Cells below each other, each with its sum beside it; they hold their edits.
+function drawRows(cells, answer, entry) {
+  return cells.map((cell) => {
+    const sum = make("span", { class: `sum ${shadeOf(cell, answer)}`, "aria-hidden": "true" }, signed(cell.value, entry.decimals));
+    return make("div", { class: "row" }, sum, make("div", {}, ...drawCell(cell, answer, entry)));
+  });
+}
+
+function drawAnswer(answer, entry) {
+  answer.cells = sumOver(answer, unit);
+  answer.nodes = [];
+  for (const cell of answer.cells) cutSpace(cell, answer);
+  const place = [];
+  for (const { fold, parts } of blocksOf(answer, unit)) {
+    const nodes = parts.flatMap(({ code, cells, after }, n) => {
+      const drawn = (ROWS.includes(unit) ? drawRows : drawCells)(cells, answer, entry);
+      return [...(code < 0 ? drawn : [make("div", { class: "code" }, ...drawn)]), n < parts.length - 1 ? after : ""];
+    });
+    place.push(...(fold < 0 ? nodes : [drawFold(fold, parts.flatMap(({ cells }) => cells), entry, ...nodes)]), parts[parts.length - 1].after);
+  }
+  answer.place.replaceChildren(...place);
 }
 
 function draw(section) {
   const entry = entries.get(section);
-  entry.unit = unit;
+  [entry.unit, entry.quantity] = [unit, quantity];
   hideCard();
   for (const answer of entry.answers) {
     drawAnswer(answer, entry);
     if (answer.table.open) fillTable(answer, entry);
   }
+  const shown = quantityOf(entry.answers[0]);
   section.querySelectorAll(".legend").forEach((legend, n) => {
     for (const limit of legend.querySelectorAll(".limit"))
-      limit.textContent = signed(limit.dataset.end * entry.answers[n].limits[unit], entry.decimals);
-    legend.querySelector(".per").textContent = unit;
+      limit.textContent = signed(limit.dataset.end * entry.answers[n].limits[shown][unit], entry.decimals);
+    const noise = legend.querySelector(".noise");
+    if (noise) noise.textContent = entry.answers[n].noise[shown].toPrecision(1);
   });
+  for (const per of section.querySelectorAll(".per")) per.textContent = unit;
+  drawPlaces(section, entry);
+  followReader();
 }
 
 // Take an entry's numbers and bring it to life.
@@ -191,6 +247,7 @@ function wake(section) {
     answer.table.querySelector(".copy").addEventListener("click", () => copy(csv(answer, entry), answer.cells.length));
     makeSortable(answer.table.querySelector("table"));
   });
+  wakeReading(section, entry);
   draw(section);
 }
 
@@ -211,7 +268,7 @@ const anchorOf = ({ entry, answer, cell }) => `#${entry.anchor}a${answer.number}
 // Did the reward move because pi rose or because it fell?
 function story({ answer, cell }) {
   if (answer.uncounted?.includes(cell.start)) return "No turn of the assistant's: it is there to be read, and does not count.";
-  if (Math.abs(cell.reward) < answer.noise) return "Within the numerical error of the models' dtype: no reward to speak of.";
+  if (Math.abs(cell.reward) < answer.noise.reward) return "Within the numerical error of the models' dtype: no reward to speak of.";
   if (!cell.ratio) return "π and the reference give it the same probability: no reward.";
   const what = unit === "token" ? "token" : unit;
   const odds = `${percent(cell.policy - cell.ratio)} under the reference, ${percent(cell.policy)} under π`;
@@ -249,6 +306,7 @@ function fillCard(found) {
   const numbers = make("tbody", {},
     row("reward", make("strong", {}, signed(cell.reward, entry.decimals))),
     row("cumulative", signed(cell.cumulative, entry.decimals)),
+    ...(answer.delta ? [row("delta", signed(cell.delta, entry.decimals))] : []),
     row("log π", `${plain(cell.policy)} nats`),
     row(ref(), `${plain(cell.policy - cell.ratio)} nats`),
   );
@@ -270,6 +328,7 @@ function showCard(found) {
     fillCard(found);
     shown.classList.add("on");
     shown.setAttribute("aria-describedby", "card");
+    if (found.entry.lines) point(found.entry, found.answer.at[found.cell.start]);
   }
   card.hidden = false;
   const [box] = shown.getClientRects(); // the first line of a token that wraps
@@ -302,6 +361,8 @@ document.addEventListener("pointerover", (event) => {
 
 document.addEventListener("click", (event) => {
   const found = cellOf(event.target);
+  const link = event.target.closest(".entry a[href^='#']");
+  if (link?.hash === location.hash) follow(); // that changes no hash
   if (found && !getSelection().toString()) {
     moveTo(found);
     pinned = true;
@@ -313,6 +374,7 @@ document.addEventListener("click", (event) => {
 
 // Focus a cell; it becomes the one that Tab reaches.
 function moveTo({ element, answer }) {
+  unfold(element);
   answer.place.querySelector("[tabindex='0']")?.setAttribute("tabindex", "-1");
   element.setAttribute("tabindex", "0");
   element.focus();
@@ -333,14 +395,15 @@ document.addEventListener("keydown", (event) => {
   const forward = found.answer.place.dir === "rtl" ? "ArrowLeft" : "ArrowRight";
   const backward = found.answer.place.dir === "rtl" ? "ArrowRight" : "ArrowLeft";
   const last = found.answer.cells.length - 1;
-  const to = { [forward]: at + 1, [backward]: at - 1, ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: last }[event.key];
+  let to = { [forward]: at + 1, [backward]: at - 1, ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: last }[event.key];
   if (event.key === "Enter" || event.key === " ") found.element.click();
   else if (to === undefined) return;
-  else if (to >= 0 && to <= last) moveTo({ answer: found.answer, element: cellElement(found.answer, to) });
+  while (to > 0 && to < last && folded(found.answer.nodes[to])) to += to < at ? -1 : 1;
+  if (to >= 0 && to <= last) moveTo({ answer: found.answer, element: cellElement(found.answer, to) });
   event.preventDefault();
 });
 
-const cellElement = (answer, index) => answer.place.querySelector(`[data-cell="${index}"]`);
+const cellElement = (answer, index) => answer.nodes[index];
 addEventListener("resize", hideCard);
 
 // Tables -------------------------------------------------------------------------------------------------------------
@@ -434,7 +497,7 @@ function openEntry(body, open = true) {
   body.classList.toggle("open", open);
   body.querySelector("a").setAttribute("aria-expanded", open);
   const section = detail.querySelector(".entry");
-  if (open && entries.get(section).unit !== unit) draw(section); // the unit changed while it was closed
+  if (open && (entries.get(section).unit !== unit || entries.get(section).quantity !== quantity)) draw(section); // changed while it was closed
 }
 
 function wakeIndex(table) {
@@ -453,20 +516,23 @@ function wakeIndex(table) {
   });
 }
 
-// Permalinks: #a1t17, or #e3a1t17 in an index, is answer 1, token 17; #e3 opens an entry.
+// Permalinks: #a1t17, or #e3a1t17 in an index, is answer 1, token 17, and #a1d2 its edit 2; #e3 opens an entry.
 function follow() {
-  const parts = /^#(e\d+)?(?:a(\d+)t(\d+))?$/.exec(location.hash);
+  const parts = /^#(e\d+)?(?:a(\d+)([td])(\d+))?$/.exec(location.hash);
   if (!parts) return;
-  const [, anchor, number, token] = parts;
+  const [, anchor, number, kind, token] = parts;
   const body = anchor && document.getElementById(anchor);
   if (body) openEntry(body);
   const section = (body ?? document).querySelector(".entry");
   const answer = entries.get(section)?.answers[number - 1];
   if (!answer) return body?.scrollIntoView();
+  if (kind === "d") return answer.edits.some((edit) => edit[2] === Number(token)) && leadToEdit(entries.get(section), token);
   const index = answer.cells.findIndex((cell) => cell.token < token && token <= cell.last);
   if (index < 0) return;
   const element = cellElement(answer, index);
+  unfold(element);
   element.scrollIntoView({ block: "center" });
+  markHere([element]);
   moveTo({ answer, element });
   pinned = true;
 }
@@ -476,11 +542,16 @@ function follow() {
 document.documentElement.classList.add("js");
 for (const section of document.querySelectorAll("main > .entry")) wake(section);
 document.querySelectorAll("table.index").forEach(wakeIndex);
-for (const input of document.querySelectorAll("input[name='unit']")) {
-  if (input.value === unit) input.checked = true; // a reload may remember another
+function redraw() {
+  document.body.dataset.quantity = quantity;
+  for (const section of entries.keys()) if (!section.closest("[hidden]")) draw(section);
+}
+for (const input of document.querySelectorAll("input[name='unit'], input[name='quantity']")) {
+  if (input.value === (input.name === "unit" ? unit : quantity)) input.checked = true; // a reload may remember another
   input.addEventListener("change", () => {
-    unit = input.value;
-    for (const section of entries.keys()) if (!section.closest("[hidden]")) draw(section);
+    if (input.name === "unit") unit = input.value;
+    else quantity = input.value;
+    redraw();
   });
 }
 addEventListener("hashchange", follow);

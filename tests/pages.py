@@ -17,15 +17,19 @@ import credits
 import pytest
 from scored import scored_row
 
+from dpo_credit.align import Diff
 from dpo_credit.credit import Alternative, Credit, Source
 from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.views.page.score import render
+from dpo_credit.views.page.stretches import PageUnit, bounds_of, folds
 from dpo_credit.views.scale import Shading
 
 AXE = Path(__file__).parent / "browser" / "node_modules" / "axe-core" / "axe.min.js"
 SOURCE = credits.noisy(0.02)
 PROMPT = "POST: I got an offer as supervisor in Boston for $65K.\n\nTL;DR:"
 Open = Callable[..., Any]
+CODE = ["\n", "\n", "```", "py", "\n", "if", " x", " <", "b", ">", ":", "\n", "    ", "pass", "\n", "```", "\n", "\n"]
+UNITS: tuple[PageUnit, ...] = ("token", "word", "sentence", "line")
 
 
 def credit(pieces: list[str], rewards: list[float], *, top: bool = False, source: Source = SOURCE) -> Credit:
@@ -63,6 +67,38 @@ def index(count: int = 25) -> list[ScoredRow]:
         scored_row((answer, credit([" no", " now"], [-0.2, 0.0])), ("chosen", "rejected"), f"row-{n}", prompt=PROMPT)
         for n, answer in enumerate(answers)
     ]
+
+
+def pieces(*changed: tuple[int, str]) -> list[str]:
+    """Forty sentences of eight tokens, every fifth the end of a line, and a block of code; some words changed."""
+    words = [" We", " go", " on", " a", " long", " way", " home"]
+    text = [piece for n in range(40) for piece in (*words, ".\n" if n % 5 == 4 else ".")]
+    for place, word in changed:
+        text[place] = word
+    return [*text[:160], *CODE, *text[160:]]
+
+
+def rewards(count: int, factor: int) -> list[float]:
+    """Numbers between -0.504 and 0.504, none twice; nor are differences of two factors' numbers."""
+    return [((n + 1) * factor % 1009 - 504) / 1000 for n in range(count)]
+
+
+def long_pair(row: str = "long") -> ScoredRow:
+    """Edits in sentences 2 and 24, behind the code."""
+    chosen, rejected = pieces((10, " stay"), (194, " short")), pieces((10, " run"), (194, " very"))
+    both = credit(chosen, rewards(len(chosen), 37)), credit(rejected, rewards(len(rejected), 53))
+    return scored_row(both, ("chosen", "rejected"), row, prompt="Where?")
+
+
+def folds_of(compared: Diff) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    return folds(compared, {unit: bounds_of(compared.chosen.segments, unit) for unit in UNITS})
+
+
+def many_edits() -> tuple[Credit, Credit]:
+    """Sixty edits side by side, every one a token after the next."""
+    chosen = [word for n in range(60) for word in (f" w{n}", " same")]
+    rejected = [word for n in range(60) for word in (f" v{n}", " same")]
+    return credits.credit(chosen, rewards(120, 37)), credits.credit(rejected, rewards(120, 53))
 
 
 def missing(what: str) -> None:

@@ -111,7 +111,12 @@ def test_the_help_s_example_writes_a_page_and_json_and_names_its_stages(
     assert "<script" not in page.read_text() and page.read_text().count("<article") == 20
     assert picture.read_text().startswith("<svg") and "−reward" in picture.read_text()
     scoring = [f"Scoring 30 answers, {done} done" for done in range(30)]
-    assert stages == [*scoring, "Computing the policy's entropy", "Resampling"]
+    assert stages == [
+        *scoring,
+        "Computing the policy's entropy",
+        "Computing the reference's entropy",
+        "Resampling",
+    ]
 
 
 WRONG = " The rent fell by 120 dollars in Lisbon."

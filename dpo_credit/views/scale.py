@@ -120,13 +120,14 @@ class Shading:
         Raises:
             CreditError: see `values`.
         """
-        return self._scales(scored.credits, self.values(scored))
+        return self.scales_over(scored.credits, self.values(scored))
 
     def scales(self, credits: Sequence[Credit]) -> tuple[Scale, ...]:
         """A scale for the rewards of each answer; the same for all but with "per-answer"."""
-        return replace(self, quantity="reward")._scales(credits, tuple(map(self._rewards, credits)))
+        return replace(self, quantity="reward").scales_over(credits, tuple(map(self._rewards, credits)))
 
-    def _scales(self, credits: Sequence[Credit], values: Sequence[Sequence[float]]) -> tuple[Scale, ...]:
+    def scales_over(self, credits: Sequence[Credit], values: Sequence[Sequence[float]]) -> tuple[Scale, ...]:
+        """A scale for these values of each answer, which are of this shading's quantity; likewise."""
         noise = max(credit.noise for credit in credits)
         if self.quantity == "delta":
             noise *= math.sqrt(2)  # of a difference of two rewards, whose errors are independent

@@ -3,37 +3,85 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect, insort
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
-from dpo_credit.align import Diff
+from dpo_credit.align import Diff, cumulative
 from dpo_credit.credit import Credit
+
+WIDTHS = (240, 480, 720, 1000)  # px of a chart, from which on more edits have their number: as style.css asks them
+_DIGIT, _BETWEEN = 8, 5  # px of a digit of these numbers, and between two of them
 
 
 def chart(credits: Sequence[Credit], aligned: Diff | None) -> dict[str, Any]:
-    """Lines in a box of 1000 by 100, ticks and bands in percent; untouched tokens of a diff share their position."""
-    columns, bands = _columns(aligned) if aligned else ([[float(n + 1) for n in range(len(credits[0].segments))]], [])
-    sums = [[0.0, *accumulate(segment.reward for segment in credit.segments)] for credit in credits]
-    low, high = min(map(min, sums)), max(map(max, sums))
-    width = max(side[-1] for side in columns)
+    """Panels of lines in a box of 1000 by 100, ticks and bands in percent.
+
+    Untouched tokens of a diff share their position; a panel of its own has the margin so far.
+    """
+    rewards = [[segment.reward for segment in credit.segments] for credit in credits]
+    if aligned is None:
+        sums = tuple(accumulate(rewards[0], initial=0.0))
+        return {"panels": [_panel({"1": sums})], "bands": [], "width": len(sums) - 1}
+    curves = cumulative(rewards[0], rewards[1], [(edit.chosen, edit.rejected) for edit in aligned.edits])
+    width = len(curves.margin) - 1
+    tiers = _tiers([(start + stop) / 2 / width for start, stop in curves.edits], [e.delta for e in aligned.edits])
+    return {
+        "panels": [_panel({"1": curves.chosen, "2": curves.rejected}), _panel({"3": curves.margin})],
+        "bands": [
+            (round(start / width * 100, 2), round((stop - start) / width * 100, 2), tier)
+            for (start, stop), tier in zip(curves.edits, tiers, strict=True)
+        ],
+        "width": width,
+    }
+
+
+def _panel(curves: dict[str, Sequence[float]]) -> dict[str, Any]:
+    low, high = min(map(min, curves.values())), max(map(max, curves.values()))
     room = (high - low) * 0.06 or 1.0
 
     def height(value: float) -> float:
         return round(100 * (high + room - value) / (high - low + 2 * room), 1)
 
-    lines = [
-        " ".join(f"{1000 * x / width:.0f},{height(y):g}" for x, y in zip([0.0, *side], total, strict=True))
-        for side, total in zip(columns, sums, strict=True)
-    ]
     marks, decimals = ticks(low, high)
     return {
-        "lines": lines,
-        "bands": [(round(start / width * 100, 2), round((stop - start) / width * 100, 2)) for start, stop in bands],
+        "lines": {
+            name: " ".join(f"{1000 * x / (len(curve) - 1):.0f},{height(y):g}" for x, y in enumerate(curve))
+            for name, curve in curves.items()
+        },
         "ticks": [(height(tick), tick) for tick in marks],
         "decimals": decimals,
-        "width": int(width),
     }
+
+
+def _tiers(middles: Sequence[float], deltas: Sequence[float]) -> list[int | None]:
+    """Which of `WIDTHS` a chart must have for each edit's number to touch no other; None if none is wide enough.
+
+    What adds most to the margin has its number first; what has one in a narrow chart has it in all wider ones.
+
+    Args:
+        middles: of the edits, as shares of the width, ascending.
+        deltas: one each.
+    """
+    tiers: list[int | None] = [None] * len(middles)
+    numbered: list[int] = []  # ascending
+
+    def fits(n: int, width: int) -> bool:
+        place = bisect(numbered, n)
+        digits = len(str(n + 1))
+        return all(
+            abs(middles[n] - middles[m]) * width >= (digits + len(str(m + 1))) / 2 * _DIGIT + _BETWEEN
+            for m in numbered[max(0, place - 1) : place + 1]
+        )
+
+    order = sorted(range(len(middles)), key=lambda n: -abs(deltas[n]))
+    for tier, width in enumerate(WIDTHS):
+        for n in order:
+            if tiers[n] is None and fits(n, width):
+                tiers[n] = tier
+                insort(numbered, n)
+    return tiers
 
 
 def ticks(low: float, high: float) -> tuple[list[float], int]:
@@ -43,25 +91,3 @@ def ticks(low: float, high: float) -> tuple[list[float], int]:
     step *= 0.5 if extent and extent / step < 2 else 2 if extent / step > 5 else 1
     marks = [n * step for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
     return marks, max(0, -math.floor(math.log10(step)))
-
-
-def _columns(aligned: Diff) -> tuple[list[list[float]], list[tuple[float, float]]]:
-    """Where each answer's segments end, untouched ones in one column; and from where to where the edits are."""
-    sides: list[list[float]] = [[], []]
-    bands: list[tuple[float, float]] = []
-    at = 0
-
-    def untouched(count: int) -> int:
-        for side in sides:
-            side += [float(at + n + 1) for n in range(count)]
-        return at + count
-
-    for edit in aligned.edits:
-        at = untouched(edit.chosen[0] - len(sides[0]))  # as many in either answer
-        counts = [stop - start for start, stop in (edit.chosen, edit.rejected)]
-        for side, count in zip(sides, counts, strict=True):
-            side += [at + max(counts) * (n + 1) / count for n in range(count)]
-        bands.append((float(at), float(at + max(counts))))
-        at += max(counts)
-    untouched(len(aligned.chosen.segments) - len(sides[0]))
-    return sides, bands

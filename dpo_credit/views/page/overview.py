@@ -16,7 +16,8 @@ from dpo_credit.views.scale import Shading
 class Overview:
     """How many entries there are under a shading, and what must be known of all before the first is shown.
 
-    `labels` are those of the first entry with two answers, or (); `several` says whether any has more.
+    `labels` are those of the first entry with two answers, or (); `several` says whether any has more, `turns`
+    whether an answer has several turns.
     """
 
     def __init__(self, shading: Shading = Shading()) -> None:
@@ -24,6 +25,7 @@ class Overview:
         self.count = 0
         self.labels: tuple[str, ...] = ()
         self.several = False
+        self.turns = False
         self.basis = Basis()
         self._decimals: Counter[int] = Counter()
 
@@ -43,6 +45,7 @@ class Overview:
         scales = replace(self.shading, unit="token").scales(entry.credits)
         self._decimals[max(scale.decimals for scale in scales)] += 1
         for credit in entry.credits:
+            self.turns |= bool(credit.tokens.roles)
             self.basis.add(credit)
 
     @property

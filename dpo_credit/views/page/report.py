@@ -75,7 +75,7 @@ def render(report: Report, every_row: Iterable[ScoredRow]) -> str:
         "every": step(report),
     }
     files = ", ".join(report.files)
-    styles, scripts = ("style.css", "report.css"), ("page.js", "report.js")
+    styles, scripts = ("report.css",), ("report.js",)
     title = f"Report on {files}"
     return "".join(
         page("report.html", entries, overview_of(entries), figures, title=title, styles=styles, scripts=scripts)

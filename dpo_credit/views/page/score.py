@@ -6,25 +6,27 @@ The page is whole without JavaScript; page.js redraws the cells from each entry'
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, get_args
+from typing import Any
 
 from markupsafe import Markup
 
-from dpo_credit.align import Diff
+from dpo_credit.align import Diff, Edit
 from dpo_credit.credit import Credit, CreditError
 from dpo_credit.rows.scored import ScoredRow
-from dpo_credit.segments import Unit
-from dpo_credit.views.page.cells import Span, cell_groups, cut_at_edits
+from dpo_credit.views.page.answer import Drawing, draw
 from dpo_credit.views.page.chart import chart
-from dpo_credit.views.page.frame import block_hash, direction, environment, shades, verbatim
+from dpo_credit.views.page.frame import block_hash, environment, shades, verbatim
 from dpo_credit.views.page.overview import Overview, overview_of
+from dpo_credit.views.page.places import places
+from dpo_credit.views.page.stretches import LONG, ROWS, UNITS
 from dpo_credit.views.page.text import visible
-from dpo_credit.views.scale import Scale, Shading
-from dpo_credit.views.wording import extent
+from dpo_credit.views.scale import Shading
 
-UNITS: tuple[Unit, ...] = get_args(Unit)
 _WHOLE = 20  # up to so many entries are whole without JavaScript; beyond, cells and tables of tokens need it
+
+
+_EDITS = 8  # of a long entry that stand above its text at once
+_STYLES, _SCRIPTS = ("style.css", "reading.css"), ("reading.js", "page.js")
 
 
 def render(entries: Sequence[ScoredRow], shading: Shading = Shading(), title: str = "dpo-credit") -> str:
@@ -61,23 +63,24 @@ def page(
     figures: Mapping[str, Any],
     *,
     title: str,
-    styles: Sequence[str] = ("style.css",),
-    scripts: Sequence[str] = ("page.js",),
+    styles: Sequence[str] = (),
+    scripts: Sequence[str] = (),
 ) -> Iterator[str]:
     """A template that is `page.html` or extends it: what all pages share, and the `figures` of its own.
 
     Of those, `many` says whether the entries stand in an index, and `source` what they rest on.
     """
     templates, shading = environment(), overview.shading
-    style = Markup("".join(verbatim(templates, name) for name in styles) + shades(shading.palette))
-    script = Markup("".join(verbatim(templates, name) for name in scripts))
+    style = Markup("".join(verbatim(templates, name) for name in (*_STYLES, *styles)) + shades(shading.palette))
+    script = Markup("".join(verbatim(templates, name) for name in (*_SCRIPTS, *scripts)))
     return templates.get_template(template).generate(
         title=visible(title),
         entries=_views(entries, overview, many=figures["many"]),
         overview=overview,
         decimals=overview.decimals,
         unit=shading.unit,
-        units=UNITS,
+        units=[unit for unit in UNITS if unit != "turn" or overview.turns],
+        quantity=shading.quantity,
         style=style,
         script=script,
         style_hash=block_hash(style),
@@ -111,73 +114,44 @@ def _entry(entry: ScoredRow, shading: Shading, anchor: str, whole: bool) -> dict
     if len(each) > 2:
         each.sort(key=lambda pair: -pair[0].reward)
     credits = [credit for credit, _ in each]
-    scales = {unit: replace(shading, unit=unit).scales(credits) for unit in UNITS}
     aligned = entry.diff if len(each) == 2 else None
-    decimals = max(scale.decimals for scale in scales["token"])
+    drawing = Drawing(credits, aligned, shading)
+    long = len(each) <= 2 and max(len(credit.rewards) for credit in credits) > LONG
+    ends = places(drawing.segments, drawing.bounds[shading.unit], drawing.partners) if long else ([], [])
     answers = []
-    for n, (credit, label) in enumerate(each):
-        edits = [(*(edit.chosen, edit.rejected)[n], k) for k, edit in enumerate(aligned.edits if aligned else (), 1)]
-        its = {unit: scales[unit][n] for unit in UNITS}
-        answers.append(_answer(credit, label or "answer", its, edits, shading.unit if whole else None))
+    for n, (_, label) in enumerate(each, 1):
+        linked = {place["token"] for end in ends for place in end if place["answer"] == n}
+        made = draw(drawing, n - 1, label=label or "answer", anchor=f"{anchor}a{n}", cells=whole, linked=linked)
+        answers.append(made)
     return {
         "id": visible(entry.id),
         "anchor": anchor,
         "prompt": visible(entry.prompt),
+        "unit": shading.unit,
+        "rows": shading.unit in ROWS,
+        "labels": [answer["label"] for answer in answers] if aligned else (),
         "answers": answers,
         "diff": aligned,
+        "edits": _edits(aligned, long) if aligned else None,
+        "folds": any(drawing.folds),
         "chart": chart(credits, aligned) if len(each) <= 2 else None,
+        "long": long,
+        "places": ends,
         "gist": _gist(answers, aligned),
         "shared": shading.limit != "per-answer",
-        "decimals": decimals,
-        "data": {"decimals": decimals, "answers": [answer.pop("data") for answer in answers]},
+        "decimals": drawing.decimals,
+        "data": {"decimals": drawing.decimals, "answers": [answer.pop("data") for answer in answers]},
         "whole": whole,
     }
 
 
-def _answer(
-    credit: Credit, label: str, scales: dict[Unit, Scale], edits: list[Span], static: Unit | None
-) -> dict[str, Any]:
-    """What the templates need of an answer; `static`: the unit whose cells are drawn here, if any are."""
-    segments = credit.segments
-    places = {segment.start: n for n, segment in enumerate(segments)} | {len(credit.rewards): len(segments)}
-    bounds = {unit: [(places[s.start], places[s.stop]) for s in credit.by(unit)] for unit in UNITS}
-    rewards = credit.rewards
-    data: dict[str, Any] = {
-        "label": visible(label),
-        "weight": credit.weight,
-        "noise": scales["token"].noise,
-        "limits": {unit: scales[unit].limit for unit in UNITS},
-        "text": [visible(segment.text or segment.piece) for segment in segments],
-        "ends": [n for n, segment in enumerate(segments) if not segment.text],
-        "policy": [round(segment.policy_logp, 5) for segment in segments],
-        # the log-ratio to six digits, so that rewards near zero keep theirs; the reference follows from the two
-        "ratio": [float(f"{segment.policy_logp - segment.reference_logp:.6g}") for segment in segments],
-        "word": [stop - start for start, stop in bounds["word"]],
-        "sentence": [stop - start for start, stop in bounds["sentence"]],
-        "edits": edits,
-    }
-    apart, counted = credit.tokens.aside, credit.tokens.counted
-    aside = [n for n, segment in enumerate(segments) if apart[segment.start]]
-    uncounted = [n for n, segment in enumerate(segments) if not counted[segment.start]]
-    data |= {name: numbers for name, numbers in (("aside", aside), ("uncounted", uncounted)) if numbers}
-    if len(segments) < len(rewards):
-        data["sizes"] = [segment.stop - segment.start for segment in segments]
-    for name, tops in (("policyTop", credit.policy_top), ("referenceTop", credit.reference_top)):
-        if tops:
-            data[name] = [[(visible(a.piece), round(a.logp, 4)) for a in tops[s.start]] for s in segments]
-    return {
-        "data": data,
-        "label": visible(label),
-        "credit": credit,
-        "extent": extent(credit.tokens),
-        "segments": segments if static else (),
-        "groups": cell_groups(segments, bounds[static], edits, static, scales[static], aside) if static else (),
-        "parts": cut_at_edits(segments, (0, len(segments)), edits),
-        "direction": direction(credit.tokens.answer),
-        "scale": scales[static or "token"],
-        "rose": [reward for reward in rewards if reward > 0],
-        "fell": [reward for reward in rewards if reward < 0],
-    }
+def _edits(aligned: Diff, long: bool) -> tuple[list[tuple[int, Edit]], list[tuple[int, Edit]]]:
+    """The edits with their numbers: those that a long entry shows, and the rest."""
+    edits = list(enumerate(aligned.edits, 1))
+    if not long or len(edits) <= _EDITS:
+        return edits, []
+    first = sorted(edits, key=lambda item: -abs(item[1].delta))[:_EDITS]
+    return first, [edit for edit in edits if edit not in first]
 
 
 def _gist(answers: list[dict[str, Any]], aligned: Diff | None) -> list[tuple[str, str]]:
