@@ -120,7 +120,8 @@ function drawCell(cell, index, answer, entry) {
     last[0] = last[0].trimEnd();
   }
   for (const [part, numbers] of parts) node.append(...(numbers.length ? mark(numbers, part) : [part]));
-  node.append(make("span", { class: "v" }, " " + spoken(cell.reward, entry.decimals)));
+  // no hidden text for ears within the cell: between two digits it would turn a number around in text from right to left
+  node.setAttribute("aria-label", `${short(trimmed(cell.text))} ${spoken(cell.reward, entry.decimals)}`);
   if (!cell.start) before = before.replace(/^ /, ""); // no gap where the prompt ended
   return [before, node, after];
 }

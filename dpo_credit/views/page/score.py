@@ -17,7 +17,7 @@ from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.segments import Unit
 from dpo_credit.views.page.cells import Span, cell_groups, cut_at_edits
 from dpo_credit.views.page.chart import chart
-from dpo_credit.views.page.frame import block_hash, direction, environment, shades, verbatim
+from dpo_credit.views.page.frame import block_hash, environment, shades, verbatim, writing
 from dpo_credit.views.page.overview import Overview, overview_of
 from dpo_credit.views.page.text import visible
 from dpo_credit.views.scale import Scale, Shading
@@ -172,7 +172,7 @@ def _answer(
         "segments": segments if static else (),
         "groups": cell_groups(segments, bounds[static], edits, static, scales[static], aside) if static else (),
         "parts": cut_at_edits(segments, (0, len(segments)), edits),
-        "direction": direction(credit.tokens.answer),
+        **writing(credit.tokens.answer),
         "scale": scales[static or "token"],
         "rose": [reward for reward in rewards if reward > 0],
         "fell": [reward for reward in rewards if reward < 0],
