@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from base64 import b64encode
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ import regex
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dpo_credit.credit import Credit
+from dpo_credit.views.look import direction
 from dpo_credit.views.page.cells import STEPS
 from dpo_credit.views.page.text import minus, signed, spoken, trimmed, visible
 from dpo_credit.views.scale import Palette, shade
@@ -110,8 +110,7 @@ def writing(text: str) -> dict[str, Any]:
     `direction` is where its first letter with one would have it run; `joined`, whether letters of it touch their
     neighbours, as in Arabic, Mongolian or Devanagari.
     """
-    strong = next((kind for kind in map(unicodedata.bidirectional, text) if kind in ("L", "R", "AL")), "L")
-    return {"direction": "ltr" if strong == "L" else "rtl", "joined": bool(_JOINED.search(text))}
+    return {"direction": direction(text), "joined": bool(_JOINED.search(text))}
 
 
 def _beta(credit: Credit) -> str:
