@@ -63,15 +63,16 @@ def _lines(columns: Sequence[Column], width: float) -> list[list[Column]]:
     lines: list[list[Column]] = [[]]
     x = 0.0
     for group in _unbroken(columns):
-        if x and x + sum(column.gap + column.width for column in group) > width:
-            lines, x = [*lines, []], 0.0
-        for column in group:
-            if x and x + column.gap + column.width > width:
-                lines, x = [*lines, []], 0.0
+        whole = sum(column.gap + column.width for column in group)
+        for n, column in enumerate(group):
+            if x and x + (column.gap + column.width if n else whole) > width:
+                lines.append([])
+                x = 0.0
             x += (column.gap if x else 0.0) + column.width
             lines[-1].append(column)
             if column.ends_line:
-                lines, x = [*lines, []], 0.0
+                lines.append([])
+                x = 0.0
     return lines if lines[-1] else lines[:-1]
 
 
