@@ -1,13 +1,13 @@
 """Two answers to one prompt: what was edited, what each edit earned, and how far the untouched rest moved (its echo).
 
-Words are matched with difflib; a token counts as untouched if its characters lie in matched words on both sides and
-both tokenizers' cuts agree there. All other tokens belong to an edit, so the parts add up to the margin.
+Words (of Chinese, characters) are matched with difflib; a token counts as untouched if its characters lie in matched
+words on both sides and both tokenizers' cuts agree there. All other tokens belong to an edit, so the parts add up to
+the margin.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,6 +16,7 @@ from difflib import SequenceMatcher
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
+import regex
 from rapidfuzz.distance import LCSseq
 
 from dpo_credit.credit import Credit, margin, preference_probability
@@ -23,7 +24,9 @@ from dpo_credit.segments import Segment, Unit, joined
 
 _EQUAL_PAIRS = 50_000  # pairs of equal words, above which difflib may take more than half a second
 Range = tuple[int, int]  # [start, stop)
-_WORD = re.compile(r"\s*(?:\w+|[^\w\s]|$)")
+# runs of letters and digits as Unicode joins them (UAX #29: each ideograph is one), else whole characters; flags first,
+# whose pairs `\X` would count from where the run begins
+_WORD = regex.compile(r"(?w)\s*+(?:(?=\w)\X(?:(?=\w)\B\X)*+|\p{RI}{1,2}\p{M}*+|(?=\S)\X|$)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -282,7 +282,7 @@ class Credit:
         )
 
     def by(self, unit: Unit) -> tuple[Segment, ...]:
-        """Segments summed over words (a run up to the next white space) or sentences; the texts concatenate likewise.
+        """Segments summed over words (see `word_spans`) or sentences; the texts concatenate likewise.
 
         A unit takes its leading white space with it. A token that shows no text stays a unit of its own, and one that
         spans several words belongs to the word it starts in.

@@ -1,17 +1,32 @@
-"""An answer's tokens as text that people read: whole characters, words, sentences, with the sums over their tokens."""
+"""An answer's tokens as text that people read: whole characters, words, sentences, with the sums over their tokens.
+
+Source: Unicode Standard Annex #29, "Unicode Text Segmentation", as the package `regex` has it.
+"""
 
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
+import regex
+
 Unit = Literal["token", "word", "sentence"]
-_SENTENCE_END, _CLOSING = ".!?。！？…", "\"')]”’"
-_FLAG = re.compile("[\U0001f1e6-\U0001f1ff]{2}")
+_SENTENCE_END, _CLOSING = ".!?。！？…｡।॥؟۔።။។", "\"')]”’」』）】》〉"
+_STOP = "。！？｡"  # ends a sentence without white space after it
+# a flag is a pair of letters, told apart first: `\X` and `\b` would count each from where the run begins
+_CHARACTER = regex.compile(r"(?:\p{RI}{1,2}|\X)[\p{GCB=Extend}\p{M}\u200d]*+")
+# a letter, with its vowels, of a script that puts no white space between words; a run of katakana
+_VOWEL = r"[[\p{InSC=Vowel_Dependent}\p{M}]--\p{Logical_Order_Exception}]"
+_LONE = (
+    rf"(?:\p{{Logical_Order_Exception}}?(?=[\p{{Alphabetic}}&&\p{{WB=Other}}])\X{_VOWEL}*+"
+    r"|(?:(?=\p{WB=Katakana})\X)++)"
+)
+_OPENING = r"[\p{Ps}\p{Pi}]"
+_WORD = regex.compile(
+    rf"{_OPENING}*+{_LONE}[\p{{P}}--{_OPENING}]*+|(?:{_OPENING}++(?!{_LONE})|(?!{_LONE})[^\s{_OPENING}])++", regex.V1
+)
 
 
 class Segment(NamedTuple):
@@ -73,17 +88,39 @@ def joined(segments: tuple[Segment, ...], unit: Unit) -> tuple[Segment, ...]:
     """Segments summed over units; see `Credit.by`."""
     if unit == "token":
         return segments
+    begun = {start for start, _ in word_spans("".join(segment.text for segment in segments))} if unit == "word" else ()
     groups: list[list[Segment]] = []
-    text = ""  # how the group so far ends
+    text, at = "", 0  # how the group so far ends, and where in the answer
     for segment in segments:
         joins = bool(groups) and bool(segment.text) and bool(groups[-1][-1].text)
-        if joins and _continues(text, segment.text, unit):
+        if joins and _continues(text, segment.text, unit, begins=at in begun):
             groups[-1].append(segment)
             text = _ending(text + segment.text)
         else:
             groups.append([segment])
             text = _ending(segment.text)
+        at += len(segment.text)
     return tuple(map(_sum, groups))
+
+
+def word_spans(text: str, tokens: Sequence[tuple[int, int]] = ()) -> list[tuple[int, int]]:
+    """[start, end) of a text's words: what white space parts, with the punctuation on them.
+
+    Of scripts that put none there (Chinese, Japanese, Thai, Lao, Khmer, Burmese), each character is a word, with the
+    vowels and the punctuation on it, and so is a run of katakana. Characters that one of `tokens` spans are one word.
+
+    Args:
+        text: the text.
+        tokens: (T,) [start, end) characters of its tokens.
+    """
+    spans = [match.span() for match in _WORD.finditer(text)]
+    within = {at for start, end in tokens for at in range(start + 1, end)}
+    whole: list[tuple[int, int]] = []
+    for start, end in spans:
+        if whole and whole[-1][1] == start and start in within:
+            start, _ = whole.pop()
+        whole.append((start, end))
+    return whole
 
 
 @lru_cache(maxsize=64)  # views ask for an answer's segments many times
@@ -112,12 +149,14 @@ def _ending(text: str) -> str:
     return last[-1:] + ("\n" if "\n" in space else space[-1:])
 
 
-def _continues(text: str, added: str, unit: Unit) -> bool:
-    """Whether what is added still belongs to the word or sentence that ends so; see `_ending`."""
+def _continues(text: str, added: str, unit: Unit, *, begins: bool) -> bool:
+    """Whether what is added still belongs to the word or sentence that ends so (see `_ending`), or `begins` a word."""
     if not text.strip():
         return True  # leading white space goes with what follows it
     if unit == "word":
-        return not (added[0].isspace() or text[-1].isspace())
+        return not (begins or added[0].isspace() or text[-1].isspace())
+    if text[0] in _STOP and added[0] not in _SENTENCE_END + _CLOSING:
+        return False
     ended = text[0] in _SENTENCE_END or text[-1] == "\n"
     return not ended or not (added[0].isspace() or text[-1].isspace())
 
@@ -136,23 +175,10 @@ def _sum(segments: list[Segment]) -> Segment:
 
 def is_boundary(text: str, at: int) -> bool:
     """Whether a reader would see two characters meet at `at`, not the inside of one (accents, emoji sequences)."""
-    if not 0 < at < len(text):
-        return True
-    before, after = text[at - 1], text[at]
-    if after == "\u200d" or before == "\u200d" or unicodedata.category(after) in ("Mn", "Me", "Mc"):
-        return False  # a zero-width joiner, or a mark that sits on the character before (variation selectors too)
-    if "\U0001f3fb" <= after <= "\U0001f3ff" or "\U000e0020" <= after <= "\U000e007f":  # a skin tone; a region's flag
-        return False
-    if _is_flag_letter(after) and _is_flag_letter(before):  # flags are pairs of letters: split after even counts only
-        return at not in _within_flags(text)
-    return True
+    return at <= 0 or at >= len(text) or at in _characters(text)
 
 
-def _is_flag_letter(char: str) -> bool:
-    return "\U0001f1e6" <= char <= "\U0001f1ff"
-
-
-@lru_cache(maxsize=64)  # asked at every letter of a flag
-def _within_flags(text: str) -> frozenset[int]:
-    """Where the two letters of a flag meet."""
-    return frozenset(flag.start() + 1 for flag in _FLAG.finditer(text))
+@lru_cache(maxsize=64)  # asked at every token of an answer
+def _characters(text: str) -> frozenset[int]:
+    """Where the characters that a reader sees begin."""
+    return frozenset(match.start() for match in _CHARACTER.finditer(text))

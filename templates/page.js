@@ -144,7 +144,8 @@ function drawCell(cell, answer, entry) {
     if (!numbers.length) node.append(part);
     else node.append(...(part ? mark(numbers, part) : markNothing(numbers[0])));
   }
-  node.append(make("span", { class: "v" }, " " + spoken(cell.value, entry.decimals)));
+  // no hidden text for ears within the cell: between two digits it would turn a number around in text from right to left
+  node.setAttribute("aria-label", `${short(trimmed(cell.text))} ${spoken(cell.value, entry.decimals)}`);
   answer.nodes.push(node);
   return [cell.before, node, cell.after];
 }

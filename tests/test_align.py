@@ -11,6 +11,7 @@ from itertools import pairwise
 import credits
 import pytest
 
+from dpo_credit import align
 from dpo_credit.align import cumulative, diff
 from dpo_credit.credit import Credit, CreditError
 
@@ -87,6 +88,34 @@ def test_equal_answers_have_no_edits_no_echo_and_no_margin():
 def test_an_answer_that_is_cut_short_differs_at_its_end_only():
     (edit,) = diff(by_words(" yes and no"), by_words(" yes")).edits
     assert (edit.chosen_text, edit.rejected_text) == (" and no", "")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "edits"),
+    [
+        ("明天会下雨，别忘了带伞。", "明天会下雪，别忘了带伞。", [("雨", "雪")]),
+        ("東京タワーは赤い", "東京スカイツリーは赤い", [("タワー", "スカイツリー")]),  # a run of katakana is a word
+        ("서울은 수도다", "부산은 수도다", [("서울은", "부산은")]),  # Korean has white space
+        ("भारत की राजधानी", "भारत का राजधानी", [(" की", " का")]),  # not the vowel sign alone
+        ("กรุงเทพสวยมาก", "กรุงเทพสวยน้อย", [("มาก", "น้อย")]),
+        ("ok 👩‍👩‍👧‍👦 go", "ok 👩‍👩‍👦 go", [(" 👩‍👩‍👧‍👦", " 👩‍👩‍👦")]),
+        ("🇩🇪🇫🇷🇮🇹", "🇩🇪🇯🇵🇮🇹", [("🇫🇷", "🇯🇵")]),  # F+J and R+P would make no flag
+        ("👍🏽!", "👍🏿!", [("👍🏽", "👍🏿")]),
+        ("It can't be 3.14", "It can't be 3.15", [("14", "15")]),  # punctuation stays apart from what it joins
+    ],
+)
+def test_words_are_cut_as_each_script_writes_them(ours: str, theirs: str, edits: list[tuple[str, str]]) -> None:
+    """The finest tokens that there are: one a code point."""
+    sides = [credit(text, list(text), [0.0] * len(text)) for text in (ours, theirs)]
+    assert [(edit.chosen_text, edit.rejected_text) for edit in diff(*sides).edits] == edits
+
+
+def test_english_is_cut_at_white_space_and_punctuation() -> None:
+    draw = random.Random(0)
+    plain = re.compile(r"\s*(?:\w+|[^\w\s]|$)")
+    for _ in range(2000):
+        text = "".join(draw.choices("abAé1 ,.'\"()-_$\n\t", k=draw.randrange(20)))
+        assert align._WORD.findall(text) == plain.findall(text), text
 
 
 def test_different_prompts_do_not_compare():

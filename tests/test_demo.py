@@ -11,7 +11,8 @@ from dpo_credit.demo.corpus import EARLY_PLAIN_SHARE, PLAIN_SHARE, WRONG_SHARE, 
 from dpo_credit.demo.errors import FactEdit, parse_value, wrong_value
 from dpo_credit.demo.wording import load
 from dpo_credit.demo.world import BUCKETS, bucket, draw_posts, summarise, topics
-from dpo_credit.localise.grading import Graded, errors_of, sum_over, word_spans
+from dpo_credit.localise.grading import Graded, errors_of, sum_over
+from dpo_credit.segments import word_spans
 
 DEMO = Path(__file__).parent.parent / "dpo_credit" / "demo"
 

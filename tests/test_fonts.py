@@ -27,10 +27,13 @@ def test_what_no_font_draws_is_boxed_with_its_code_point() -> None:
     assert fonts.plain(f"a{UNASSIGNED}b") == "a<U+3FFFD>b"
 
 
-def test_joiners_of_a_boxed_emoji_are_left_out() -> None:
-    fonts = Fonts(("DejaVu Sans", "sans-serif"), frozenset("\U0001f469\U0001f680"))
-    runs, _ = fonts.runs("\U0001f469\u200d\U0001f680\ufe0f", 8)
-    assert [run.text for run in runs] == ["1F469", "1F680"]
+def test_a_boxed_emoji_is_one_box_without_its_joiners() -> None:
+    fonts = Fonts(("DejaVu Sans", "sans-serif"), frozenset("\U0001f469\U0001f680\U0001f1e9\u20e3"))
+    astronaut, flag, keycap = "\U0001f469\u200d\U0001f680\ufe0f", "\U0001f1e9\U0001f1ea", "1\ufe0f\u20e3"
+    runs, _ = fonts.runs(f"{astronaut}ab{flag}{keycap}", 8)
+    shown = [("1F469 1F680", True), ("ab", False), ("1F1E9 1F1EA", True), ("0031 20E3", True)]  # DejaVu has the E and 1
+    assert [(run.text, run.boxed) for run in runs] == shown
+    assert fonts.plain(f"a{keycap}") == "a<U+0031><U+20E3>"
 
 
 def test_a_lone_surrogate_is_boxed() -> None:

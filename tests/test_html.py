@@ -79,6 +79,10 @@ def test_what_would_reorder_or_hide_text_is_written_out(text: str, shown: str) -
     assert Page(fragment(credit((text, 1.0)))).spans[0] == shown
 
 
+def test_a_cell_of_a_notebook_runs_as_its_text_does() -> None:
+    assert fragment(credit(("שלום", 1.0))).startswith('<div dir="auto"')
+
+
 def test_white_space_is_shown_as_it_is() -> None:
     assert "white-space: pre-wrap" in fragment(credit((" a\n  b", 1.0)))
 

@@ -40,7 +40,9 @@ def test_without_javascript_texts_numbers_and_edits_are_there(show: Open) -> Non
     # chosen 0.121, rejected -0.529: margin 0.65, of which the edit 0.08 + 0.55 and the rest (-0.01) - (-0.03)
     for shown in ("+0.650", "0.657", "+0.630", "+0.020", "policy/model", "bfloat16", "end token appended"):
         assert shown in text, shown
-    assert page.locator("mark").all_text_contents() == ["super plus 0.050visor plus 0.0301", "editor minus 0.5501"]
+    assert page.locator("mark").all_text_contents() == ["supervisor1", "editor1"]
+    titles = page.locator("mark > span").evaluate_all("cells => cells.map((cell) => cell.title)")
+    assert titles == ["+0.050", "+0.030", "−0.550"]
     row = page.locator(".edits tbody tr").inner_text().split()
     assert row == ["1", "supervisor", "+0.080", "editor", "−0.550", "+0.630"]
     # untouched after the edit: ". Take it? </s>" moved by 0, 0.02, 0, 0 and 0
@@ -78,7 +80,7 @@ def test_tab_and_arrows_walk_the_tokens_and_escape_closes(show: Open) -> None:
         page.keyboard.press(key)
     assert "token 3 of 10" in page.locator("#card").inner_text()
     assert page.locator(":focus").get_attribute("aria-describedby") == "card"
-    assert page.locator(":focus").text_content() == "as plus 0.010"
+    assert page.locator(":focus").get_attribute("aria-label") == "as plus 0.010"
     page.keyboard.press("End")
     assert "</s>" in page.locator("#card").inner_text()
     page.keyboard.press("Tab")  # one stop an answer
@@ -110,7 +112,9 @@ def test_the_switch_sums_rewards_as_credit_does(show: Open, unit: Any) -> None:
     page = show([preference()])
     page.get_by_label(f"{unit}s").check()
     for number, scored in enumerate((good(), bad()), 1):
-        cells = page.locator(f".answer[data-answer='{number}'] [data-cell]").all_text_contents()
+        cells = page.locator(f".answer[data-answer='{number}'] [data-cell]").evaluate_all(
+            "cells => cells.map((cell) => cell.ariaLabel)"
+        )
         shown = [cell.replace("plus ", "+").replace("minus ", "-") for cell in cells]
         rewards = [segment.reward for segment in scored.by(unit)]
         assert [float(re.search(r"[-+]?\d+\.\d+$", text)[0]) for text in shown] == pytest.approx(rewards, abs=6e-4)
@@ -120,7 +124,7 @@ def test_the_switch_sums_rewards_as_credit_does(show: Open, unit: Any) -> None:
 
 def test_the_page_can_begin_with_words(show: Open) -> None:
     page = show([preference()], shading=Shading("word"), java_script_enabled=False)
-    assert page.locator("mark").all_text_contents() == ["supervisor. plus 0.0801", "editor. minus 0.5501"]
+    assert page.locator("mark").all_text_contents() == ["supervisor.1", "editor.1"]
 
 
 def test_the_theme_follows_the_system_and_its_switch(show: Open) -> None:
@@ -158,7 +162,7 @@ def test_csv_quotes_what_would_break_it(show: Open) -> None:
 
 def test_a_permalink_focuses_its_token_and_a_click_makes_one(show: Open) -> None:
     page = show([preference()], "#a1t5")
-    assert page.locator(":focus").text_content() == "visor plus 0.030"
+    assert page.locator(":focus").get_attribute("aria-label") == "visor plus 0.030"
     assert page.locator("#card").is_visible()
     cell(page, 2, 3).click()
     assert page.url.endswith("#a2t4")
@@ -183,7 +187,7 @@ def test_an_index_sorts_by_margin_and_opens_each_diff(show: Open) -> None:
 
 def test_a_permalink_opens_its_row(show: Open) -> None:
     page = show(index(), "#e7a2t1")
-    assert page.locator(":focus").text_content() == "no minus 0.2000"
+    assert page.locator(":focus").get_attribute("aria-label") == "no minus 0.2000"
 
 
 def test_an_index_without_javascript_holds_texts_rewards_and_margins(show: Open) -> None:

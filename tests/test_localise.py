@@ -21,6 +21,7 @@ from dpo_credit.localise.labels import Case, Error
 from dpo_credit.localise.localise import Options, measure
 from dpo_credit.localise.localised import LocaliseReport
 from dpo_credit.localise.scores import Beyond
+from dpo_credit.views.page.localise import _whole_words
 
 PIECES = [" a", " b", " c", " d"]
 ERRORS = (Error(1, 2), Error(5, 6))  # "a" and "c"
@@ -163,3 +164,17 @@ def test_the_area_is_that_of_the_scored_tokens(
     expected = roc_auc_score(inside, [suspicion for _, suspicion in shown])
     (reward,) = [one for one in found["findings"] if one["name"] == "-reward"]
     assert reward["auroc"]["value"] == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("text", "marked", "shown"),
+    [
+        ("He is 24.", (7, 8), "24"),
+        (" a well-known 5%", (4, 5), "well-known"),
+        (" ", (0, 1), " "),
+        ("明天会下雪。", (4, 5), "雪"),
+        ("用iPhone拍", (2, 3), "iPhone"),
+    ],
+)
+def test_a_mark_is_listed_with_the_rest_of_its_word(text: str, marked: tuple[int, int], shown: str) -> None:
+    assert _whole_words(text, *marked) == shown

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import regex
 
 import dpo_credit
 from dpo_credit.corrupt.corrupt import Plan, corrupt
@@ -43,7 +44,7 @@ KIND = tally._VARIES.pattern  # reads a text's first characters alone
 
 def held(value: object) -> Iterator[re.Pattern[str]]:
     """The compiled patterns in a value of a module."""
-    if isinstance(value, re.Pattern):
+    if isinstance(value, re.Pattern | regex.Pattern):
         yield value
     elif isinstance(value, dict | list | tuple | set | frozenset):
         for part in value.values() if isinstance(value, dict) else value:

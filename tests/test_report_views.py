@@ -164,7 +164,7 @@ def test_a_word_leads_to_its_token_in_a_drawn_row(show: Show) -> None:
     page.locator(".words").first.get_by_role("link", name="good").click()
     # ordered by margin, the wrong pair first, row 8 has the highest; its chosen answer's second token
     assert page.url.endswith("#e8a1t2")
-    assert page.locator(":focus").text_content() == "good plus 1.08"
+    assert page.locator(":focus").get_attribute("aria-label") == "good plus 1.08"
     assert "row-8 (line 8)" in page.locator("tbody.open").inner_text()
 
 

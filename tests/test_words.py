@@ -8,7 +8,7 @@ from scipy import stats
 from scored import credit
 
 from dpo_credit.credit import Tokens
-from dpo_credit.report.words import Place, Words, word_at, word_rewards, word_spans
+from dpo_credit.report.words import Place, Words, bare_words, word_at, word_rewards
 
 
 def place(line: int) -> Place:
@@ -38,7 +38,7 @@ def collected(rows: list[tuple[list[str], list[float]]]) -> Words:
     ],
 )
 def test_words_lose_the_punctuation_around_them(text: str, words: list[str]) -> None:
-    found = word_spans(text)
+    found = bare_words(text)
     assert [key for _, _, key in found] == words
     assert [text[start:end].casefold() for start, end, _ in found] == words
 

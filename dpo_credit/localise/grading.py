@@ -5,7 +5,6 @@ A score is high where something looks wrong: -reward, or a baseline's surprise, 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,11 +52,6 @@ class Graded:
     def auroc(self) -> float:
         """The AUROC within this answer."""
         return auroc([self])
-
-
-def word_spans(text: str) -> list[tuple[int, int]]:
-    """[start, end) of the whitespace-separated words."""
-    return [match.span() for match in re.finditer(r"\S+", text)]
 
 
 def sum_over(units: Spans, token_spans: Spans, values: Sequence[float]) -> np.ndarray:

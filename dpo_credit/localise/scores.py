@@ -11,9 +11,10 @@ import numpy as np
 
 from dpo_credit.align import diff
 from dpo_credit.credit import Credit
-from dpo_credit.localise.grading import Graded, errors_of, sum_over, word_spans
+from dpo_credit.localise.grading import Graded, errors_of, sum_over
 from dpo_credit.localise.labels import Error
 from dpo_credit.localise.localised import Unit
+from dpo_credit.segments import word_spans
 
 REWARD, RANDOM, ALIGNED = "-reward", "random", "right - wrong"
 UNSURE, SURE, GRADIENT = "entropy", "-entropy", "-gradient"
@@ -49,11 +50,11 @@ def units_of(
 ) -> Units:
     """Cut a wrong answer into units, and sum each score's token values (T,) over them.
 
-    A word is what white space ends; a token, the smallest run of tokens that owns whole characters. What shows no
-    text, such as the end token, is in no unit. A unit is wrong if it holds a character of an error.
+    A word is one of `word_spans`; a token, the smallest run of tokens that owns whole characters. What shows no text,
+    such as the end token, is in no unit. A unit is wrong if it holds a character of an error.
     """
     if unit == "word":
-        spans = tuple(word_spans(credit.tokens.answer))
+        spans = tuple(word_spans(credit.tokens.answer, credit.tokens.spans))
         sums = {name: sum_over(spans, credit.tokens.spans, each) for name, each in values.items()}
     else:
         ends = list(accumulate(len(segment.text) for segment in credit.segments))

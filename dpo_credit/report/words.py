@@ -12,6 +12,7 @@ import numpy as np
 
 from dpo_credit.credit import Tokens
 from dpo_credit.estimates.intervals import Floats, Mean, RatioSums, mean_of
+from dpo_credit.segments import word_spans
 
 _RUN = re.compile(r'[^\s()\[\]{}<>"“”«»„*`|~\\=/…–—]+')  # between white space, brackets, quotes, dashes and Markdown
 _PUNCTUATION = "^+" + "".join(char for char in map(chr, range(0x10000)) if unicodedata.category(char)[0] == "P")
@@ -57,13 +58,14 @@ class WordFigures:
     punished: list[Word]
 
 
-def word_spans(text: str) -> list[tuple[int, int, str]]:
-    """Each word of a text: [start, end) without the punctuation around it, and the word in one case for all."""
+def bare_words(text: str, tokens: Sequence[tuple[int, int]] = ()) -> list[tuple[int, int, str]]:
+    """Each of `word_spans`: [start, end) without the punctuation around it, and the word in one case for all."""
     spans = []
-    for run in _RUN.finditer(text):
-        start, length, key = _stripped(run[0])
-        if key:
-            spans.append((run.start() + start, run.start() + start + length, key))
+    for first, last in word_spans(text, tokens):
+        for run in _RUN.finditer(text, first, last):
+            start, length, key = _stripped(run[0])
+            if key:
+                spans.append((run.start() + start, run.start() + start + length, key))
     return spans
 
 
@@ -86,7 +88,7 @@ def word_rewards(tokens: Tokens, rewards: Floats) -> tuple[list[tuple[int, int, 
     anchors = np.array([_anchor(answer, start, end) for start, end in tokens.spans])
     order = np.argsort(anchors, kind="stable")  # as they are, but for tokens that show nothing
     sums = np.concatenate(([0.0], np.cumsum(rewards[order])))
-    spans = word_spans(answer)
+    spans = bare_words(answer, tokens.spans)
     bounds = np.array([(start, end) for start, end, _ in spans], dtype=np.int64).reshape(-1, 2)
     starts, stops = np.searchsorted(anchors[order], bounds.T)
     held = starts < stops
@@ -183,4 +185,4 @@ def word_at(tokens: Tokens, token: int) -> tuple[int, int]:
     """[start, end) characters of the word that a token belongs to; of the token itself, if it is part of none."""
     start, end = tokens.spans[token]
     anchor = _anchor(tokens.answer, start, end)
-    return next(((a, b) for a, b, _ in word_spans(tokens.answer) if a <= anchor < b), (start, end))
+    return next(((a, b) for a, b, _ in bare_words(tokens.answer, tokens.spans) if a <= anchor < b), (start, end))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,6 +64,12 @@ def visible(text: str, look: Look) -> str:
 def written_out(text: str) -> str:
     """Text with its control and reordering characters written out; tabs and line breaks stay."""
     return _HIDDEN.sub(lambda match: f"<U+{ord(match[0]):04X}>", text)
+
+
+def direction(text: str) -> Literal["ltr", "rtl"]:
+    """Where the text's first letter with a direction would have it run."""
+    strong = next((kind for kind in map(unicodedata.bidirectional, text) if kind in ("L", "R", "AL")), "L")
+    return "ltr" if strong == "L" else "rtl"
 
 
 def escaped(text: str) -> str:

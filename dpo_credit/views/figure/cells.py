@@ -11,9 +11,11 @@ from dpo_credit.segments import Segment
 from dpo_credit.views.figure.chart import colours, fixed
 from dpo_credit.views.figure.folding import Block, Fold
 from dpo_credit.views.figure.fonts import BOX_PAD_PT, MIN_SIZE_PT
-from dpo_credit.views.figure.layout import Column, Placed, wrap
+from dpo_credit.views.figure.layout import Column
+from dpo_credit.views.figure.lines import Placed, wrap
 from dpo_credit.views.figure.sheet import INK, MARGIN_PT, MUTED, Sheet, write
-from dpo_credit.views.look import Look
+from dpo_credit.views.figure.writing import turned
+from dpo_credit.views.look import Look, direction
 from dpo_credit.views.scale import Scale
 
 if TYPE_CHECKING:
@@ -75,7 +77,8 @@ def _add_lines(
 ) -> int:
     """Add lines of cells, which `before` other lines stand above; how many there are."""
     left = MARGIN_PT + gutter(sheet, names)
-    placed, boxes, lines = wrap(columns, sheet.width - MARGIN_PT - left)
+    leftward = direction(answers[0].credit.tokens.answer) == "rtl"
+    placed, boxes, lines = wrap(columns, sheet.width - MARGIN_PT - left, leftward=leftward)
     size = sheet.size
     above = size * (_ABOVE if boxes else _ABOVE_ONE if len(answers) == 1 else 2 * _ABOVE_ONE)
     pitch = above + size * (len(answers) * _CELL + (len(answers) - 1) * _BETWEEN)
@@ -155,23 +158,27 @@ def _draw_cell(
 
     left, top = origin
     height = _CELL * sheet.size
-    first, last = items[0], items[-1]
-    value = answer.values[first.piece.unit]
+    row, _, unit = _cell_of(items[0])
+    value = answer.values[unit]
     face, ink = colours(answer.scale, value)
-    x0, x1 = left + first.x, left + last.x + last.piece.width
-    name = f"a{first.row + 1}t{first.piece.unit + 1}"
+    x0, x1 = left + min(item.x for item in items), left + max(item.x + item.piece.width for item in items)
+    name = f"a{row + 1}t{unit + 1}"
     axes.add_artist(Rectangle((x0, top), x1 - x0, height, facecolor=face, gid=name, **edge))
     if answer.scale.position(value) < 0:
         pen = _LINE if answer.scale.strength(value) else _HAIR
         axes.add_artist(
             Line2D((x0 + 0.8, x1 - 0.8), (top + height - 1.7,) * 2, gid=f"{name}-below", **{"color": ink, **pen})
         )
-    for x, run in ((left + item.x + run.x, run) for item in items for run in item.piece.runs):
-        if run.boxed:
-            width = sheet.fonts.width(run.text, run.size) + 2 * BOX_PAD_PT
-            axes.add_artist(Rectangle((x, top + 1.8), width, height - 4.4, fill=False, edgecolor=ink, linewidth=0.5))
-        shift = BOX_PAD_PT if run.boxed else 0.0
-        write(axes, x + shift, top + 0.69 * height, run.text, sheet.fonts, run.size, colour=ink)
+    for item in items:
+        for run in item.piece.runs:
+            x = left + item.x + run.x
+            if run.boxed:
+                width = sheet.fonts.width(run.text, run.size) + 2 * BOX_PAD_PT
+                box = Rectangle((x, top + 1.8), width, height - 4.4, fill=False, edgecolor=ink, linewidth=0.5)
+                axes.add_artist(box)
+            shift = BOX_PAD_PT if run.boxed else 0.0
+            text = turned(run.text, leftward=item.leftward)
+            write(axes, x + shift, top + 0.69 * height, text, sheet.fonts, run.size, colour=ink)
 
 
 def _draw_edit(

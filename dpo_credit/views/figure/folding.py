@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple
 
 from dpo_credit.credit import Credit, CreditError
 from dpo_credit.segments import Segment, Unit
-from dpo_credit.views.figure.layout import Column, TextRun, unbroken, wrap
+from dpo_credit.views.figure.layout import Column, TextRun
+from dpo_credit.views.figure.lines import unbroken, wrap
 
 LONG = 300  # tokens of an answer up to which it is drawn whole
 _PLACES = 5  # at either end of the rewards

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, NamedTuple
+
+from dpo_credit.segments import is_boundary
 
 if TYPE_CHECKING:
     from matplotlib.font_manager import FontProperties
@@ -28,7 +31,7 @@ _REGULAR = 400  # matplotlib says so on stderr where it has to take another weig
 
 
 class Run(NamedTuple):
-    """A stretch of a text at `x` from its left edge: drawn as it is, or as a box that holds a code point."""
+    """A stretch of a text at `x` from its left edge: drawn as it is, or as a box that holds its code points."""
 
     text: str
     x: float
@@ -60,23 +63,30 @@ class Fonts:
         """The text in parts that can be drawn, and their width together, in points."""
         runs: list[Run] = []
         x = 0.0
-        for part in self._parts(text):
-            boxed = part in self.missing
-            run = Run(f"{ord(part):04X}" if boxed else part, x, MIN_SIZE_PT if boxed else size, boxed)
+        for part, boxed in self._parts(text):
+            shown = " ".join(f"{ord(char):04X}" for char in _JOINERS.sub("", part)) if boxed else part
+            run = Run(shown, x, MIN_SIZE_PT if boxed else size, boxed)
             runs.append(run)
             x += self.width(run.text, run.size) + (2 * BOX_PAD_PT + 1 if boxed else 0)
         return tuple(runs), x
 
     def plain(self, text: str) -> str:
         """The text with what cannot be drawn written as code points."""
-        return "".join(f"<U+{ord(part):04X}>" if part in self.missing else part for part in self._parts(text))
+        return "".join(
+            "".join(f"<U+{ord(char):04X}>" for char in _JOINERS.sub("", part)) if boxed else part
+            for part, boxed in self._parts(text)
+        )
 
-    def _parts(self, text: str) -> Iterable[str]:
+    def _parts(self, text: str) -> Iterator[tuple[str, bool]]:
+        """The text in parts, and whether each is boxed: of what readers see as one character, all is or nothing."""
         if self.missing.isdisjoint(text):
-            return (text,) if text else ()
-        pattern = "([" + "".join(map(re.escape, sorted(self.missing))) + "])"
-        parts = re.split(pattern, text)  # what is missing stands at odd places
-        return [part for n, part in enumerate(parts) if part if n % 2 or _JOINERS.sub("", part)]
+            yield from [(text, False)] if text else []
+            return
+        characters = (text[a:b] for a, b in pairwise(at for at in range(len(text) + 1) if is_boundary(text, at)))
+        for boxed, run in groupby(characters, lambda character: not self.missing.isdisjoint(character)):
+            for part in run if boxed else ["".join(run)]:
+                if _JOINERS.sub("", part):
+                    yield part, boxed
 
 
 def fonts_for(texts: Iterable[str]) -> Fonts:

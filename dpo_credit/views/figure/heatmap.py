@@ -257,5 +257,3 @@ def _explain_boxes(sheet: Sheet, texts: Sequence[str]) -> None:
         sheet.add_line(
             f"Boxes hold code points that no outline font here draws: {', '.join(names)}{more}.", colour=MUTED
         )
-    if any(unicodedata.bidirectional(char) in ("R", "AL") for char in shown):
-        sheet.add_line("Right-to-left tokens stand in reading order from left to right.", colour=MUTED)

@@ -1,6 +1,6 @@
-"""Cells that wrap like text: tokens become pieces, pieces of one or two answers become columns, columns fill lines.
+"""Cells that wrap like text: tokens become pieces, pieces of one or two answers become columns.
 
-Lengths are points. Nothing here draws; `heatmap` does.
+Lengths are points. Nothing here draws: `lines` sets the columns in lines, and `cells` draws them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import NamedTuple
 from dpo_credit.align import Diff
 from dpo_credit.segments import Segment, Unit
 from dpo_credit.views.figure.fonts import MIN_SIZE_PT, Fonts, Run
+from dpo_credit.views.figure.writing import JOINER, joined
 from dpo_credit.views.look import Look, visible
 
 _PARTS = re.compile(r"\n+|[^\S\n]+|\S+")
@@ -40,6 +41,10 @@ class Piece:
     may_start_line: bool = False
     ends_line: bool = False
 
+    @property
+    def text(self) -> str:
+        return "".join(run.text for run in self.runs if not run.boxed)
+
 
 class TextRun(NamedTuple):
     """What differs: [start, stop) units of each answer."""
@@ -55,6 +60,11 @@ class Column:
     rows: tuple[tuple[Piece, ...], ...]
     edit: int | None = None
     room: float = 0.0  # for an outline, before it
+
+    @property
+    def text(self) -> str:
+        """What one of the answers has there."""
+        return next(("".join(piece.text for piece in row) for row in self.rows if row), "")
 
     @property
     def gap(self) -> float:
@@ -77,33 +87,13 @@ class Column:
         return all(piece.ends_line for row in self.rows for piece in row)
 
 
-class Placed(NamedTuple):
-    """A piece on its line, from `x` on."""
-
-    piece: Piece
-    row: int
-    line: int
-    x: float
-
-
-class Box(NamedTuple):
-    """The extent of an edit on one line, the same for both answers."""
-
-    edit: int
-    line: int
-    left: float
-    right: float
-
-    def holds(self, item: Placed) -> bool:
-        return item.line == self.line and self.left <= item.x < self.right
-
-
 def pieces(segments: Sequence[Segment], fonts: Fonts, size: float, limit: float) -> tuple[tuple[Piece, ...], ...]:
     """The pieces of every segment, none wider than `limit`."""
     space = _SPACE * fonts.width(" ", size)
     gap, previous = 0.0, ""  # white space that waits for its word, and the character before it
     units: list[tuple[Piece, ...]] = []
-    for unit, segment in enumerate(segments):
+    for unit, (segment, text) in enumerate(zip(segments, joined([each.text for each in segments]), strict=True)):
+        segment = segment._replace(text=text)
         made: list[Piece] = []
         if not segment.text:  # an end token
             gap, previous = space, ""
@@ -157,7 +147,8 @@ def _fitting(text: str, fonts: Fonts, size: float, limit: float) -> Iterator[tup
             )
             pending[:0] = [part[:fit], part[fit:]]
         elif runs:
-            yield tuple(run._replace(x=run.x + _PAD_PT) for run in runs), width + 2 * _PAD_PT
+            left, right = (0.0 if cut else _PAD_PT for cut in (part.endswith(JOINER), part.startswith(JOINER)))
+            yield tuple(run._replace(x=run.x + left) for run in runs), left + width + right
 
 
 def _wide_meet(before: str, after: str) -> bool:
@@ -241,43 +232,3 @@ def _even_cut(sides: tuple[list[Piece], list[Piece]], limit: float) -> tuple[int
 
 def _extent(row: Sequence[Piece]) -> float:
     return sum(piece.width + (piece.gap if n else 0) for n, piece in enumerate(row))
-
-
-def wrap(columns: Sequence[Column], width: float) -> tuple[list[Placed], list[Box], int]:
-    """Set the columns in lines: where each piece and each edit stands, and how many lines there are."""
-    placed: list[Placed] = []
-    boxes: list[Box] = []
-    line, x = 0, 0.0
-    for group in unbroken(columns):
-        if x and x + sum(column.gap + column.width for column in group) > width:
-            line, x = line + 1, 0.0
-        for column in group:
-            if x and x + column.gap + column.width > width:
-                line, x = line + 1, 0.0
-            x += column.gap if x else 0.0
-            if column.edit is not None:
-                joins = boxes and boxes[-1][:2] == (column.edit, line)
-                left = boxes.pop().left if joins else x
-                boxes.append(Box(column.edit, line, left, x + column.width))
-            for row, members in enumerate(column.rows):
-                at = x
-                for n, piece in enumerate(members):
-                    at += piece.gap if n else 0.0
-                    placed.append(Placed(piece, row, line, at))
-                    at += piece.width
-            x += column.width
-        if group[-1].ends_line:
-            line, x = line + 1, 0.0
-    return placed, boxes, max([*(item.line for item in placed), *(box.line for box in boxes)]) + 1
-
-
-def unbroken(columns: Sequence[Column]) -> Iterator[list[Column]]:
-    """Columns that stay on one line where they fit: those of a word, and the breaks of blank lines after a line's."""
-    group: list[Column] = []
-    for column in columns:
-        if group and (column.may_start_line or (group[-1].ends_line and not column.breaks_only)):
-            yield group
-            group = []
-        group.append(column)
-    if group:
-        yield group

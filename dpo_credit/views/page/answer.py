@@ -11,7 +11,7 @@ from dpo_credit.align import Diff
 from dpo_credit.credit import Credit
 from dpo_credit.segments import Segment
 from dpo_credit.views.page.cells import Marked, Span, cell_blocks, cells_of, cut_at_edits
-from dpo_credit.views.page.frame import direction
+from dpo_credit.views.page.frame import writing
 from dpo_credit.views.page.stretches import LONG, UNITS, PageUnit, Stretch, bounds_of, code_blocks, folds
 from dpo_credit.views.page.text import visible
 from dpo_credit.views.scale import Quantity, Scale, Shading
@@ -109,7 +109,7 @@ def draw(drawing: Drawing, n: int, *, label: str, anchor: str, cells: bool, link
         "blocks": blocks,
         "parts": cut_at_edits(segments, (0, len(segments)), edits),
         "edit_anchors": {number: f"{anchor}d{number}" for *_, number in edits},
-        "direction": direction(credit.tokens.answer),
+        **writing(credit.tokens.answer),
         "scale": drawing.scale(n),
         "rose": [reward for reward in rewards if reward > 0],
         "fell": [reward for reward in rewards if reward < 0],

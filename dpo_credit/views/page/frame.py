@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from base64 import b64encode
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+import regex
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dpo_credit.credit import Credit
+from dpo_credit.views.look import direction
 from dpo_credit.views.page.cells import STEPS
 from dpo_credit.views.page.text import minus, signed, spoken, trimmed, visible
 from dpo_credit.views.scale import Palette, shade
 
 _PACKAGE = Path(__file__).parents[2]
 _FOLDERS = (_PACKAGE / "templates", _PACKAGE.parent / "templates")  # in a wheel; in a source tree
+_JOINED = regex.compile(r"[\p{Joining_Type=D}\p{Script=Deva}\p{Script=Beng}\p{Script=Guru}]")
 _ENDS = {
     "appended": "end token appended",
     "template": "closed by the chat template",
@@ -101,10 +104,13 @@ def source(credits: Iterable[Credit]) -> list[tuple[str, str]]:
     return basis.facts
 
 
-def direction(text: str) -> str:
-    """Where the text's first letter with a direction would have it run."""
-    strong = next((kind for kind in map(unicodedata.bidirectional, text) if kind in ("L", "R", "AL")), "L")
-    return "ltr" if strong == "L" else "rtl"
+def writing(text: str) -> dict[str, Any]:
+    """How a text is written, for the templates.
+
+    `direction` is where its first letter with one would have it run; `joined`, whether letters of it touch their
+    neighbours, as in Arabic, Mongolian or Devanagari.
+    """
+    return {"direction": direction(text), "joined": bool(_JOINED.search(text))}
 
 
 def _beta(credit: Credit) -> str:

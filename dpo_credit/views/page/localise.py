@@ -11,8 +11,9 @@ from markupsafe import Markup
 from dpo_credit.credit import Credit
 from dpo_credit.localise.localised import LabelledAnswer, LocaliseReport
 from dpo_credit.localise.wording import label, sentence, to_prompts
+from dpo_credit.segments import word_spans
 from dpo_credit.views.page.cells import Span, cell_groups
-from dpo_credit.views.page.frame import block_hash, direction, environment, shades, source, verbatim
+from dpo_credit.views.page.frame import block_hash, environment, shades, source, verbatim, writing
 from dpo_credit.views.page.text import visible
 from dpo_credit.views.scale import Scale, Shading
 
@@ -74,7 +75,7 @@ def _answer(report: LocaliseReport, case: LabelledAnswer, credit: Credit, scale:
     return {
         "id": visible(case.id),
         "auroc": case.auroc[REWARD],
-        "direction": direction(case.answer),
+        **writing(case.answer),
         "groups": cell_groups(segments, bounds, _spans(credit, case), report.unit, scale),
         "errors": [_error(case, n) for n in range(len(case.labels))],
         "units": len(case.units),
@@ -108,9 +109,10 @@ def _error(case: LabelledAnswer, n: int) -> dict[str, Any]:
 
 def _whole_words(text: str, start: int, end: int) -> str:
     """The marked characters with the rest of their words: a label may mark one digit."""
-    while start and re.match(r"[\w$%'-]", text[start - 1]):
+    bounds = {0, len(text), *(at for span in word_spans(text) for at in span)}
+    while start not in bounds and re.match(r"[\w$%'-]", text[start - 1]):
         start -= 1
-    while end < len(text) and re.match(r"[\w$%'-]", text[end]):
+    while end not in bounds and re.match(r"[\w$%'-]", text[end]):
         end += 1
     return text[start:end]
 

@@ -12,7 +12,7 @@ from dpo_credit.estimates.intervals import Mean
 from dpo_credit.trajectory.trajectory import SIDES, Point, Trajectory, learnt, learnt_in, points
 from dpo_credit.views.page.cells import shade_class
 from dpo_credit.views.page.chart import ticks
-from dpo_credit.views.page.frame import block_hash, direction, environment, shades, source, verbatim
+from dpo_credit.views.page.frame import block_hash, environment, shades, source, verbatim, writing
 from dpo_credit.views.page.text import visible
 from dpo_credit.views.scale import Scale
 
@@ -98,7 +98,7 @@ def _answer(trajectory: Trajectory, row: int, side: int, scale: Scale) -> dict[s
     return {
         "id": visible(trajectory.ids[row]),
         "side": SIDES[side],
-        "direction": direction(over_time[-1].tokens.answer),
+        **writing(over_time[-1].tokens.answer),
         "totals": [credit.reward for credit in over_time],
         "cells": [
             {
