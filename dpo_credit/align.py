@@ -175,7 +175,8 @@ def diff(chosen: Credit, rejected: Credit) -> Diff:
     """
     margin(chosen, rejected)
     ours, theirs = _Side(chosen), _Side(rejected)
-    pairs = _untouched(ours, theirs) + _same_ends(ours.segments, theirs.segments)
+    before, behind = _textless(ours.segments, theirs.segments)
+    pairs = [*before, *_untouched(ours, theirs), *behind]
     edits = [_edit(ours, theirs, *edit) for edit in _between(pairs, len(ours.segments), len(theirs.segments))]
     return Diff(chosen, rejected, tuple(edits), tuple(pairs))
 
@@ -249,11 +250,17 @@ def _members(segments: Sequence[Segment], units: Sequence[Segment]) -> list[tupl
     return [tuple(at[t] for t in range(unit.start, unit.stop) if t in at) for unit in units]
 
 
-def _same_ends(ours: tuple[Segment, ...], theirs: tuple[Segment, ...]) -> list[tuple[int, int]]:
-    """Tokens after the text, such as the end of the sequence, that both answers close with."""
-    ends = [[n for n, segment in enumerate(side) if not segment.text] for side in (ours, theirs)]
-    same = [(i, j) for i, j in zip(*ends, strict=False) if ours[i].piece == theirs[j].piece]
-    return [(i, j) for i, j in same if all(not s.text for s in (*ours[i:], *theirs[j:]))]
+def _textless(
+    ours: Sequence[Segment], theirs: Sequence[Segment]
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Tokens without text, such as the end of the sequence, that both answers begin with, and that they close with."""
+    shorter = min(len(ours), len(theirs))
+    same = [not s.text and not t.text and s.piece == t.piece for s, t in zip(ours, theirs, strict=False)]
+    begin = next((n for n in range(shorter) if not same[n]), shorter)
+    rest = shorter - begin
+    same = [not s.text and not t.text and s.piece == t.piece for s, t in zip(ours[::-1], theirs[::-1], strict=False)]
+    end = next((n for n in range(rest) if not same[n]), rest)
+    return [(n, n) for n in range(begin)], [(len(ours) - n, len(theirs) - n) for n in range(end, 0, -1)]
 
 
 def _edit(ours: _Side, theirs: _Side, chosen: tuple[int, int], rejected: tuple[int, int]) -> Edit:

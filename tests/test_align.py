@@ -6,7 +6,7 @@ import math
 import random
 import re
 from dataclasses import replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import credits
 import pytest
@@ -218,3 +218,22 @@ def test_ten_thousand_words_a_side_need_no_cubic_matching(monkeypatch: pytest.Mo
     words = [" b", " a"] * 5000
     aligned = diff(credits.credit(words, [0.1] * 10_000), credits.credit([" c", " a"] * 5000, [0.1] * 10_000))
     assert len(aligned.pairs) == 5000
+
+
+def test_tokens_without_text_are_untouched_at_either_end() -> None:
+    def sided(shown: list[tuple[str, str]]) -> Credit:
+        """An answer of (piece, its text), every token of reward 1."""
+        made = credits.credit([text or "x" for _, text in shown], [1.0] * len(shown))
+        places = [*accumulate((len(text) for _, text in shown), initial=0)]
+        pieces = tuple(piece for piece, _ in shown)
+        answer = "".join(text for _, text in shown)
+        spans = tuple(pairwise(places))
+        return replace(made, tokens=replace(made.tokens, pieces=pieces, spans=spans, answer=answer))
+
+    first = sided([("_", ""), ("We", "We"), (" go", " go"), ("<pad>", ""), ("</s>", "")])
+    second = sided([("_", ""), ("We", "We"), (" stay", " stay"), ("</s>", "")])
+    compared = diff(first, second)
+    assert compared.pairs == ((0, 0), (1, 1), (4, 3))
+    assert [(edit.chosen, edit.rejected) for edit in compared.edits] == [((2, 4), (2, 3))]
+    same = sided([("_", ""), ("</s>", "")])
+    assert diff(same, same).pairs == ((0, 0), (1, 1))
