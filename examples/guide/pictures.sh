@@ -14,7 +14,7 @@ shoot() {
   mv "$2" "$examples/pictures/$2"
 }
 
-"$program" score "$examples/vet.json" --json scored.json --quiet >/dev/null
+"$program" score "$examples/offer.json" --json scored.json --quiet >/dev/null
 "$program" render scored.json --heatmap "$examples/pictures/render.svg" --style paper --width-in 3.25 --quiet >/dev/null
 "$program" diff "$examples/porto.json" --heatmap "$examples/pictures/folded.svg" --by word --around-edits 5 --quiet >/dev/null
 "$program" batch "$examples/free_prose.jsonl" -o free_prose.jsonl --quiet
