@@ -165,8 +165,12 @@ def test_a_capital_begins_a_sentence_whatever_value_stands_there() -> None:
 def test_no_label_is_white_space_alone() -> None:
     labels = [label for pair in draw_pairs(1, 500, "validation") for label in labelled_row(pair, "x")["labels"]]
     assert all(label["text"].strip() for label in labels)
-    # what lacks words is wrong in the letter before them, not in the space that is left
-    assert FactEdit("wait", "two and a half hours", "two hours", 10, 19).wrong_characters == (12, 13)
+    # what lacks words is wrong in what stands in their place, what lacks letters in the one before
+    assert FactEdit("wait", "two and a half hours", "two hours", 10, 19).wrong_characters == (14, 15)
+    assert FactEdit("wait", "sixteen", "six", 10, 13).wrong_characters == (12, 13)
+    assert FactEdit("wait", "$214", "$24", 10, 13).wrong_characters == (11, 12)
+    assert FactEdit("wait", "not on time", "on time", 10, 17).wrong_characters == (10, 11)
+    assert FactEdit("wait", "paid in full", "paid", 10, 14).wrong_characters == (13, 14)
 
 
 def test_the_likeliest_wrong_value_is_taken_and_facts_that_changed_places_are_left() -> None:

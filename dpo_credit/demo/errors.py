@@ -35,6 +35,8 @@ class FactEdit:
             tail += 1
         if head + tail < len(self.wrong):
             return self.start + head, self.end - tail
+        if tail and (not head or self.wrong[head - 1].isspace()):
+            return self.start + head, self.start + head + 1
         last = max(len(self.wrong[:head].rstrip()), 1)
         return self.start + last - 1, self.start + last
 
