@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
+from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from dpo_credit import Example
-from dpo_credit.demo import natural_rows
+from dpo_credit.demo import natural_publish, natural_rows
 from dpo_credit.demo.errors import FactEdit
 from dpo_credit.demo.natural import (
     Draft,
@@ -209,3 +213,18 @@ def test_a_quarter_of_the_preferences_have_errors_by_rules() -> None:
     assert abs(by_rules / 400 - RULED_SHARE) < 0.11  # five standard deviations
     row = {"prompt": "p", "chosen": " Hm.", "rejected": " Ha."}
     assert ruled(row) == row  # which offers nothing to change
+
+
+def test_what_is_published_is_half_as_large_and_names_its_base(tmp_path: Path) -> None:
+    settings = {"base_model_name_or_path": "/somewhere", "target_modules": ["v", "k"], "r": 8, "loftq_config": {}}
+    weights = {"base_model.model.a.lora_A.weight": torch.tensor([[1.0, 0.1]])}
+    for folder in ("run", "run/ref"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "adapter_config.json").write_text(json.dumps(settings))
+        save_file(weights, tmp_path / folder / "adapter_model.safetensors")
+    natural_publish.main([str(tmp_path / "run"), "--out", str(tmp_path / "out")])
+    for folder in ("out", "out/ref"):
+        kept = json.loads((tmp_path / folder / "adapter_config.json").read_text())
+        assert kept == {"base_model_name_or_path": natural_publish.BASE, "target_modules": ["k", "v"], "r": 8}
+        (half,) = load_file(tmp_path / folder / "adapter_model.safetensors").values()
+        assert half.tolist() == [[1.0, 0.0999755859375]]  # 0.1 in float16
