@@ -145,6 +145,11 @@ class Tokens:
         ids = struct.pack(f"<{len(self.prompt_ids)}q", *self.prompt_ids)
         return hashlib.blake2b(ids, digest_size=8).hexdigest()
 
+    @property
+    def shared_prompt(self) -> str | None:
+        """`prompt_hash`, by which answers to one prompt are known; None where there is none but a BOS token."""
+        return self.prompt_hash if len(self.prompt_ids) > 1 else None
+
     def follows_prompt_of(self, other: Tokens) -> bool:
         """Whether two answers have one prompt; where one's ids are not known, whether it is as long."""
         if len(self.prompt_ids) != len(other.prompt_ids):

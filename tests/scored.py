@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from credits import credit
@@ -14,8 +15,17 @@ from dpo_credit.rows.records import Kind, Row, labels_of
 from dpo_credit.rows.scored import ScoredRow
 
 
-def saved(credits: Iterable[Credit], kind: Kind = "preference", *, line: int = 1, row_id: str = "") -> ScoredRow:
-    credits = tuple(credits)
+def saved(
+    credits: Iterable[Credit],
+    kind: Kind = "preference",
+    *,
+    line: int = 1,
+    row_id: str = "",
+    prompt: int | None = None,
+) -> ScoredRow:
+    """A row of a file; its prompt is its own, or the one of this number."""
+    prompt_ids = (1, 2, line if prompt is None else prompt)
+    credits = tuple(replace(each, tokens=replace(each.tokens, prompt_ids=prompt_ids)) for each in credits)
     labels = labels_of(kind, len(credits))
     return ScoredRow(Row(row_id or f"row-{line}", kind, labels=labels, source="scored.jsonl", line=line), credits)
 

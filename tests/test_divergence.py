@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from itertools import product
 
 import pytest
@@ -40,7 +41,7 @@ def test_the_divergence_of_samples_is_unbiased_and_exact_where_all_tokens_are_li
 
 def test_knowing_the_likeliest_tokens_exactly_lessens_the_noise() -> None:
     policy, reference = model(1, 40), model(2, 40)
-    drawn = draw(reference, tokenizer(), [(3, 1, n % 7) for n in range(64)], max_new_tokens=12)
+    drawn = draw(reference, tokenizer(), [(3, 1, n % 7, n % 40) for n in range(64)], max_new_tokens=12)
     ours = divergence(policy, drawn)
     plain = [
         math.fsum(naive_logps(reference.module, one)) - math.fsum(naive_logps(policy.module, one))  # type: ignore[arg-type]
@@ -49,6 +50,17 @@ def test_knowing_the_likeliest_tokens_exactly_lessens_the_noise() -> None:
     mean = math.fsum(plain) / 64
     error = math.sqrt(math.fsum((one - mean) ** 2 for one in plain) / 63 / 64)
     assert ours.error < error and abs(ours.kl - mean) < 3 * (ours.error + error) and ours.kl > 0
+
+
+def test_answers_to_one_prompt_are_no_independent_draws() -> None:
+    policy, reference = model(1, 40), model(2, 40)
+    drawn = draw(reference, tokenizer(), [(3, 1, n % 7) for n in range(21)], max_new_tokens=4)
+    found = divergence(policy, drawn)
+    alone = [divergence(policy, look(reference, [tokens])).kl for tokens in drawn.tokens]
+    means = [math.fsum(alone[n::7]) / 3 for n in range(7)]  # of each prompt; all have three answers
+    assert found.kl == pytest.approx(math.fsum(means) / 7, rel=1e-9)  # rounding
+    assert found.error == pytest.approx(statistics.stdev(means) / math.sqrt(7), rel=1e-9)
+    assert (found.samples, found.prompts) == (21, 7)
 
 
 def test_the_reference_does_not_diverge_from_itself() -> None:

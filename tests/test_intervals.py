@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dpo_credit.estimates.intervals import RatioSums, Reservoir, correlation, wilson
+from dpo_credit.estimates.intervals import RatioSums, Reservoir, SparseSums, correlation, wilson
 
 ROWS = [(1.5, 3), (-0.25, 1), (4.0, 2), (0.5, 7)]  # totals and counts
 
 
 def sums(rows: list[tuple[float, int]]) -> RatioSums:
     held = RatioSums(1)
-    for total, count in rows:
-        held.add(np.array([total]), np.array([float(count)]))
+    for prompt, (total, count) in enumerate(rows):
+        held.add(prompt, np.array([total]), np.array([float(count)]))
     return held
 
 
@@ -65,10 +65,11 @@ def test_intervals_between_rows_hold_what_they_promise_and_those_between_tokens_
 
 
 def test_many_ratios_grow_and_are_added_to_by_index() -> None:
-    held = RatioSums(1)
-    held.grow(5)
-    held.add(np.array([1.0, 2.0]), np.array([1.0, 4.0]), np.array([4, 0]))
-    assert [mean and mean.mean for mean in held.means()[:5]] == [0.5, None, None, None, 1.0]
+    held = SparseSums()
+    held.add(0, np.array([1.0, 2.0]), np.array([1.0, 4.0]), np.array([4, 0]))
+    means, halves, counts, rows = held.estimates(5)
+    assert means[[0, 4]].tolist() == [0.5, 1.0] and np.isnan(halves).all()
+    assert (counts.tolist(), rows.tolist()) == ([4, 0, 0, 0, 1], [1, 0, 0, 0, 1])
 
 
 @pytest.mark.parametrize(("hits", "count"), [(0, 10), (7, 10), (10, 10), (850, 1000), (1, 1)])
@@ -83,7 +84,7 @@ def test_correlations_are_scipys() -> None:
     draw = np.random.default_rng(2)
     x = draw.integers(1, 9, 50).astype(float)  # with ties
     y = x + draw.normal(size=50) * 3
-    pearson, spearman = correlation(x, y, 50), correlation(x, y, 50, ranked=True)
+    pearson, spearman = correlation(x, y, 50, 50), correlation(x, y, 50, 50, ranked=True)
     expected = stats.pearsonr(x, y)
     low, high = expected.confidence_interval(0.95)
     assert (pearson.value, pearson.low, pearson.high) == pytest.approx((expected.statistic, low, high), abs=1e-12)
@@ -92,17 +93,17 @@ def test_correlations_are_scipys() -> None:
     assert (spearman.low, spearman.high) == pytest.approx((math.tanh(z - half), math.tanh(z + half)), abs=1e-12)
 
 
-def test_fewer_rows_than_answers_widen_the_interval() -> None:
+def test_fewer_prompts_than_rows_widen_the_interval() -> None:
     draw = np.random.default_rng(3)
     x, y = draw.normal(size=(2, 40))
-    narrow, wide = correlation(x, y, 40), correlation(x, y, 20)
+    narrow, wide = correlation(x, y, 40, 40), correlation(x, y, 40, 20)
     assert wide.high - wide.low > narrow.high - narrow.low
 
 
-def test_what_does_not_vary_has_no_correlation_and_three_rows_no_interval() -> None:
-    assert correlation(np.ones(5), np.arange(5.0), 5) is None
-    assert correlation(np.arange(1.0), np.arange(1.0), 1) is None
-    assert correlation(np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0]), 3).low is None
+def test_what_does_not_vary_has_no_correlation_and_three_prompts_no_interval() -> None:
+    assert correlation(np.ones(5), np.arange(5.0), 5, 5) is None
+    assert correlation(np.arange(1.0), np.arange(1.0), 1, 1) is None
+    assert correlation(np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0]), 3, 3).low is None
 
 
 def test_a_reservoir_is_whole_until_it_is_full_and_then_a_fair_sample() -> None:

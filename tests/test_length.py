@@ -11,9 +11,9 @@ from dpo_credit.report.length import Length, LengthFigures
 
 def figures(rows: list[list[tuple[int, float]]], preference: bool = True) -> LengthFigures:
     length = Length()
-    for row in rows:
-        length.add(row, preference)
-    return length.figures()
+    for number, row in enumerate(rows):
+        length.add(number, row, preference)
+    return length.figures(len(rows))
 
 
 def rows(

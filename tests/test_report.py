@@ -6,6 +6,7 @@ import json
 import math
 import tracemalloc
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from jsonschema import Draft202012Validator
 from scored import credit, pairs, saved
 
 from dpo_credit.credit import CreditError, Source
+from dpo_credit.estimates.intervals import SparseSums
 from dpo_credit.report.figures import to_json
 from dpo_credit.report.report import histogram, report
 from dpo_credit.report.schema import SHIPPED, json_schema
@@ -149,7 +151,9 @@ def test_the_shipped_schema_is_the_one_of_the_types() -> None:
     assert json.loads(SHIPPED.read_text(encoding="utf-8")) == json_schema(), "python -m dpo_credit.report.schema"
 
 
-def test_memory_does_not_grow_with_the_rows() -> None:
+def test_memory_does_not_grow_with_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dpo_credit.report.words.SparseSums", partial(SparseSums, 500))  # which soon hold what they may
+
     def rows(count: int) -> Iterator[ScoredRow]:
         for line in range(count):
             reward = math.sin(line)
@@ -163,5 +167,6 @@ def test_memory_does_not_grow_with_the_rows() -> None:
         return held
 
     peak(100)  # what is made once
-    # a margin and two answers' lengths and rewards are 40 bytes; a row of 100 tokens would be above 10,000
-    assert (peak(1000) - peak(500)) / 500 < 200
+    # a margin, two answers' lengths and rewards, and what tells the prompt are 56 bytes; a row of 100 tokens would be
+    # above 10,000, and its sums above 1,000; above 1,024 prompts, which have sums of their own
+    assert (peak(1700) - peak(1200)) / 500 < 200

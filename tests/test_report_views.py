@@ -97,7 +97,7 @@ def test_several_files_are_one_data_set_whose_places_name_the_file(file: Path, t
     other = write(tmp_path / "other.jsonl", rows())
     ended = run("report", file, other, COLUMNS="100")
     said = "".join(ended.stdout.split())  # long names are folded
-    assert "16rows,32answers" in said and f"row-4({other}line4)" in said
+    assert "16rowsto8prompts,32answers" in said and f"row-4({other}line4)" in said
 
 
 @pytest.mark.parametrize(

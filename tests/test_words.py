@@ -19,7 +19,7 @@ def collected(rows: list[tuple[list[str], list[float]]]) -> Words:
     words = Words()
     for line, (pieces, rewards) in enumerate(rows, 1):
         one = credit(pieces, rewards)
-        words.add([(one.tokens, np.array(one.rewards))], place(line))
+        words.add(line, [(one.tokens, np.array(one.rewards))], place(line))
     return words
 
 
@@ -120,7 +120,7 @@ def test_thousands_of_words_keep_their_own_sums() -> None:
     for line in range(1, 4):
         pieces = [f" w{n}" for n in range(3000)]
         one = credit(pieces, [float(n + line) for n in range(3000)])
-        words.add([(one.tokens, np.array(one.rewards))], place(line))
+        words.add(line, [(one.tokens, np.array(one.rewards))], place(line))
     figures = words.figures(1, 2)
     assert (figures.distinct, figures.rewarded[0].word, figures.rewarded[0].reward.mean) == (3000, "w2999", 3001.0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from dpo_credit.estimates import wording
 from dpo_credit.localise.localised import LocaliseReport
 
 _NAMES = {"-log pi": "−log π", "-log pi_ref": "−log π_ref", "-log pi - entropy": "−log π − H", "entropy": "H(π)"}
@@ -19,16 +20,14 @@ def sentence(report: LocaliseReport) -> str:
 
 def to_prompts(report: LocaliseReport) -> str:
     """How many prompts the answers stand on, after "answers"; nothing where each has one of its own."""
-    if report.prompts == report.answers:
-        return ""
-    return f" to {report.prompts:,} prompts" if report.prompts > 1 else " to one prompt"
+    return wording.to_prompts(report.answers, report.prompts)
 
 
 def drawn_by(report: LocaliseReport) -> str:
     """What is drawn, and permuted, as a whole: answers, or prompts with all of their answers."""
     if report.prompts == report.answers:
         return "answer"
-    return f"prompt: {report.answers:,} answers stand on {report.prompts:,} prompts"
+    return f"prompt: {wording.stand_on(report.answers, report.prompts, 'answers')}"
 
 
 def label(name: str) -> str:

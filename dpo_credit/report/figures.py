@@ -115,6 +115,7 @@ class RowFigures:
 class Report:
     """All figures of a scored data set, unrounded.
 
+    The `rows` stand on so many `prompts`, by which intervals are; a row whose prompt is empty or not known has its own.
     `lowest` holds preferences by margin, wrongly ordered ones first, and `highest` the others; rows by reward where
     there are no preferences. `set_aside`: what is no scored row, and in no figure.
     """
@@ -122,6 +123,7 @@ class Report:
     schema: Literal["dpo-credit/report@1"]
     files: list[str]
     rows: int
+    prompts: int
     answers: int
     tokens: int
     sources: list[SourceFigures]

@@ -48,8 +48,8 @@ class Length:
         self._slope = RatioSums(1)  # of sum dl dr over sum dl^2, from each row's own means
         self._shares = RatioSums(3)
 
-    def add(self, answers: Sequence[tuple[int, float]], preference: bool) -> None:
-        """One row: (tokens, reward) of each answer; of a preference the chosen one first."""
+    def add(self, group: int, answers: Sequence[tuple[int, float]], preference: bool) -> None:
+        """One row: its prompt's group, (tokens, reward) of each answer; of a preference the chosen one first."""
         self._rows += 1
         for answer in answers:
             self._sample.add(answer)
@@ -57,7 +57,7 @@ class Length:
             return
         lengths, rewards = np.array(answers, dtype=np.float64).T
         lengths, rewards = lengths - lengths.mean(), rewards - rewards.mean()
-        self._slope.add(np.array([lengths @ rewards]), np.array([lengths @ lengths]))
+        self._slope.add(group, np.array([lengths @ rewards]), np.array([lengths @ lengths]))
         wins, pairs = 0.0, 0
         for (length, its), (other, others) in combinations(answers, 2):
             if length != other:
@@ -65,21 +65,21 @@ class Length:
                 wins += 0.5 if its == others else float((length > other) == (its > others))
         chosen = float(preference and answers[0][0] > answers[1][0])
         totals = np.array([wins, chosen, (wins - chosen) * preference])
-        self._shares.add(totals, np.array([1.0, preference, preference]) * pairs)
+        self._shares.add(group, totals, np.array([1.0, preference, preference]) * pairs)
 
-    def figures(self) -> LengthFigures:
-        """What the rows so far say."""
+    def figures(self, prompts: int) -> LengthFigures:
+        """What the rows so far say, which stand on so many prompts."""
         sample = self._sample.values
         slope = self._slope.means()[0]  # counts squared tokens: what it tells of is the pairs
         wins, chosen, excess = self._shares.means()
         if slope is not None:
             slope = Mean(slope.mean, slope.low, slope.high, wins.count if wins else 0, slope.rows)
-        rows = min(self._rows, len(sample))
+        rows, prompts = min(self._rows, len(sample)), min(prompts, len(sample))
         picked = np.linspace(0, len(sample) - 1, min(len(sample), _SHOWN)).astype(int)
         return LengthFigures(
             verdict=_verdict(wins, chosen, excess, slope),
-            pearson=correlation(sample[:, 0], sample[:, 1], rows),
-            spearman=correlation(sample[:, 0], sample[:, 1], rows, ranked=True),
+            pearson=correlation(sample[:, 0], sample[:, 1], rows, prompts),
+            spearman=correlation(sample[:, 0], sample[:, 1], rows, prompts, ranked=True),
             slope=slope,
             longer_wins=wins,
             longer_chosen=chosen,
@@ -90,10 +90,12 @@ class Length:
 
 def _verdict(wins: Mean | None, chosen: Mean | None, excess: Mean | None, slope: Mean | None) -> str:
     """One sentence."""
-    if wins is None or wins.low is None or wins.high is None or slope is None:
+    if wins is None or slope is None:
         return "No prompt has two answers of different length, so whether length pays cannot be said."
     if wins.count < MIN_PAIRS:
         return f"Only {wins.count} pairs of answers differ in length: too few to say whether length pays."
+    if wins.low is None or wins.high is None:
+        return "All pairs of different length answer one prompt, so whether length pays cannot be said."
     shown = f"in {_percent(wins)} of {wins.count:,} pairs of different length"
     if wins.low > 0.5:
         verdict = f"Length pays: the longer answer has the higher reward {shown}"

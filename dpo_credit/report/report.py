@@ -1,6 +1,6 @@
 """A scored data set in figures, in one pass: what it holds, what was rewarded where, whether length pays, which words.
 
-Memory grows with the number of distinct words, not with the number of rows.
+Memory grows with the number of distinct words, not with the number of rows, but for 8 bytes that tell a row's prompt.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpo_credit.credit import Credit, CreditError, margin
-from dpo_credit.estimates.intervals import Floats, RatioSums, Reservoir, wilson
+from dpo_credit.estimates.intervals import Floats, Prompts, RatioSums, Reservoir, share_by_prompt
 from dpo_credit.report.ends import Ends, place_of
 from dpo_credit.report.figures import (
     ClassFigures,
@@ -83,8 +83,8 @@ class _SideSums:
         self.answers = RatioSums(2)  # reward and tokens of an answer
         self.relative, self.absolute, self.classes = RatioSums(PARTS), RatioSums(_OCTAVES), RatioSums(len(CLASSES))
 
-    def add(self, answers: Sequence[_Answer]) -> Floats:
-        """One row's answers of this side. Returns what each class earned in them, (C,)."""
+    def add(self, group: int, answers: Sequence[_Answer]) -> Floats:
+        """One row's answers of this side, and the group of its prompt. Returns what each class earned in them, (C,)."""
         totals = [np.zeros(size) for size in (PARTS, _OCTAVES, len(CLASSES))]
         counts = [np.zeros(size) for size in (PARTS, _OCTAVES, len(CLASSES))]
         for answer in answers:
@@ -97,10 +97,10 @@ class _SideSums:
                 totals[n] += np.bincount(bins, weights, len(totals[n]))
                 counts[n] += np.bincount(bins, minlength=len(counts[n]))
         for n, sums in enumerate((self.relative, self.absolute, self.classes)):
-            sums.add(totals[n], counts[n])
+            sums.add(group, totals[n], counts[n])
         reward = sum(answer.reward for answer in answers)
         tokens = float(sum(len(answer.rewards) for answer in answers))
-        self.answers.add(np.array([reward, tokens]), np.full(2, float(len(answers))))
+        self.answers.add(group, np.array([reward, tokens]), np.full(2, float(len(answers))))
         return totals[2]
 
     def figures(self, side: Side) -> SideFigures:
@@ -128,13 +128,16 @@ class _DataSet:
         self._sources: Counter[tuple[str, str, float, str, bool]] = Counter()
         self._sides: dict[Side, _SideSums] = {}
         self._class_tokens = np.zeros(len(CLASSES), dtype=np.int64)
-        self._margins, self._sample = RatioSums(1 + len(CLASSES)), Reservoir(_SAMPLE, 1)
+        self._prompts, self._pair_prompts = Prompts(), Prompts()
+        self._margins, self._sample = RatioSums(2 + len(CLASSES)), Reservoir(_SAMPLE, 1)
         self._length, self._words = Length(), Words()
         self._pairs, self._others = Ends(shown), Ends(shown)
 
     def add(self, row: ScoredRow) -> None:
         place = place_of(row)
         preference = row.kind == "preference"
+        prompt = row.credits[0].tokens.shared_prompt
+        group = self._prompts.group(prompt)
         self._files[row.row.source] = None
         self.rows += 1
         self._answers += len(row.credits)
@@ -151,12 +154,13 @@ class _DataSet:
         for source in _sources(row.credits):
             self._sources[source] += 1
         if preference:
-            self._add_pair(scored, self._margin(row), row)
+            self._pair_prompts.group(prompt)
+            self._add_pair(group, scored, self._margin(row), row)
         else:
-            self._side("answer").add(scored)
+            self._side("answer").add(group, scored)
             self._others.add(sum(reward for _, reward in lengths) / len(lengths), row)
-        self._length.add(lengths, preference)
-        self._words.add([(answer.credit.tokens, answer.rewards) for answer in scored], place)
+        self._length.add(group, lengths, preference)
+        self._words.add(group, [(answer.credit.tokens, answer.rewards) for answer in scored], place)
 
     def _margin(self, row: ScoredRow) -> float:
         try:
@@ -164,9 +168,9 @@ class _DataSet:
         except CreditError as error:
             raise CreditError(f"{row.row.place}: {error}") from error
 
-    def _add_pair(self, scored: Sequence[_Answer], value: float, row: ScoredRow) -> None:
-        chosen, rejected = self._side("chosen").add(scored[:1]), self._side("rejected").add(scored[1:])
-        self._margins.add(np.concatenate(([value], chosen - rejected)), np.ones(1 + len(CLASSES)))
+    def _add_pair(self, group: int, scored: Sequence[_Answer], value: float, row: ScoredRow) -> None:
+        chosen, rejected = self._side("chosen").add(group, scored[:1]), self._side("rejected").add(group, scored[1:])
+        self._margins.add(group, np.array([value, value > 0, *(chosen - rejected)]), np.ones(2 + len(CLASSES)))
         self._sample.add([value])
         self._right += value > 0
         self._pairs.add(value, row)
@@ -182,13 +186,14 @@ class _DataSet:
             schema="dpo-credit/report@1",
             files=list(self._files),
             rows=self.rows,
+            prompts=self._prompts.count,
             answers=self._answers,
             tokens=self._tokens,
             sources=[SourceFigures(*source, rows) for source, rows in self._sources.most_common()],
             pairs=self._pair_figures() if self._sample.seen else None,
             sides=[self._sides[side].figures(side) for side in ("chosen", "rejected", "answer") if side in self._sides],
             classes=self._class_figures(),
-            length=self._length.figures(),
+            length=self._length.figures(self._prompts.count),
             words=self._words.figures(words, min_rows),
             lowest=lowest,
             highest=highest,
@@ -197,11 +202,11 @@ class _DataSet:
 
     def _pair_figures(self) -> PairFigures:
         values = self._sample.values[:, 0]
-        mean = self._margins.means()[0]
-        assert mean is not None
+        mean, right = self._margins.means()[:2]
+        assert mean is not None and right is not None
         return PairFigures(
             count=self._sample.seen,
-            accuracy=wilson(self._right, self._sample.seen),
+            accuracy=share_by_prompt(self._right, right, self._pair_prompts.count),
             margin=mean,
             quantiles=np.quantile(values, (0.05, 0.25, 0.5, 0.75, 0.95)).tolist(),
             histogram=histogram(values),
@@ -210,7 +215,7 @@ class _DataSet:
 
     def _class_figures(self) -> list[ClassFigures]:
         means = {side: sums.classes.means() for side, sums in self._sides.items()}
-        margins = self._margins.means()[1:]
+        margins = self._margins.means()[2:]
         return [
             ClassFigures(
                 name,

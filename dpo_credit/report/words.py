@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from dpo_credit.credit import Tokens
-from dpo_credit.estimates.intervals import Floats, Mean, RatioSums, mean_of
+from dpo_credit.estimates.intervals import Floats, Mean, SparseSums, mean_of
 from dpo_credit.segments import word_spans
 
 _RUN = re.compile(r'[^\s()\[\]{}<>"“”«»„*`|~\\=/…–—]+')  # between white space, brackets, quotes, dashes and Markdown
@@ -42,7 +42,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class WordFigures:
-    """The most rewarded and the most punished of the `frequent` words, those in at least `min_rows` rows.
+    """The most rewarded and the most punished of the `frequent` words, in at least `min_rows` rows and two prompts.
 
     `clearly_rewarded` and `clearly_punished` count those whose 95 % interval lies on one side of zero; if every word's
     true mean were zero, about 2.5 % of the frequent ones would be in each by chance. The lists hold the first of them,
@@ -112,12 +112,12 @@ class Words:
     def __init__(self) -> None:
         self._index: dict[str, int] = {}
         self._shown: list[str] = []
-        self._sums = RatioSums(1024)
+        self._sums = SparseSums()
         self._extremes = np.zeros((2, 1024))  # the lowest and the highest reward of an occurrence
         self._places: tuple[list[Place], list[Place]] = ([], [])
 
-    def add(self, answers: Sequence[tuple[Tokens, Floats]], place: Place) -> None:
-        """The answers of one row with their tokens' rewards."""
+    def add(self, group: int, answers: Sequence[tuple[Tokens, Floats]], place: Place) -> None:
+        """The answers of one row with their tokens' rewards, and the group of its prompt."""
         indices: list[int] = []
         earned: list[Floats] = []
         tokens_of: list[tuple[int, int]] = []
@@ -131,14 +131,13 @@ class Words:
         at, values = np.array(indices), np.concatenate(earned)
         distinct, inverse = np.unique(at, return_inverse=True)
         totals, counts = np.bincount(inverse, values), np.bincount(inverse)
-        self._sums.add(totals.astype(np.float64), counts.astype(np.float64), distinct)
+        self._sums.add(group, totals.astype(np.float64), counts.astype(np.float64), distinct)
         self._keep_extremes(at, values, tokens_of, place)
 
     def _known(self, key: str, shown: str) -> int:
         index = self._index.setdefault(key, len(self._index))
         if index == len(self._shown):
             self._shown.append(shown)
-            self._sums.grow(index + 1)
             if index >= self._extremes.shape[1]:
                 self._extremes = np.pad(self._extremes, ((0, 0), (0, index)))
             self._extremes[:, index] = np.inf, -np.inf
@@ -160,8 +159,8 @@ class Words:
     def figures(self, count: int, min_rows: int) -> WordFigures:
         """`count` words at either end, of those in `min_rows` rows or more; at least 2."""
         known = len(self._shown)
-        means, halves, counts, rows = (values[:known] for values in self._sums.estimates())
-        frequent = rows >= max(2, min_rows)
+        means, halves, counts, rows = self._sums.estimates(known)
+        frequent = (rows >= max(2, min_rows)) & ~np.isnan(halves)
         bounds = np.where(frequent, np.abs(means) - halves, -np.inf)
         clear, listed = [], []
         for side, sign in ((1, 1), (0, -1)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ import numpy as np
 
 from dpo_credit.checked import check_fields, reason_of
 from dpo_credit.credit import Credit, CreditError
-from dpo_credit.estimates.intervals import CONFIDENCE, Mean
+from dpo_credit.estimates.intervals import Mean
+from dpo_credit.estimates.statistics import mean, numbered, resamples
 from dpo_credit.rows.aside import BadRow
 from dpo_credit.rows.output import json_line
 from dpo_credit.rows.settings import refuse_changes
@@ -37,11 +37,15 @@ class JudgedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A row: an answer for each number of beams, and the chosen one where there is one."""
+    """A row: an answer for each number of beams, the chosen one where there is one, and what tells its prompt.
+
+    `prompt` is `Tokens.shared_prompt`; a search that an older version kept has none.
+    """
 
     id: str
     answers: tuple[JudgedAnswer, ...]
     chosen: JudgedAnswer | None = None
+    prompt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +64,15 @@ class Search:
         """Numbers of beams."""
         return tuple(self.settings["beams"])
 
+    @property
+    def prompts(self) -> int:
+        """How many prompts the rows stand on; a row whose prompt is not known has its own."""
+        return len(set(_prompts(self.rows).tolist()))
+
 
 @dataclass(frozen=True, slots=True)
 class Width:
-    """Means over rows at a number of beams, with 95 % bootstrap intervals; a tie is half a win."""
+    """Means over rows at a number of beams, with 95 % bootstrap intervals by prompt; a tie is half a win."""
 
     beams: int
     win: Mean | None
@@ -89,18 +98,18 @@ def answer_of(credit: Credit, verdict: Verdict | None = None) -> JudgedAnswer:
 
 def figures(search: Search) -> tuple[Width, ...]:
     """The figures of each number of beams."""
-    widths = []
+    widths, prompts = [], _prompts(search.rows)
     for n, beams in enumerate(search.beams):
         answers = [row.answers[n] for row in search.rows]
-        wins = [item.win for item in answers if item.win is not None]
+        judged = [k for k, item in enumerate(answers) if item.win is not None]
         widths.append(
             Width(
                 beams=beams,
-                win=_mean(wins) if wins else None,
-                tokens=_mean([item.tokens for item in answers]),
-                reward=_mean([item.reward for item in answers]),
-                policy_logp=_mean([item.policy_logp for item in answers]),
-                ended=_mean([float(item.ended) for item in answers]),
+                win=_mean([answers[k].win or 0.0 for k in judged], prompts[judged]) if judged else None,
+                tokens=_mean([item.tokens for item in answers], prompts),
+                reward=_mean([item.reward for item in answers], prompts),
+                policy_logp=_mean([item.policy_logp for item in answers], prompts),
+                ended=_mean([float(item.ended) for item in answers], prompts),
             )
         )
     return tuple(widths)
@@ -108,18 +117,21 @@ def figures(search: Search) -> tuple[Width, ...]:
 
 def chosen_tokens(search: Search) -> Mean | None:
     """The mean length of the chosen answers."""
-    lengths = [row.chosen.tokens for row in search.rows if row.chosen is not None]
-    return _mean(lengths) if lengths else None
+    chosen = [(n, row.chosen.tokens) for n, row in enumerate(search.rows) if row.chosen is not None]
+    if not chosen:
+        return None
+    return _mean([tokens for _, tokens in chosen], _prompts(search.rows)[[n for n, _ in chosen]])
 
 
-def _mean(values: Sequence[float]) -> Mean:
-    from scipy.stats import bootstrap  # more than half a second, and one post needs none
+def _prompts(rows: Sequence[Judged]) -> np.ndarray:
+    return numbered([row.prompt or n for n, row in enumerate(rows)])
 
-    count, mean = len(values), math.fsum(values) / len(values)
-    if count < 2 or min(values) == max(values):
-        return Mean(mean, None if count < 2 else mean, None if count < 2 else mean, count, count)
-    drawn = bootstrap((np.array(values),), np.mean, confidence_level=CONFIDENCE, method="percentile", rng=0)
-    return Mean(mean, float(drawn.confidence_interval.low), float(drawn.confidence_interval.high), count, count)
+
+def _mean(values: Sequence[float], prompts: np.ndarray) -> Mean:
+    numbers = np.unique(prompts, return_inverse=True)[1]
+    drawn = mean(values, resamples(numbers, np.random.default_rng(0)))
+    assert drawn.value is not None
+    return Mean(drawn.value, drawn.low, drawn.high, len(values), len(values))
 
 
 def record(search: Search, label: str = "") -> dict[str, Any]:
@@ -129,7 +141,8 @@ def record(search: Search, label: str = "") -> dict[str, Any]:
         "name": label,
         "settings": search.settings,
         "rows": len(search.rows),
-        "chosen_tokens": None if (mean := chosen_tokens(search)) is None else asdict(mean),
+        "prompts": search.prompts,
+        "chosen_tokens": None if (chosen := chosen_tokens(search)) is None else asdict(chosen),
         "widths": [asdict(width) for width in figures(search)],
         "set_aside": [asdict(row) for row in search.set_aside],
     }
@@ -185,7 +198,7 @@ def parse(data: bytes, name: str) -> Search:
 
 def _row(row: dict[str, Any]) -> Judged:
     chosen = None if row.get("chosen") is None else JudgedAnswer(**row["chosen"])
-    return Judged(row["id"], tuple(JudgedAnswer(**answer) for answer in row["answers"]), chosen)
+    return Judged(row["id"], tuple(JudgedAnswer(**answer) for answer in row["answers"]), chosen, row.get("prompt"))
 
 
 def known(data: bytes, name: str, head: dict[str, Any]) -> list[Judged]:

@@ -83,6 +83,7 @@ class Searching:
             own.id,
             tuple(answer_of(credit, verdict) for credit, verdict in zip(answers.credits, verdicts, strict=True)),
             None if chosen is None else answer_of(chosen),
+            answers.credits[0].tokens.shared_prompt,
         )
 
     def search(self) -> Search:

@@ -13,11 +13,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from dpo_credit.credit import CreditError, Tokens, not_finite
+from dpo_credit.estimates.statistics import numbered
 from dpo_credit.models.generate import generate
 from dpo_credit.models.side import Distributions, Module, Side, require
 from dpo_credit.trajectory.trajectory import Divergence
@@ -71,7 +73,7 @@ def look(reference: Side, tokens: Sequence[Tokens]) -> Drawn:
 
 
 def divergence(policy: Side, drawn: Drawn) -> Divergence:
-    """KL(pi_ref || pi) in nats an answer, with its standard error over the answers drawn.
+    """KL(pi_ref || pi) in nats an answer, with its standard error between the prompts of the answers drawn.
 
     Raises:
         CreditError: the policy has no number for a token that the reference finds likely, or none that is finite.
@@ -92,8 +94,11 @@ def divergence(policy: Side, drawn: Drawn) -> Divergence:
         if not math.isfinite(each[n]):
             raise not_finite(f"the policy's KL from an answer drawn from the reference is {each[n]}", policy.dtype)
     mean = math.fsum(each) / len(each)
-    spread = math.fsum((value - mean) ** 2 for value in each) / max(1, len(each) - 1)
-    return Divergence(mean, math.sqrt(spread / len(each)), len(each), _hash(drawn))
+    prompts = numbered([tokens.shared_prompt or n for n, tokens in enumerate(drawn.tokens)])
+    beyond = np.bincount(prompts, [value - mean for value in each])  # of each prompt, see `estimates.intervals`
+    count = len(beyond)
+    error = math.sqrt(count / max(1, count - 1) * float(beyond @ beyond)) / len(each)
+    return Divergence(mean, error, len(each), _hash(drawn), count)
 
 
 def _hash(drawn: Drawn) -> str:

@@ -12,7 +12,8 @@ from scipy.special import stdtrit
 
 from dpo_credit.align import diff
 from dpo_credit.credit import Credit
-from dpo_credit.estimates.intervals import CONFIDENCE, Mean, Share, mean_of, wilson
+from dpo_credit.estimates.intervals import CONFIDENCE, Mean, Share, mean_by_prompt, mean_of, share_by_prompt
+from dpo_credit.estimates.statistics import numbered
 from dpo_credit.rows.aside import BadRow
 from dpo_credit.segments import Segment
 
@@ -26,13 +27,15 @@ Pair = tuple[Credit, Credit]
 class Divergence:
     """KL(pi_ref || pi), nats an answer, its standard error, and how many answers of the reference it rests on.
 
-    `drawn` is a hash of these answers: estimates compare closely on the same ones alone.
+    `drawn` is a hash of these answers: estimates compare closely on the same ones alone. They answer so many `prompts`,
+    between which the error is; where an older version kept none, it is between answers.
     """
 
     kl: float
     error: float
     samples: int
     drawn: str = ""
+    prompts: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,11 @@ class Trajectory:
     diverged: tuple[Diverged, ...] = ()
     set_aside: tuple[BadRow, ...] = ()
 
+    @property
+    def prompts(self) -> int:
+        """How many prompts the rows stand on; a row whose prompt is not known has its own."""
+        return len(set(_prompts(self).tolist()))
+
 
 def in_order(name: str, ids: tuple[str, ...], moments: Sequence[Moment | Diverged]) -> Trajectory:
     """The trajectory of moments in any order; the first of a step stays before the others."""
@@ -94,7 +102,7 @@ def in_order(name: str, ids: tuple[str, ...], moments: Sequence[Moment | Diverge
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Means over rows at a checkpoint, with 95 % intervals: rewards, margin, accuracy, log-likelihoods.
+    """Means over rows at a checkpoint, with 95 % intervals by prompt: rewards, margin, accuracy, log-likelihoods.
 
     `accuracy` is None where all margins are zero, as at the start.
 
@@ -133,25 +141,37 @@ class Learnt:
 
 def points(trajectory: Trajectory) -> tuple[Point, ...]:
     """The figures of each checkpoint."""
-    return tuple(_point(moment) for moment in trajectory.moments)
+    prompts = _prompts(trajectory)
+    return tuple(_point(moment, prompts) for moment in trajectory.moments)
 
 
-def _point(moment: Moment) -> Point:
+def _prompts(trajectory: Trajectory) -> np.ndarray:
+    """(N,) the number of each row's prompt."""
+    chosen = [chosen.tokens for chosen, _ in trajectory.moments[0].pairs]
+    return numbered([tokens.shared_prompt or n for n, tokens in enumerate(chosen)])
+
+
+def _point(moment: Moment, prompts: np.ndarray) -> Point:
     margins = [chosen.reward - rejected.reward for chosen, rejected in moment.pairs]
 
     def mean(value: Callable[[Credit], float], side: int) -> Mean:
-        return _mean([value(pair[side]) for pair in moment.pairs])
+        return mean_by_prompt([value(pair[side]) for pair in moment.pairs], prompts)
 
     return Point(
         step=moment.step,
         chosen=mean(lambda credit: credit.reward, 0),
         rejected=mean(lambda credit: credit.reward, 1),
-        margin=_mean(margins),
-        accuracy=wilson(sum(margin > 0 for margin in margins), len(margins)) if any(margins) else None,
+        margin=mean_by_prompt(margins, prompts),
+        accuracy=_accuracy(margins, prompts) if any(margins) else None,
         chosen_logp=mean(lambda credit: credit.policy_logp, 0),
         rejected_logp=mean(lambda credit: credit.policy_logp, 1),
         expected=_expected(moment),
     )
+
+
+def _accuracy(margins: Sequence[float], prompts: np.ndarray) -> Share:
+    right = [float(margin > 0) for margin in margins]
+    return share_by_prompt(int(sum(right)), mean_by_prompt(right, prompts), len(set(prompts.tolist())))
 
 
 def _expected(moment: Moment) -> Mean | None:
@@ -159,20 +179,9 @@ def _expected(moment: Moment) -> Mean | None:
     beta = moment.pairs[0][0].beta
     if divergence is None or moment.pairs[0][0].length_normalised:  # beta / T times log-ratios: no KL is their mean
         return None
-    half = (
-        beta * divergence.error * float(stdtrit(max(1, divergence.samples - 1), _UPPER))
-        if divergence.samples > 1
-        else math.nan
-    )
+    prompts = divergence.samples if divergence.prompts is None else divergence.prompts
+    half = beta * divergence.error * float(stdtrit(prompts - 1, _UPPER)) if prompts > 1 else math.nan
     return mean_of(0.0 - beta * divergence.kl, half, divergence.samples, divergence.samples)
-
-
-def _mean(values: Sequence[float]) -> Mean:
-    count = len(values)
-    half = math.nan
-    if count > 1:
-        half = float(stdtrit(count - 1, _UPPER) * np.std(values, ddof=1) / math.sqrt(count))
-    return mean_of(math.fsum(values) / count, half, count, count)
 
 
 def learnt(trajectory: Trajectory) -> list[Learnt]:
@@ -216,6 +225,7 @@ def record(trajectory: Trajectory, label: str = "") -> dict[str, Any]:
         "schema": "dpo-credit/trajectory-figures@1",
         "name": label or trajectory.name,
         "rows": len(trajectory.ids),
+        "prompts": trajectory.prompts,
         "beta": first.beta,
         "length_normalised": first.length_normalised,
         "reference": first.source.reference,

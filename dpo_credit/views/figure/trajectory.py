@@ -53,8 +53,11 @@ def render(trajectories: Sequence[Trajectory], labels: Sequence[str]) -> Figure:
         last = known[-1].accuracy
         rewards.set_title(written_out(label), fontsize=9, color=INK, parse_math=False)
         if last is not None:
+            interval = ""
+            if last.low is not None and last.high is not None:
+                interval = f" ({100 * last.low:.0f} to {100 * last.high:.0f})"
             rewards.text(
-                *(0.03, 0.04, f"accuracy {100 * last.share:.0f} % ({100 * last.low:.0f} to {100 * last.high:.0f})"),
+                *(0.03, 0.04, f"accuracy {100 * last.share:.0f} %{interval}"),
                 transform=rewards.transAxes,
                 fontsize=7,
                 color=QUIET,

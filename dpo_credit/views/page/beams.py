@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from dpo_credit.estimates.intervals import Mean
+from dpo_credit.estimates.wording import intervals_of, to_prompts
 from dpo_credit.search.beams import Search, Width, chosen_tokens, figures, sentence
 from dpo_credit.views.page.chart import ticks
 from dpo_credit.views.page.frame import block_hash, environment, verbatim
@@ -54,6 +55,8 @@ def _search(search: Search, label: str) -> dict[str, Any]:
         "beams": search.beams,
         "rows": search.rows[:ROWS],
         "count": len(search.rows),
+        "to_prompts": to_prompts(len(search.rows), search.prompts),
+        "intervals": intervals_of(len(search.rows), search.prompts, "rows"),
     }
 
 

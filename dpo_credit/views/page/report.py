@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from dpo_credit.credit import CreditError, margin
 from dpo_credit.estimates.intervals import Mean
+from dpo_credit.estimates.wording import intervals_of, to_prompts
 from dpo_credit.report.figures import Report, RowFigures, SideFigures
 from dpo_credit.report.wording import beta_of, carried_by, count_of_words, lengths, place_name, short
 from dpo_credit.report.words import Place, Word, word_at
@@ -62,6 +63,7 @@ def render(report: Report, every_row: Iterable[ScoredRow]) -> str:
     figures: dict[str, Any] = {
         "many": True,
         "report": report,
+        "to_prompts": to_prompts(report.rows, report.prompts),
         "source": _source(report),
         "histogram": _histogram(report),
         "places": _places(report),
@@ -133,7 +135,7 @@ def _source(report: Report) -> list[tuple[str, str]]:
         )
         for source in report.sources
     ]
-    return [*facts, ("intervals", "95 %, between rows")]
+    return [*facts, ("intervals", intervals_of(report.rows, report.prompts, "rows", "95 %"))]
 
 
 def _axis(values: Iterable[float]) -> tuple[Span, dict[str, Any]]:

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from dpo_credit.credit import Credit
 from dpo_credit.estimates.intervals import Mean
+from dpo_credit.estimates.wording import intervals_of, to_prompts
 from dpo_credit.trajectory.trajectory import SIDES, Point, Trajectory, learnt, learnt_in, points
 from dpo_credit.views.page.cells import shade_class
 from dpo_credit.views.page.chart import ticks
@@ -53,6 +54,8 @@ def _run(trajectory: Trajectory, label: str, number: int) -> dict[str, Any]:
         "label": visible(label),
         "anchor": f"r{number}",
         "count": len(trajectory.ids),
+        "to_prompts": to_prompts(len(trajectory.ids), trajectory.prompts),
+        "intervals": intervals_of(len(trajectory.ids), trajectory.prompts, "preferences"),
         "points": known,
         "steps": [point.step for point in known],
         "diverged": [

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dpo_credit.estimates.intervals import Mean
+from dpo_credit.estimates.wording import intervals_of, to_prompts
 from dpo_credit.search.beams import Search, chosen_tokens, figures, sentence
 from dpo_credit.views.look import Look, visible
 from dpo_credit.views.terminal.colours import signed
@@ -17,8 +18,10 @@ def render(search: Search, look: Look, label: str = "") -> RenderableType:
     settings = search.settings
     how = "drawn" if settings["drawn"] else f"length penalty {settings['length_penalty']:g}"
     head = Text(visible(label or str(settings["policy"]), look), style="bold")
-    head.append(f": {len(search.rows):,} rows, beams {how}; judge: {visible(str(settings['judge']), look)}", "not bold")
-    head.append("\n95 % intervals; a tie is half a win", "dim not bold")
+    count, judge = len(search.rows), visible(str(settings["judge"]), look)
+    rows = f"{count:,} rows{to_prompts(count, search.prompts)}"
+    head.append(f": {rows}, beams {how}; judge: {judge}", "not bold")
+    head.append(f"\n{intervals_of(count, search.prompts, 'rows')}; a tie is half a win", "dim not bold")
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("beams", "win rate", "tokens", "reward", "log π", "ended"):
         table.add_column(look.plain(heading), justify="right", no_wrap=True)

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dpo_credit.estimates.intervals import Mean
+from dpo_credit.estimates.wording import intervals_of, to_prompts
 from dpo_credit.report.figures import PairFigures, Report, RowFigures
 from dpo_credit.report.wording import beta_of, carried_by, count_of_words, lengths, place_name, short
 from dpo_credit.report.words import Word
@@ -45,12 +46,14 @@ def _titled(title: str, body: RenderableType) -> list[RenderableType]:
 
 def _head(report: Report, look: Look) -> Text:
     files = visible(", ".join(report.files), look)
-    what = f"{report.rows:,} rows, {report.answers:,} answers, {report.tokens:,} tokens"
+    rows = f"{report.rows:,} rows{to_prompts(report.rows, report.prompts)}"
+    what = f"{rows}, {report.answers:,} answers, {report.tokens:,} tokens"
     text = Text.assemble((files, "bold"), f": {what}")
     for source in report.sources:
         models = f"\n{source.policy} against {source.reference}, {beta_of(source)}, {source.dtype}"
         text.append(visible(models, look) + (f": {source.rows:,} rows" if len(report.sources) > 1 else ""), "dim")
-    text.append("\nintervals hold with 95 % confidence, between rows", "dim")
+    known = "intervals hold with 95 % confidence"
+    text.append(f"\n{intervals_of(report.rows, report.prompts, 'rows', known)}", "dim")
     return text
 
 
@@ -59,9 +62,11 @@ def _pairs(pairs: PairFigures, look: Look) -> RenderableType:
     table.add_column(style="bold")
     table.add_column()
     share = pairs.accuracy
-    interval = f"{100 * share.low:.1f} to {100 * share.high:.1f}"
+    interval = ""
+    if share.low is not None and share.high is not None:
+        interval = f" ({100 * share.low:.1f} to {100 * share.high:.1f})"
     table.add_row(
-        "pair accuracy", f"{100 * share.share:.1f} % ({interval}): {share.hits:,} of {share.count:,} margins above 0"
+        "pair accuracy", f"{100 * share.share:.1f} %{interval}: {share.hits:,} of {share.count:,} margins above 0"
     )
     decimals = decimals_of([pairs.margin])
     middle = [signed(pairs.quantiles[n], look, decimals) for n in (1, 3)]

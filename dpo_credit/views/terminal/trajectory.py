@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dpo_credit.estimates.intervals import Mean
+from dpo_credit.estimates.wording import intervals_of, to_prompts
 from dpo_credit.trajectory.trajectory import Learnt, Trajectory, learnt, points
 from dpo_credit.views.look import Look, visible
 from dpo_credit.views.scale import Scale
@@ -27,9 +28,13 @@ def render(trajectory: Trajectory, look: Look, label: str = "") -> RenderableTyp
     first = trajectory.moments[0].pairs[0][0]
     head = Text(visible(label or trajectory.name, look), style="bold")
     broken = f", {len(trajectory.diverged):,} more diverged" if trajectory.diverged else ""
-    head.append(f": {len(trajectory.ids):,} preferences, {len(trajectory.moments):,} steps{broken}", "not bold")
+    count, prompts = len(trajectory.ids), trajectory.prompts
+    head.append(
+        f": {count:,} preferences{to_prompts(count, prompts)}, {len(trajectory.moments):,} steps{broken}", "not bold"
+    )
     weight = f"beta {first.beta:g}" + " / T (length-normalised)" * first.length_normalised
-    head.append(visible(f"\nreference {first.source.reference}, {weight}; 95 % intervals", look), "dim not bold")
+    intervals = intervals_of(count, prompts, "preferences")
+    head.append(visible(f"\nreference {first.source.reference}, {weight}; {intervals}", look), "dim not bold")
     return Group(head, _figures(trajectory, look), Text(), _learnt(trajectory, look))
 
 
