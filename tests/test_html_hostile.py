@@ -110,6 +110,8 @@ def test_sums_beside_text_from_right_to_left_run_from_left_to_right(show: Open, 
     fold = page.locator(".fold > summary").first
     assert fold.evaluate("e => getComputedStyle(e).direction") == "ltr"
     assert fold.inner_text() == "… 216 tokens, reward +54.00 …"  # 216 of 1/4
+    edit = page.locator(".edits .raw").first  # as in a short page: at the start of its column
+    assert edit.evaluate("e => getComputedStyle(e).textAlign") == "left"
 
 
 def test_a_number_keeps_the_order_of_its_digits_in_text_from_right_to_left(show: Open) -> None:
