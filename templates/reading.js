@@ -74,7 +74,7 @@ function breakLines(blocks, rows) {
 function drawFold(fold, cells, entry, ...children) {
   const sum = cells.reduce((so_far, cell) => so_far + cell.value, 0);
   const tokens = cells[cells.length - 1].last - cells[0].token;
-  const summary = make("summary", {}, `… ${tokens} tokens, ${signed(sum, entry.decimals)} …`);
+  const summary = make("summary", { lang: "en", dir: "ltr" }, `… ${tokens} tokens, ${entry.quantity} ${signed(sum, entry.decimals)} …`);
   const details = make("details", { class: "fold", "data-fold": fold }, summary, ...children);
   details.open = entry.open.has(fold);
   details.addEventListener("toggle", () => setFold(entry, fold, details.open));

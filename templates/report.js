@@ -64,6 +64,7 @@
       if (!item.awake) wakeRow(item);
       const cell = item.row.cells[2];
       cell.hidden = !byClass;
+      if (item.opened) item.opened.cells[0].colSpan = columns(item);
       if (!byClass) continue;
       cell.textContent = signed(partOf(item), 3);
       cell.dataset.name = form.elements.class.selectedOptions[0].textContent;
@@ -132,16 +133,18 @@
 
   // A row opened ------------------------------------------------------------------------------------------------------
 
-  function answer([label, pieces, rewards], limit) {
+  function answer([label, pieces, rewards, joined], limit) {
     const cells = pieces.map((piece, n) =>
       make("span", { class: shade(rewards[n], limit, 0), title: signed(rewards[n], 3) }, piece),
     );
     const total = rewards.reduce((sum, reward) => sum + reward, 0);
     return make("div", {},
       make("h3", {}, label || "answer", " ", make("span", { class: "hint" }, signed(total, 3))),
-      make("p", { class: "text", lang: "", dir: "auto" }, ...cells),
+      make("p", { class: joined ? "text joined" : "text", lang: "", dir: "auto" }, ...cells),
     );
   }
+
+  const columns = (item) => [...item.row.cells].filter((cell) => !cell.hidden).length;
 
   function open(item) {
     const [prompt, ...answers] = textOf(item.at);
@@ -149,7 +152,7 @@
     const limit = Math.max(sizes[1] ?? 0, (sizes[0] ?? 0) / 4); // as every scale here ends
     const whole = item.drawn ? [make("a", { href: item.drawn }, "Drawn in full above")] : [];
     const scrolls = { class: "text prompt-text", lang: "", dir: "auto", tabindex: 0, role: "group", "aria-label": "Prompt" };
-    const cell = make("td", { colspan: item.row.cells.length },
+    const cell = make("td", { colspan: columns(item) },
       ...(prompt ? [make("div", scrolls, prompt)] : []),
       make("div", { class: "side-by-side" }, ...answers.map((each) => answer(each, limit))),
       make("p", { class: "hint" }, `Shaded by reward; the colours end at ±${limit.toPrecision(2)}. `, ...whole),

@@ -18,7 +18,7 @@ from dpo_credit.views.figure.folding import LONG, AroundEdits, Lines, Shown
 from dpo_credit.views.figure.heatmap import render
 from dpo_credit.views.scale import Shading
 
-FOLD = re.compile(r"… (?:(\d+) tokens?, ([+−][\d.]+)|nothing) …(.*)")
+FOLD = re.compile(r"… (?:(\d+) tokens?, (?:reward|Δ) ([+−][\d.]+)|nothing) …(.*)")
 
 
 def one(length: int = 1000, **rewards: float) -> Credit:
@@ -42,7 +42,7 @@ def drawing(credits: list[Credit], shown: Shown = "telling", *, width: float = P
 
 
 def folds(figure: Figure) -> list[tuple[int, float, str]]:
-    """What each row of a fold says: tokens, their reward, and the edits."""
+    """What each row of a fold says: tokens, their sum, and the edits."""
     matches = [match for text in words(figure) if (match := FOLD.fullmatch(text))]
     return [(int(m[1] or 0), float((m[2] or "0").replace("−", "-")), m[3].strip()) for m in matches]
 
@@ -121,6 +121,19 @@ def test_a_fold_names_the_edits_that_it_hides() -> None:
     others = [piece for n, piece in enumerate(lines) if n not in (50, 220, 350)]
     answers = [credit(side, [1 / 64] * len(side), end=False) for side in (lines, others)]
     assert [edits for _, _, edits in folds(drawing(answers, Lines(2, 2)))] == ["edit 1", "", "edits 2 to 3", ""]
+
+
+def test_a_fold_sums_what_is_coloured_and_says_what_it_is() -> None:
+    pieces = [f" w{n}" for n in range(400)]
+    # the edits, words 0 and 399, are drawn; of the 376 tokens that fold each is worth 1/8 less in the second answer
+    answers = [
+        credit([*pieces, end], [reward] * 401, end=False, beta=1.0) for end, reward in ((" x", 0.5), (" y", 0.625))
+    ]
+    edits = AroundEdits(24)
+    assert "… 376 tokens, reward +188.000 …" in words(drawing(answers, edits))
+    assert "… 376 tokens, reward +235.000 …" in words(drawing(answers, edits))
+    figure = drawing(answers, edits, quantity="delta")
+    assert [text for text in words(figure) if text.startswith("…")] == ["… 376 tokens, Δ −47.000 …"] * 2
 
 
 def test_lines_are_those_of_the_text() -> None:

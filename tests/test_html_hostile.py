@@ -12,6 +12,7 @@ from scored import scored_row
 
 from dpo_credit.credit import Source
 from dpo_credit.views.page.score import render
+from dpo_credit.views.scale import Shading
 
 __all__ = ["browser", "show"]  # fixtures
 
@@ -95,6 +96,22 @@ def test_text_from_right_to_left_runs_so_and_its_arrows_too(show: Open) -> None:
     page.keyboard.press("ArrowLeft")
     assert page.locator(":focus").get_attribute("aria-label") == "عمل minus 0.200"
     assert cell(page, 1, 4).get_attribute("aria-label") == "👩‍🚀 plus 0.100"
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_sums_beside_text_from_right_to_left_run_from_left_to_right(show: Open, javascript: bool) -> None:
+    words = [" كلمة", " أخرى", "."] * 80
+    pair = [credit([start, *words], [12.5, *[0.25] * 240]) for start in ("نعم.", "لا.")]
+    page = show([scored_row(pair, ("x", "y"))], shading=Shading("sentence"), java_script_enabled=javascript)
+    sums = page.locator(".row > .sum")
+    assert sums.first.inner_text() == "+12.50"
+    assert sums.first.evaluate("e => getComputedStyle(e).direction") == "ltr"
+    assert sums.first.evaluate("e => e.scrollWidth <= e.clientWidth")
+    fold = page.locator(".fold > summary").first
+    assert fold.evaluate("e => getComputedStyle(e).direction") == "ltr"
+    assert fold.inner_text() == "… 216 tokens, reward +54.00 …"  # 216 of 1/4
+    edit = page.locator(".edits .raw").first  # as in a short page: at the start of its column
+    assert edit.evaluate("e => getComputedStyle(e).textAlign") == "left"
 
 
 def test_a_number_keeps_the_order_of_its_digits_in_text_from_right_to_left(show: Open) -> None:

@@ -109,7 +109,7 @@ def test_shared_stretches_fold_and_unfold_in_both_answers(show: Open) -> None:
     (start, stop), _ = folds_of(scored.diff)[0]
     total = sum(segment.reward for segment in scored.credits[0].segments[start:stop])
     label = first.nth(0).locator("summary").inner_text()
-    assert label == f"… {stop - start} tokens, {total:+.3f} …".replace("-", "−")
+    assert label == f"… {stop - start} tokens, reward {total:+.3f} …".replace("-", "−")
     assert not cell(page, 1, start).is_visible() and cell(page, 1, start - 1).is_visible()
     first.nth(0).locator("summary").click()
     assert cell(page, 1, start).is_visible() and cell(page, 2, start).is_visible()
@@ -120,6 +120,18 @@ def test_shared_stretches_fold_and_unfold_in_both_answers(show: Open) -> None:
     page.get_by_label("words").check()
     page.get_by_role("button", name="Unfold all").click()
     assert page.locator(".fold[open]").count() == 4
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_coloured_by_delta_a_fold_sums_deltas(show: Open, javascript: bool) -> None:
+    scored = long_pair()
+    page = show([scored], shading=Shading(quantity="delta"), java_script_enabled=javascript)
+    (start, stop), _ = folds_of(scored.diff)[0]
+    ours, theirs = (credit.segments[start:stop] for credit in scored.credits)  # up to the second edit, both are alike
+    total = sum(s.reward for s in ours) - sum(s.reward for s in theirs)
+    expected = f"… {stop - start} tokens, delta {total:+.3f} …".replace("-", "−")
+    assert [page.locator(".fold > summary").nth(n).inner_text() for n in (0, 2)] == [expected] * 2
+    assert page.locator(".places h3").all_inner_texts() == ["Lowest tokens, by delta", "Highest tokens, by delta"]
 
 
 def test_arrows_pass_a_fold_and_permalinks_open_it(show: Open) -> None:
@@ -254,6 +266,8 @@ def test_the_strip_of_an_index_stays_below_its_head(show: Open) -> None:
     head = page.locator(".index > thead th").first.bounding_box()
     strip = page.get_by_role("slider").bounding_box()
     assert head["y"] + head["height"] == pytest.approx(strip["y"], abs=4)
+    marks = page.evaluate("[...document.querySelectorAll('.index a')].map(a => getComputedStyle(a, '::after').content)")
+    assert [mark for mark in marks if mark != "none"] == ['" ▾"']  # at the open row's name, not at links in its text
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

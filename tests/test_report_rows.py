@@ -159,6 +159,21 @@ def test_a_row_opens_to_its_answers_and_leads_to_where_it_is_drawn(show: Any) ->
     assert page.locator("tbody.open .entry").count() == 1
 
 
+def test_an_opened_row_is_as_wide_as_the_table_and_keeps_joined_letters_together(show: Any) -> None:
+    answers = [credit([" كا", "نب", "را"], [0.1, 0.2, 0.3]), credit([" yes", " 1", "2"], [0.0, 0.1, 0.2])]
+    page = show([saved(answers), *rows(3)[1:]])
+    page.locator(".listed button.name").last.click()
+    opened, head = page.locator(".listed .opened > td"), page.locator(".listed thead tr")
+    assert opened.get_attribute("colspan") == "4"  # name, value and both lengths
+    ends = [place.evaluate("e => e.getBoundingClientRect().right") for place in (opened, head.locator("th").last)]
+    assert ends[0] == pytest.approx(ends[1], abs=1)
+    padding = "e => getComputedStyle(e.querySelector('span')).paddingLeft"
+    first, second = opened.locator("p.text").all()
+    assert first.evaluate(padding) == "0px" and second.evaluate(padding) != "0px"
+    page.locator("select[name=class]").select_option(index=1)
+    assert opened.get_attribute("colspan") == "5"
+
+
 def test_without_javascript_all_rows_and_the_reasons_are_there(show: Any) -> None:
     page = show(rows(120), java_script_enabled=False)
     assert len(names(page)) == 120 and not page.locator(".filters").is_visible()

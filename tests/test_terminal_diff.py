@@ -79,6 +79,23 @@ def test_the_shorter_answer_waits_at_an_edit_so_that_what_is_shared_stands_at_on
     ]
 
 
+def test_of_a_long_edit_the_table_shows_the_beginning_and_how_long_it_is() -> None:
+    words = [f"word{n:03}" for n in range(100)]
+    changed = [[f" {word}" for word in words], [" also"]]
+    pair = [credit([" We", *middle, " go"], [0.1] * (len(middle) + 2)) for middle in changed]
+    console = Console(file=io.StringIO(), width=300, color_system=None)
+    console.print(render(scored_row(pair, ("chosen", "rejected")), Look(colours="none", width=300), rows=0))
+    # a word and its space are eight characters: fifteen words fit, of 100 * 8 - 1
+    assert f"\n{' '.join(words[:15])}… (799 characters)  " in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_what_an_answer_lacks_at_the_end_of_a_line_is_marked_there() -> None:
+    pair = [credit(pieces, [0.1] * len(pieces)) for pieces in ([" n", "\n\nSo"], [" n", " more", "\n\nSo"])]
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    console.print(render(scored_row(pair, ("chosen", "rejected")), Look(colours="none", width=80), rows=0))
+    assert "\nn▲▲⟦⟧\n\nSo" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_edits_and_echo_add_up_to_the_margin():
     # the edit: 0.05 - -2 = 2.05; " now": 0 - 0.05
     assert "edits +2.05 and echo −0.05 make the margin +2.00" in shown()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -111,7 +112,7 @@ def _add_lines(
 
 
 def _add_fold(sheet: Sheet, answers: Sequence[AnswerCells], fold: Fold, name: str, *, names: Sequence[str]) -> None:
-    """Add a row for each answer that says what of it is left out."""
+    """Add a row for each answer that says what of it is left out, and the sum of what would have been coloured."""
     from matplotlib.patches import Rectangle
 
     left = MARGIN_PT + gutter(sheet, names)
@@ -119,9 +120,11 @@ def _add_fold(sheet: Sheet, answers: Sequence[AnswerCells], fold: Fold, name: st
     above, height = 0.5 * sheet.size, 1.5 * MIN_SIZE_PT
     pitch = height + 1
     texts = []
-    for answer, tokens, reward in zip(answers, fold.tokens, fold.rewards, strict=True):
-        sums = f"{tokens} token{'s' * (tokens > 1)}, {fixed(reward, answer.scale.decimals)}" if tokens else "nothing"
-        texts.append(f"… {sums} …")
+    for answer, units, tokens in zip(answers, fold.units, fold.tokens, strict=True):
+        quantity = "Δ" if answer.scale.quantity == "delta" else "reward"
+        total = fixed(math.fsum(answer.values[n] for n in units), answer.scale.decimals)
+        counted = f"{tokens} token{'s' * (tokens > 1)}, {quantity} {total}" if tokens else "nothing"
+        texts.append(f"… {counted} …")
     if fold.edits:
         first, last = fold.edits[0] + 1, fold.edits[-1] + 1
         texts[0] += f" edit {first}" if first == last else f" edits {first} to {last}"

@@ -1,8 +1,7 @@
-"""What of long answers a figure draws: what matters, or what was asked for. The rest is folded, with its sums."""
+"""What of long answers a figure draws: what matters, or what was asked for. The rest is folded."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Literal, NamedTuple
@@ -42,10 +41,10 @@ class Selection(NamedTuple):
 
 
 class Fold(NamedTuple):
-    """What is left out at one place: how many tokens of each answer, their rewards, and the edits that it hides."""
+    """What is left out at one place: which units of each answer, how many tokens they have, and the hidden edits."""
 
+    units: tuple[tuple[int, ...], ...]
     tokens: tuple[int, ...]
-    rewards: tuple[float, ...]
     edits: tuple[int, ...]
 
 
@@ -209,6 +208,6 @@ def _units(columns: Iterable[Column], answers: Answers) -> set[tuple[int, int]]:
 
 
 def _folded(units: set[tuple[int, int]], answers: Answers, edits: Iterable[int]) -> Fold:
-    own = [[answer[n] for n in range(len(answer)) if (row, n) in units] for row, answer in enumerate(answers)]
-    rewards = (math.fsum(unit.reward for unit in side) for side in own)
-    return Fold(tuple(map(_tokens, own)), tuple(rewards), tuple(sorted(edits)))
+    own = tuple(tuple(n for n in range(len(answer)) if (row, n) in units) for row, answer in enumerate(answers))
+    tokens = (_tokens(answer[n] for n in side) for side, answer in zip(own, answers, strict=True))
+    return Fold(own, tuple(tokens), tuple(sorted(edits)))

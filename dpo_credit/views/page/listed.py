@@ -10,6 +10,7 @@ from dpo_credit.report.ends import class_parts, first_words, place_of
 from dpo_credit.report.figures import Report
 from dpo_credit.report.wording import place_name
 from dpo_credit.rows.scored import ScoredRow
+from dpo_credit.views.page.frame import writing
 from dpo_credit.views.page.text import visible
 
 _ROWS = 5000  # in one table
@@ -42,8 +43,9 @@ def listed(row: ScoredRow, value: float, report: Report) -> dict[str, Any]:
     }
 
 
-def _text(credit: Credit, label: str) -> tuple[str, list[str], list[float]]:
-    """An answer: what it is called, its pieces of text, and what each earned."""
+def _text(credit: Credit, label: str) -> tuple[str, list[str], list[float], bool]:
+    """An answer: what it is called, its pieces of text, what each earned, and whether its letters touch."""
     segments = credit.segments
     texts = [visible(segment.text or segment.piece) for segment in segments]
-    return visible(label), texts, [float(f"{segment.reward:.3g}") for segment in segments]
+    rewards = [float(f"{segment.reward:.3g}") for segment in segments]
+    return visible(label), texts, rewards, writing(credit.tokens.answer)["joined"]

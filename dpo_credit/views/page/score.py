@@ -129,6 +129,7 @@ def _entry(entry: ScoredRow, shading: Shading, anchor: str, whole: bool) -> dict
         "prompt": visible(entry.prompt),
         "unit": shading.unit,
         "rows": shading.unit in ROWS,
+        "quantity": drawing.quantity,
         "labels": [answer["label"] for answer in answers] if aligned else (),
         "answers": answers,
         "diff": aligned,

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from dpo_credit.align import Diff, Edit, cumulative
 from dpo_credit.rows.scored import ScoredRow
+from dpo_credit.segments import is_boundary
 from dpo_credit.views.look import Look, visible
 from dpo_credit.views.scale import Shading, decimals_for
 from dpo_credit.views.terminal.colours import legend, signed
@@ -21,6 +22,7 @@ from dpo_credit.views.wording import meaning
 
 _SIDE_BY_SIDE = 100  # columns from which the two answers stand beside each other
 _EDITS = 12  # rows of the table of edits; the largest are kept
+_EDIT_TEXT = 120  # characters of an edit that its row shows; the answer's text has it whole
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -90,9 +92,17 @@ def edits(diff: Diff, look: Look, labels: Sequence[str]) -> RenderableType:
 def _row(edit: Edit, decimals: int, look: Look) -> list[Text]:
     cells = []
     for text, reward in ((edit.chosen_text, edit.chosen_reward), (edit.rejected_text, edit.rejected_reward)):
-        words = " ".join(visible(text, look).split())
+        words = _beginning(" ".join(visible(text, look).split()), look)
         cells += [Text(words) if words else Text("(nothing)", style="dim"), Text(signed(reward, look, decimals))]
     return [*cells, Text(signed(edit.delta, look, decimals), style="bold")]
+
+
+def _beginning(text: str, look: Look) -> str:
+    """The text, or its beginning and how long it is."""
+    if len(text) <= _EDIT_TEXT:
+        return text
+    cut = next(n for n in range(_EDIT_TEXT, -1, -1) if is_boundary(text, n))
+    return look.plain("…").join((text[:cut].rstrip(), f" ({len(text)} characters)"))
 
 
 def echo(diff: Diff, look: Look) -> Text:

@@ -100,8 +100,10 @@ def answer(
         was_inside, inside = inside, any(start < b and a < offset for a, b in marked)
         before, cell, after = _cell(segment, look)
         text.append(closing if was_inside and not inside else "", "bold")
+        nothing = (opening + closing) * ((start, start) in marked)
+        text.append(nothing if "\n" in before else "", "bold")  # at the end of the line that it would have gone on
         text.append(before if text else before.removeprefix(" "))  # no gap where the prompt ended
-        text.append((opening + closing) * ((start, start) in marked), "bold")
+        text.append("" if "\n" in before else nothing, "bold")
         text.append(opening if inside and not was_inside else "", "bold")
         apart = Style(dim=True) if aside[segment.start] else Style.null()
         text.append(cell, style(value, scale, look) + apart)
