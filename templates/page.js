@@ -145,7 +145,8 @@ function drawCell(cell, answer, entry) {
     else node.append(...(part ? mark(numbers, part) : markNothing(numbers[0])));
   }
   // no hidden text for ears within the cell: between two digits it would turn a number around in text from right to left
-  node.setAttribute("aria-label", `${short(trimmed(cell.text))} ${spoken(cell.value, entry.decimals)}`);
+  // the name holds all that is seen, the numbers of edits within a sentence too
+  node.setAttribute("aria-label", `${trimmed(node.textContent)} ${spoken(cell.value, entry.decimals)}`);
   answer.nodes.push(node);
   return [cell.before, node, cell.after];
 }
