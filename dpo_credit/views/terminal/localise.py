@@ -19,7 +19,7 @@ from dpo_credit.views.terminal.tables import table as table_of
 from dpo_credit.views.terminal.tables import whole
 
 _KINDS = 12  # rows of kinds of errors, and of groups of answers; the most frequent are kept
-_TOGETHER = re.compile(r"\[[^\]]*\]|\([^()]{0,16}\)|\(p = [^)]*\)|p = [\d.e-]+|[+−-][\d.]+ points?")
+_TOGETHER = re.compile(r"\[[^\[\]]{0,40}\]|\([^()]{0,16}\)|\(p = [^()]{0,40}\)|p = [\d.e-]+|[+−-][\d.]+ points?")
 
 
 def render(report: LocaliseReport, look: Look) -> RenderableType:
