@@ -1,1 +1,1 @@
-"""The embedded pair: a small policy and its reference, and the generated world that they come from."""
+"""The pairs of the package, and what they come from: a generated world (the embedded pair), natural posts (smollm2)."""
