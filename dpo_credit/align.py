@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, takewhile
 from typing import NamedTuple
 
 import regex
@@ -254,13 +254,16 @@ def _textless(
     ours: Sequence[Segment], theirs: Sequence[Segment]
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """Tokens without text, such as the end of the sequence, that both answers begin with, and that they close with."""
-    shorter = min(len(ours), len(theirs))
-    same = [not s.text and not t.text and s.piece == t.piece for s, t in zip(ours, theirs, strict=False)]
-    begin = next((n for n in range(shorter) if not same[n]), shorter)
-    rest = shorter - begin
-    same = [not s.text and not t.text and s.piece == t.piece for s, t in zip(ours[::-1], theirs[::-1], strict=False)]
-    end = next((n for n in range(rest) if not same[n]), rest)
+    begin = _alike(ours, theirs)
+    end = min(_alike(ours[::-1], theirs[::-1]), min(len(ours), len(theirs)) - begin)
     return [(n, n) for n in range(begin)], [(len(ours) - n, len(theirs) - n) for n in range(end, 0, -1)]
+
+
+def _alike(ours: Sequence[Segment], theirs: Sequence[Segment]) -> int:
+    """How many tokens without text both begin with."""
+    pairs = zip(ours, theirs, strict=False)
+    alike = takewhile(lambda pair: not pair[0].text and not pair[1].text and pair[0].piece == pair[1].piece, pairs)
+    return sum(1 for _ in alike)
 
 
 def _edit(ours: _Side, theirs: _Side, chosen: tuple[int, int], rejected: tuple[int, int]) -> Edit:

@@ -1,8 +1,9 @@
 """`dpo-credit train`: recipes, the record beside the weights, Ctrl-C and resuming."""
 
+# ruff: noqa: F401, F811  (fixtures are imported)
+
 from __future__ import annotations
 
-import contextlib
 import inspect
 import json
 import os
@@ -21,6 +22,7 @@ from program import run
 from safetensors.torch import load_file
 from test_turns import ROWS as CHATS
 from tiny import CHATML, language_model, save, tokenizer
+from trainings import EXAMPLES, ROWS, SETTINGS, UNHURRIED, folder, made, run_once, train, trained, weights
 from trl import DPOTrainer
 
 from dpo_credit import Example, load_pair, score
@@ -28,73 +30,8 @@ from dpo_credit.credit import CreditError
 from dpo_credit.models.pair import Cut, Loading
 from dpo_credit.train.config import read_recipe
 from dpo_credit.train.recipe import LOSSES, Recipe, arguments
-from dpo_credit.train.rows import compare, rows_of
-from dpo_credit.train.run import claim, last_checkpoint, prepare
-
-EXAMPLES = Path(__file__).parents[1] / "examples"
-ROWS = [
-    {"prompt": f"Rent is {n} dollars a month.\n\nTL;DR:", "chosen": f" It is {n}.", "rejected": f" It is {n + 1} now."}
-    for n in range(100, 112)
-]
-# the program, whose steps leave time for a signal to arrive between two of them, however busy the machine is
-UNHURRIED = """
-import time
-from transformers import Trainer
-from dpo_credit.cli.app import main
-
-step = Trainer.training_step
-def unhurried(*arguments, **options):
-    time.sleep(2)
-    return step(*arguments, **options)
-Trainer.training_step = unhurried
-main()
-"""
-SETTINGS = "learning_rate: 0.001\nbatch_size: 2\nlog_steps: 1\nsave_steps: 2\nmax_steps: 6\nmax_length: 128\n"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a model whose head is its own, twelve preferences and a recipe that takes six steps of two."""
-    folder = tmp_path_factory.mktemp("made")
-    save(language_model(tie_word_embeddings=False), folder / "sft", tokenizer())
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    (folder / "dpo.yaml").write_text(f"model: sft\ndata: rows.jsonl\noutput: dpo\nbeta: 0.25\n{SETTINGS}")
-    return folder
-
-
-@pytest.fixture
-def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of `made` to work in."""
-    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture(scope="module")
-def run_once(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`made` after its recipe was run, in `dpo`. Read only."""
-    folder = shutil.copytree(made, tmp_path_factory.mktemp("trained") / "folder")
-    with contextlib.chdir(folder):
-        train()
-    return folder
-
-
-@pytest.fixture
-def trained(run_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of `run_once` to work in."""
-    shutil.copytree(run_once, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def train(*arguments: str, method: str = "dpo", config: str = "dpo.yaml") -> object:
-    ended = run("train", method, "--config", config, *arguments)
-    assert ended.code == 0, ended.stderr
-    return ended
-
-
-def weights(directory: Path) -> dict[str, torch.Tensor]:
-    return load_file(directory / "model.safetensors")
+from dpo_credit.train.rows import rows_of
+from dpo_credit.train.run import last_checkpoint
 
 
 def test_a_policy_brings_its_beta_and_reference(folder: Path) -> None:
@@ -307,56 +244,6 @@ def test_the_dry_run_is_a_recipe_and_trains_nothing(folder: Path) -> None:
     assert not (folder / "dpo").exists() and "12 preferences" in ended.stderr
 
 
-WRONG = [
-    ({"--set": "betta=1"}, "betta, which no recipe has"),
-    ({"--set": "beta=low"}, "beta is 'low'; it must be a number"),
-    ({"--set": "beta=-1"}, "beta is -1.0; it must be above zero"),
-    ({"--set": "seed=1.5"}, "seed is 1.5; it must be a whole number"),
-    ({"--set": "seed=-1"}, "seed is -1; it must be from 0 to"),
-    ({"--set": f"seed={2**32}"}, f"seed is {2**32}; it must be from 0 to"),
-    ({"--set": "beta=1e308"}, "beta is 1e+308; it can be 1e+50 at most"),
-    ({"--set": f"limit={10**30}"}, f"limit is {10**30}; it can be 9.22337e+18 at most"),
-    ({"--set": f"warmup_steps={10**30}"}, f"warmup_steps is {10**30}; it must be from 0 to 9.22337e+18"),
-    ({"--set": "output=/dev/null"}, "output /dev/null cannot be a directory: /dev/null is a file"),
-    ({"--set": "output=dpo.yaml/sub"}, "output dpo.yaml/sub cannot be a directory: dpo.yaml is a file"),
-    ({"--set": f"output={'a' * 300}"}, "cannot be a directory: File name too long"),
-    ({"--set": r'output="a\0b"'}, "output 'a\\x00b' cannot be a directory: embedded null byte"),
-    ({"--set": "epochs=.inf"}, "epochs is inf; it must have an end"),
-    ({"--set": "too_long=maybe"}, "it must be error, drop or truncate"),
-    ({"--set": "trl=3"}, "it must hold names and values"),
-    ({"--set": "trl.nonsense=3"}, "DPOConfig has no argument nonsense"),
-    ({"--set": "trl.beta=3"}, "trl: beta is set by beta"),
-    ({"--set": "loss=unheard_of"}, "unheard_of"),
-    ({"--set": "optimizer=unheard_of"}, "DPOConfig refuses the recipe"),
-    ({"--set": "per_device_batch_size=3"}, "no multiple of 3 rows"),
-    ({"--set": "max_length=10"}, "12 of 12 rows are longer than max_length 10"),
-    ({"--set": "model=missing/model/here"}, "missing/model/here does not exist"),
-    ({"--set": "data=none.jsonl"}, "none.jsonl"),
-    ({"--set": "dataset=x"}, "data (files) or dataset (Hugging Face), and not both"),
-    ({"--set": "method=sft"}, "Run dpo-credit train sft"),
-    ({"--set": "="}, "--set = names nothing to set"),
-    ({"--set": "nothing"}, "Write --set name=value"),
-    ({"--set": "beta=[1"}, "cannot be parsed"),
-    ({"--set": "adapter={q: 1}"}, "peft.LoraConfig"),
-    ({"--set": "chat_template=none.jinja"}, "none.jinja does not exist"),
-    ({"--config": "none.yaml"}, "none.yaml does not exist"),
-    ({"--config": "rows.jsonl"}, "cannot be parsed"),
-]
-
-
-@pytest.mark.parametrize(("given", "said"), WRONG, ids=[said for _, said in WRONG])
-def test_what_is_wrong_is_said_in_one_line(folder: Path, given: dict[str, str], said: str) -> None:
-    options = {"--config": "dpo.yaml", **given}
-    ended = run("train", "dpo", *(part for option in options.items() for part in option))
-    assert ended.code == 2 and said in ended.stderr and ended.stderr.count("\n") == 1, ended.stderr
-    assert not (folder / "dpo").exists()
-
-
-def test_dpo_needs_preferences(folder: Path) -> None:
-    (folder / "rows.jsonl").write_text('{"prompt": "x", "completion": " y"}\n')
-    assert "no chosen and rejected" in run("train", "dpo", "-c", "dpo.yaml").stderr
-
-
 def test_rows_that_are_too_long_can_be_left_out(folder: Path) -> None:
     long = {**ROWS[0], "chosen": " word" * 200}
     with (folder / "rows.jsonl").open("a") as file:
@@ -397,83 +284,6 @@ def test_the_log_has_digits_of_small_rewards_too(folder: Path) -> None:
 def test_the_model_card_names_what_was_trained_and_what_came_of_it(trained: Path) -> None:
     card = (trained / "dpo/README.md").read_text()
     assert 'model="dpo"' in card and "fine-tuned version of `sft`" in card and "None" not in card
-
-
-def test_a_loss_that_scoring_refuses_is_told_before(folder: Path) -> None:
-    refused = "trl.f_divergence_type=forward_kl"
-    said = train("--dry-run", "--set", refused).stderr
-    assert "scoring will ask for a formula, since this trains with f-divergence forward_kl" in said
-    train("--set", refused, "--set", "max_steps=1")
-    with pytest.raises(CreditError, match="policy dpo was trained with f-divergence forward_kl"):
-        load_pair("dpo", loading=Loading(device="cpu"))
-    assert load_pair("dpo", length_normalised=False, loading=Loading(device="cpu")).beta == 0.25
-
-
-def test_nothing_that_is_there_is_lost(folder: Path) -> None:
-    (folder / "dpo").mkdir()
-    (folder / "dpo/thesis.tex").write_text("years of work")
-    for mode in ((), ("--overwrite",), ("--resume",)):
-        ended = run("train", "dpo", "-c", "dpo.yaml", *mode)
-        assert ended.code == 2 and ended.stderr.count("\n") == 2, ended.stderr
-    assert (folder / "dpo/thesis.tex").read_text() == "years of work"
-
-
-def test_a_training_does_not_replace_what_it_reads(trained: Path) -> None:
-    recipe = read_recipe((trained / "dpo.yaml").read_text(), "dpo.yaml", "dpo")
-    inside = trained / "dpo/rows.jsonl"
-    shutil.copy(trained / "rows.jsonl", inside)
-    for reads in (
-        replace(prepare(recipe), recipe=replace(recipe, data=("dpo/*.jsonl",))),
-        prepare(replace(recipe, output=str(Path(recipe.model) / "."))),
-    ):
-        with pytest.raises(CreditError, match=r"is read, and --overwrite would delete it"):
-            claim(reads, "overwrite")
-    assert inside.exists() and (Path(recipe.model) / "config.json").exists()
-    inside.unlink()
-
-
-def test_a_training_that_was_killed_while_it_replaced_another_can_be_begun_again(
-    trained: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(shutil, "rmtree", killed)
-        recipe = read_recipe((trained / "dpo.yaml").read_text(), "dpo.yaml", "dpo")
-        claim(prepare(recipe), "overwrite")
-    assert claim(prepare(recipe), "overwrite") is None
-    assert [path.name for path in (trained / "dpo").iterdir()] == ["dpo_credit.json"]
-
-
-def test_a_resumed_training_needs_the_same_recipe_and_rows(trained: Path) -> None:
-    ended = run("train", "dpo", "-c", "dpo.yaml", "--set", "beta=0.5", "--resume")
-    assert ended.code == 2 and "beta was 0.25 and is 0.5" in ended.stderr
-    (trained / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS[1:]))
-    assert "rows_sha256 changed" in run("train", "dpo", "-c", "dpo.yaml", "--resume").stderr
-    train("--set", "max_steps=1", "--overwrite")
-
-
-def test_other_tokens_than_ours_are_refused(folder: Path) -> None:
-    recipe = read_recipe((folder / "dpo.yaml").read_text(), "dpo.yaml", "dpo")
-    rows = rows_of(recipe, tokenizer())
-    theirs = [
-        {"prompt_ids": list(a.prompt_ids), "chosen_ids": list(a.answer_ids), "rejected_ids": list(b.answer_ids)}
-        for a, b in rows.tokens
-    ]
-    compare(rows, theirs)
-    theirs[2]["chosen_ids"] = theirs[2]["chosen_ids"][:-1]
-    with pytest.raises(CreditError, match="row 3: TRL encodes it otherwise"):
-        compare(rows, theirs)
-    with pytest.raises(CreditError, match="TRL keeps 11 of 12 rows"):
-        compare(rows, theirs[1:])
-
-
-def test_a_broken_record_is_one_line(trained: Path) -> None:
-    for content in ("{", "[]", '{"schema": "dpo-credit/trained@9"}', '{"schema": "dpo-credit/trained@1", "beta": 1}'):
-        (trained / "dpo/dpo_credit.json").write_text(content)
-        with pytest.raises(CreditError, match=r"dpo_credit\.json"):
-            load_pair("dpo", loading=Loading(device="cpu"))
 
 
 def test_the_losses_are_those_of_trl() -> None:

@@ -100,6 +100,17 @@ def shown(estimate: Estimate, decimals: int = 3, *, signed: bool = False, bare: 
     return f"{estimate.value:{style}} [{estimate.low:{style}}, {estimate.high:{style}}]"
 
 
+def write_between(card: Path, begin: str, end: str, text: str) -> None:
+    """Put a text in the place of what stands between two marks of a file.
+
+    Raises:
+        IndexError: one of them is not there.
+    """
+    written = card.read_text("utf-8")
+    head, tail = written.split(begin)[0], written.split(end)[1]
+    card.write_text(f"{head}{begin}\n{text}\n{end}{tail}", "utf-8")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the results of a pair, and with --write put them into the model card."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -118,9 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     print(text)
     if options.write:
-        card = CARD.read_text("utf-8")
-        head, tail = card.split(BEGIN)[0], card.split(END)[1]
-        CARD.write_text(f"{head}{BEGIN}\n{text}\n{END}{tail}", "utf-8")
+        write_between(CARD, BEGIN, END, text)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,8 @@ from dpo_credit.rows.records import Row, parse_row
 from dpo_credit.rows.sources import expand
 
 from .corpus import POSTS, SEEDS
-from .evaluate import HERE, LOWEST, against, by_fact, shown, table
-from .natural import draw_pairs
-from .rows import labelled_row
+from .evaluate import HERE, LOWEST, against, by_fact, shown, table, write_between
+from .natural_rows import labelled_rows
 from .wording import Split
 
 CARD = HERE / "smollm2" / "README.md"
@@ -30,8 +29,7 @@ PAIRS = {"smollm2": (HERE / "smollm2", None), "tiny": (HERE / "policy", HERE / "
 
 def natural(split: Split, posts: int) -> list[Row]:
     """Labelled pairs on natural posts of a split."""
-    pairs = draw_pairs(SEEDS[split], posts, split)
-    return [parse_row(labelled_row(pair, f"{split}:{n}"), f"{split}:{n}") for n, pair in enumerate(pairs, 1)]
+    return [parse_row(row, row["id"]) for row in labelled_rows(SEEDS[split], posts, split)]
 
 
 def measure(rows: Iterable[Row], pair: str) -> Localised:
@@ -73,10 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = results(measure(rows, options.pair))
     print(text)
     if options.write:
-        begin, end = f"<!-- {label} -->", f"<!-- end of {label} -->"
-        card = CARD.read_text("utf-8")
-        head, tail = card.split(begin)[0], card.split(end)[1]
-        CARD.write_text(f"{head}{begin}\n{text}\n{end}{tail}", "utf-8")
+        write_between(CARD, f"<!-- {label} -->", f"<!-- end of {label} -->", text)
 
 
 if __name__ == "__main__":

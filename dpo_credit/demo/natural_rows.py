@@ -12,6 +12,7 @@ from dataclasses import replace
 from itertools import accumulate, pairwise
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from dpo_credit import Example, ModelPair, load_pair, score
 from dpo_credit.corrupt.corrupt import Plan, corrupt
@@ -19,6 +20,7 @@ from dpo_credit.corrupt.corrupt import Plan, corrupt
 from .corpus import TWO_ERRORS_SHARE, WRONG_SHARE
 from .natural import Wrong, draw_pairs, draw_posts, draw_wrong, errors_in, other_facts
 from .rows import grouped, labelled_row, preference_row, write_rows
+from .wording import Split
 
 # Of the wrong summaries so many have errors that `corrupt` makes, in words that are no slots, and of the others so many
 # the wrong value that the reference finds likeliest.
@@ -98,10 +100,10 @@ def _choices(wrong: Wrong) -> list[Wrong]:
     ]
 
 
-def validation_rows(seed: int, count: int) -> Iterator[dict[str, object]]:
-    """Labelled preferences on the posts of validation."""
-    for n, pair in enumerate(draw_pairs(seed, count, "validation"), 1):
-        yield labelled_row(pair, f"validation:{n}")
+def labelled_rows(seed: int, count: int, split: Split) -> Iterator[dict[str, Any]]:
+    """Preferences with labels on the posts of a split, to measure with."""
+    for n, pair in enumerate(draw_pairs(seed, count, split), 1):
+        yield labelled_row(pair, f"{split}:{n}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -123,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write("dpo.jsonl", dpo_rows(options.seed + 1000, options.dpo, models), DPO_BATCH)
     if models is None:
         write("sft.jsonl", sft_rows(options.seed, options.sft), SFT_BATCH)
-        write_rows(options.out / "validation.jsonl", validation_rows(options.seed, options.validation))
+        write_rows(options.out / "validation.jsonl", labelled_rows(options.seed, options.validation, "validation"))
 
 
 if __name__ == "__main__":

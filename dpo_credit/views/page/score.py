@@ -26,7 +26,7 @@ _WHOLE = 20  # up to so many entries are whole without JavaScript; beyond, cells
 
 
 _EDITS = 8  # of a long entry that stand above its text at once
-_STYLES, _SCRIPTS = ("style.css", "reading.css"), ("reading.js", "page.js")
+_STYLES, _SCRIPTS = ("style.css", "reading.css"), ("reading.js", "cells.js", "tables.js", "page.js")
 
 
 def render(entries: Sequence[ScoredRow], shading: Shading = Shading(), title: str = "dpo-credit") -> str:
