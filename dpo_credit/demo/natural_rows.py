@@ -71,7 +71,7 @@ def likeliest(models: ModelPair, wrongs: Sequence[Wrong]) -> list[Wrong]:
     Of two facts that changed places neither is replaced.
     """
     examples: list[Example] = []
-    choices = [[] if _is_exchange(wrong) else _choices(wrong) for wrong in wrongs]
+    choices = [[] if _is_exchange(wrong) else choices_of(wrong) for wrong in wrongs]
     for values in choices:
         for choice in values:
             pair = choice.pair
@@ -89,7 +89,7 @@ def _is_exchange(wrong: Wrong) -> bool:
     return len(wrong.values) > 1 and set(wrong.values.values()) == {post.fact(name).value for name in wrong.values}
 
 
-def _choices(wrong: Wrong) -> list[Wrong]:
+def choices_of(wrong: Wrong) -> list[Wrong]:
     """What could stand wrong in its first wrong slot."""
     drawn, first = wrong.drawn, wrong.pair.edits[0].slot
     post = drawn.post
