@@ -67,7 +67,7 @@ def sum_of(model: torch.nn.Module, answer: str) -> float:
 def test_the_loss_is_trls_with_the_wrong_answers_that_the_reference_finds_likeliest(
     start: Path, tmp_path: Path
 ) -> None:
-    module, words = load(str(start))
+    module, words = load(str(start), str(start.parent / "base"))
     policy, reference = merged(module, "default"), merged(module, "ref")
     likeliest = max(POSED[0].rejected[1], key=lambda answer: sum_of(reference, answer))
     rows = [
@@ -100,9 +100,9 @@ def test_the_loss_is_trls_with_the_wrong_answers_that_the_reference_finds_likeli
 def test_only_the_policy_learns_and_what_was_saved_goes_on(start: Path, tmp_path: Path, capsys) -> None:
     options = argparse.Namespace(posts=4, batch=2, rate=1e-2, seed=1, save=1, out=tmp_path / "dpo")
     with patch.object(natural_train, "choices", lambda drawn, rng: POSED):
-        learn(*load(str(start)), options)
+        learn(*load(str(start), str(start.parent / "base")), options)
         records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-        learn(*load(str(options.out)), options)
+        learn(*load(str(options.out), str(start.parent / "base")), options)
         after = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [record["update"] for record in records] == [1, 2]
     assert after[0]["loss"] < records[0]["loss"] and after[0]["margin"] > records[0]["margin"]

@@ -12,7 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,8 +25,10 @@ from dpo_credit.credit import Example, Tokens
 from dpo_credit.forward.attention import dense_mask
 from dpo_credit.forward.packing import packs
 from dpo_credit.models.adapters import adapter_ref, with_adapter
-from dpo_credit.models.checkpoints import Checkpoint, find, load_tokenizer
+from dpo_credit.models.bases import fetched
+from dpo_credit.models.checkpoints import find, load_tokenizer
 from dpo_credit.models.loading import load_module
+from dpo_credit.models.published import named
 from dpo_credit.text.conventions import Conventions
 from dpo_credit.text.encode import encode_answers
 from dpo_credit.train.start import LOADING
@@ -147,14 +149,15 @@ def share_of_rate(update: int, updates: int) -> float:
     return min(1.0, update / WARM_UP, 3 * (updates - update + 1) / updates)
 
 
-def load(start: str) -> tuple[Any, PreTrainedTokenizerBase]:
+def load(start: str, base: str) -> tuple[Any, PreTrainedTokenizerBase]:
     """An adapter to train and, as "ref", the one beside it, or itself where it is the reference."""
-    checkpoint: Checkpoint = find(start, "policy", LOADING)
-    module = load_module(checkpoint, torch.device("cpu"), LOADING)
+    loading = replace(LOADING, base=base)
+    checkpoint = find(start, "policy", loading)
+    module = load_module(checkpoint, torch.device("cpu"), loading)
     assert checkpoint.adapter is not None
     adapted: Any = with_adapter(module, checkpoint, checkpoint.adapter, checkpoint.ref_adapter or checkpoint.adapter)
     adapted.set_adapter("default")
-    return adapted.train(), load_tokenizer(checkpoint, LOADING)
+    return adapted.train(), load_tokenizer(checkpoint, loading)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -169,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--save", type=int, default=20, help="updates between two saved states")
     options = parser.parse_args(arguments)
     torch.manual_seed(options.seed)
-    learn(*load(options.start), options)
+    learn(*load(options.start, fetched(named("smollm2")).path), options)
 
 
 if __name__ == "__main__":
