@@ -86,7 +86,8 @@ def test_no_argument_of_any_command_is_forgotten() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     arguments = {
         (name, parameter.name)
-        for name, command in commands.items()
+        for name, group in commands.items()
+        for command in getattr(group, "commands", {name: group}).values()
         for parameter in command.params
         if parameter.param_type_name == "argument"
     }

@@ -319,8 +319,9 @@ def test_links_and_pictures_lead_somewhere(page: Path):
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_option_and_make_target_that_a_page_names_is_there(page: Path):
     text = page.read_text(encoding="utf-8")
-    options = {name for command in COMMANDS.values() for option in command.params for name in option.opts}
-    options |= {name for command in COMMANDS.values() for option in command.params for name in option.secondary_opts}
+    commands = [one for name in COMMANDS.values() for one in getattr(name, "commands", {"": name}).values()]
+    options = {name for command in commands for option in command.params for name in option.opts}
+    options |= {name for command in commands for option in command.params for name in option.secondary_opts}
     options |= {"--install-completion", "--help", "--version"}
     assert set(re.findall(r"`(--[a-z][\w-]*)", text)) - options == set()
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))

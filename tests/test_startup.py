@@ -26,6 +26,7 @@ UNUSED = {
         "lemminflect",
         "openai",
         "captum",
+        "diffusers",
     ),
     *("scipy.stats", "playwright", "IPython"),
 }

@@ -16,6 +16,7 @@ from dpo_credit.cli import (
     batch,
     corrupt,
     diff,
+    image,
     inspect,
     localise,
     pairs,
@@ -57,6 +58,7 @@ app.command(no_args_is_help=True, epilog=localise.EXAMPLE)(localise.localise)
 app.command(no_args_is_help=True, epilog=train.EXAMPLE)(train.train)
 app.command(no_args_is_help=True, epilog=trajectory.EXAMPLE)(trajectory.trajectory)
 app.command(no_args_is_help=True, epilog=corrupt.EXAMPLE)(corrupt.corrupt)
+app.add_typer(image.app, name="image")
 
 
 def _version(asked: bool) -> None:

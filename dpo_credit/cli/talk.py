@@ -93,6 +93,7 @@ def _silence_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     for silent in ("HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"):  # no network unless a model's name asks for it
         os.environ.setdefault(silent, "1")
