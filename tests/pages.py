@@ -124,12 +124,15 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def show(browser: Any, tmp_path: Path) -> Iterator[Open]:
-    """Open entries as a page from disk. Afterwards: nothing was asked of any network, and the console stayed silent."""
+    """Open entries, or a page that is made already, from disk.
+
+    Afterwards: nothing was asked of any network, and the console stayed silent.
+    """
     contexts, asked, said = [], [], []
 
-    def opened(entries: list[ScoredRow], hash_: str = "", *, shading: Shading = Shading(), **context: Any) -> Any:
+    def opened(entries: list[ScoredRow] | str, hash_: str = "", *, shading: Shading = Shading(), **context: Any) -> Any:
         file = tmp_path / "page.html"
-        file.write_text(render(entries, shading), encoding="utf-8")
+        file.write_text(entries if isinstance(entries, str) else render(entries, shading), encoding="utf-8")
         contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **context}))
         page = contexts[-1].new_page()
         page.set_default_timeout(20_000)

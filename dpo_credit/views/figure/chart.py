@@ -55,7 +55,7 @@ def colour_bar(axes: Axes, scale: Scale, font: FontProperties, beyond: tuple[boo
     bar.outline.set_linewidth(0.4)
     ticks = [-limit, -limit / 2, 0.0, limit / 2, limit] if limit else [0.0]
     bar.set_ticks(ticks, labels=[signed(tick) if tick else "0" for tick in ticks])
-    _plain(axes, font)
+    plain(axes, font)
 
 
 def add_charts(
@@ -103,10 +103,11 @@ def _over_places(axes: Axes, curves: Cumulative, font: FontProperties, band: str
         axes.spines[edge].set_visible(False)
     for edge in ("left", "bottom"):
         axes.spines[edge].set_linewidth(0.5)
-    _plain(axes, font)
+    plain(axes, font)
 
 
-def _plain(axes: Axes, font: FontProperties) -> None:
+def plain(axes: Axes, font: FontProperties) -> None:
+    """Thin ticks, with labels in this font."""
     axes.tick_params(length=2, width=0.5, pad=1.5, colors=INK)
     axes.minorticks_off()
     for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
