@@ -34,6 +34,7 @@ wheel: $(VENV)/installed
 schema: $(VENV)/installed-dev
 	$(BIN)/python -m dpo_credit.rows.schema
 	$(BIN)/python -m dpo_credit.report.schema
+	$(BIN)/python -m dpo_credit.image.schema
 
 pictures: $(VENV)/installed
 	examples/pictures.sh "$(BIN)"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +20,6 @@ from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.outputs import Outputs
 from dpo_credit.cli.stopping import stopping
 from dpo_credit.cli.talk import Talk
-from dpo_credit.cli.terminal import data_stream
 from dpo_credit.credit import CreditError
 
 if TYPE_CHECKING:
@@ -126,7 +123,7 @@ def batch(
     keep = replace(keep, output=output)
     jobs = asked.jobs(files or [], output)
     talk = Talk(outputs.quiet)
-    sinks = [_sink(job, target, keep, talk) for job, target in jobs]
+    sinks = [keep.sink(target, job.inputs, talk.complain) for job, target in jobs]
     engine = _engine([job for job, _ in jobs], running, options, talk, _today(sinks))
     total = Counts()
     for (job, target), sink in zip(jobs, sinks, strict=True):
@@ -140,32 +137,6 @@ def batch(
             raise typer.Exit(stopped.code)
     if total.failed:
         raise typer.Exit(SOME_FAILED)
-
-
-def _sink(job: Job, target: str, keep: KeepOptions, talk: Talk) -> Journal | Stream:
-    """Where a job's rows go."""
-    from dpo_credit.batch.run import Stream
-    from dpo_credit.rows.formats import format_of
-    from dpo_credit.rows.journal import Journal
-
-    mode = keep.mode
-    if target == "-":
-        if mode != "new":
-            raise CreditError(f"--{mode} needs a file: -o scored.jsonl. What went to stdout is gone.")
-
-        stream = data_stream()
-
-        def write(data: bytes) -> None:
-            stream.write(data)
-            sys.stdout.flush()
-
-        return Stream(write, talk.complain)
-    path = Path(os.path.realpath(target) if os.path.islink(target) else target)  # a link stays one
-    if target != keep.output:  # a file in the folder that is the output
-        path.parent.mkdir(parents=True, exist_ok=True)
-    journal = Journal(path, mode, format_of(path, job.inputs))
-    journal.check()
-    return journal
 
 
 def _today(sinks: Sequence[Journal | Stream]) -> str:

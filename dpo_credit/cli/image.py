@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,7 +16,6 @@ from dpo_credit.cli.keeping import KeepOptions
 from dpo_credit.cli.outputs import Outputs
 from dpo_credit.cli.stopping import stopping
 from dpo_credit.cli.talk import Talk
-from dpo_credit.cli.terminal import data_stream
 from dpo_credit.credit import CreditError
 
 if TYPE_CHECKING:
@@ -104,10 +100,11 @@ def batch(
     from dpo_credit.cli.files import records
     from dpo_credit.image.batch import settings
     from dpo_credit.rows.journal import Journal
+    from dpo_credit.rows.sources import expand
 
     talk = Talk(outputs.quiet)
     rows = islice(records(files), limit)
-    sink = _sink(files, output, replace(keep, output=output), talk)
+    sink = replace(keep, output=output).sink(output, expand(files), talk.complain)
     pair, wanted = options.load(talk), sampling.sampling
     if not isinstance(sink, Journal):
         _run(rows, pair, wanted, sink, talk, prompt_key, bad.strict)
@@ -151,44 +148,21 @@ def _show(scored: ScoredPictures, outputs: Outputs) -> None:
     pixels: Any = tuple(picture.pixels for picture in scored.pictures) if scored.diff else scored.pictures[0].pixels
 
     def page() -> str:
-        from dpo_credit.views.page import image  # type: ignore[attr-defined]
+        from dpo_credit.views.page import image
 
         return image.page(shown, pixels)
 
     def figure() -> Any:
-        from dpo_credit.views.figure import image  # type: ignore[attr-defined]
+        from dpo_credit.views.figure import image
 
         return image.draw(shown, pixels)
 
     def terminal(look: Any) -> Any:
-        from dpo_credit.views.terminal import image  # type: ignore[attr-defined]
+        from dpo_credit.views.terminal import image
 
         return image.show(shown, pixels, look)
 
     outputs.write(terminal, json=lambda: json_line(fields_of(image_record(scored))) + "\n", page=page, figure=figure)
-
-
-def _sink(files: list[str], target: str, keep: KeepOptions, talk: Talk) -> Journal | Stream:
-    """Where rows go."""
-    from dpo_credit.batch.run import Stream
-    from dpo_credit.rows.formats import format_of
-    from dpo_credit.rows.journal import Journal
-    from dpo_credit.rows.sources import expand
-
-    if target == "-":
-        if keep.mode != "new":
-            raise CreditError(f"--{keep.mode} needs a file: -o scored.jsonl. What went to stdout is gone.")
-        stream = data_stream()
-
-        def write(data: bytes) -> None:
-            stream.write(data)
-            sys.stdout.flush()
-
-        return Stream(write, talk.complain)
-    path = Path(os.path.realpath(target) if os.path.islink(target) else target)  # a link stays one
-    journal = Journal(path, keep.mode, format_of(path, expand(files)))
-    journal.check()
-    return journal
 
 
 def _run(

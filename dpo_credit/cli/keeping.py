@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from dpo_credit.cli.files import check_writable
 from dpo_credit.cli.flags import flag, option
+from dpo_credit.cli.terminal import data_stream
 from dpo_credit.credit import CreditError
 
 if TYPE_CHECKING:
-    from dpo_credit.rows.journal import Mode
+    from dpo_credit.batch.run import Stream
+    from dpo_credit.rows.journal import Journal, Mode
     from dpo_credit.rows.kept import Kept
 
 KEEPING = "Keeping"
@@ -51,6 +55,33 @@ class KeepOptions:
         _ = self.mode
         if self.output is not None:
             check_writable(self.output)
+
+    def sink(self, target: str, inputs: Sequence[str], complain: Callable[[str], None]) -> Journal | Stream:
+        """Where rows go: the output, a file in the folder that it is, or stdout for "-".
+
+        Raises:
+            CreditError: it is there and was not to be replaced, or stdout cannot be gone on with.
+        """
+        from dpo_credit.batch.run import Stream
+        from dpo_credit.rows.formats import format_of
+        from dpo_credit.rows.journal import Journal
+
+        if target == "-":
+            if self.mode != "new":
+                raise CreditError(f"--{self.mode} needs a file: -o scored.jsonl. What went to stdout is gone.")
+            stream = data_stream()
+
+            def write(data: bytes) -> None:
+                stream.write(data)
+                sys.stdout.flush()
+
+            return Stream(write, complain)
+        path = Path(os.path.realpath(target) if os.path.islink(target) else target)  # a link stays one
+        if target != self.output:  # a file in the folder that is the output
+            path.parent.mkdir(parents=True, exist_ok=True)
+        journal = Journal(path, self.mode, format_of(path, inputs))
+        journal.check()
+        return journal
 
     def kept(self) -> Kept | None:
         """The file, if there is one; nothing is written yet.
