@@ -45,9 +45,10 @@ def test_many_pairs_are_listed_and_counted(tmp_path: Path) -> None:
 
 def test_stdin_is_read_and_bad_rows_are_set_aside() -> None:
     good = ROWS.read_bytes().splitlines(keepends=True)[0]
-    ended = run("mdp", "-", "-o", "-", stdin=good + b'{"id": "x", "chosen": {}}\n' + b"torn\n")
+    ended = run("mdp", "-", "-o", "-", stdin=good + b'{"id": "x", "chosen": {}}\n3\n')
     assert ended.code == 3 and json.loads(ended.stdout)["id"] == "detour-0"
-    assert "x: no rejected" in ended.stderr and "Traceback" not in ended.stderr
+    assert "x: no rejected" in ended.stderr and "holds a JSON number; a row is an object with chosen" in ended.stderr
+    assert "completion" not in ended.stderr and "Traceback" not in ended.stderr
 
 
 def test_a_training_is_drawn_as_trajectory_draws_it_and_kept(tmp_path: Path) -> None:
@@ -59,6 +60,8 @@ def test_a_training_is_drawn_as_trajectory_draws_it_and_kept(tmp_path: Path) -> 
     known = json.loads((tmp_path / "out.json").read_text())["checkpoints"]
     assert ended.code == 0 and [point["step"] for point in known] == [0, 30, 100, 300, 1000, 2000]
     assert known[-1]["margin"]["mean"] > known[0]["margin"]["mean"] and "when credit was learnt" in ended.stdout
+    learnt = json.loads((tmp_path / "out.json").read_text())["learnt"]
+    assert {token["side"] for token in learnt} == {"chosen", "rejected"}  # a step's state may differ: none is both's
     again = run("trajectory", tmp_path / "kept.jsonl", "--json", "-")
     assert json.loads(again.stdout)["checkpoints"][-1] == known[-1]
 

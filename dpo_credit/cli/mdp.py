@@ -80,7 +80,7 @@ def mdp(
 def _pairs(files: Sequence[str], picking: PickOptions, limit: int | None, aside: SetAside) -> Iterator[SegmentPair]:
     """The pairs of all files in their order, the first `limit` of them; or the one that is picked of a file."""
     from dpo_credit.mdp.arrays import is_npz, read_npz
-    from dpo_credit.mdp.segments import parse_pair, read_segments
+    from dpo_credit.mdp.segments import pair_of, read_segments
     from dpo_credit.rows.sources import expand
 
     inputs = expand(files)
@@ -90,8 +90,7 @@ def _pairs(files: Sequence[str], picking: PickOptions, limit: int | None, aside:
         if is_npz(files[0]):
             yield _of_arrays(read_npz(files[0]), picking, files[0])
         else:
-            record = picking.record(files[0])
-            yield parse_pair(record.fields(), record.id, record.source)
+            yield pair_of(picking.record(files[0]))
         return
     each = (
         read_npz(given.name, aside) if is_npz(given.name) else read_segments(records([given.name]), aside)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dpo_credit.credit import CreditError
 from dpo_credit.rows.aside import STRICT, SetAside
+from dpo_credit.rows.documents import SHAPES
 from dpo_credit.rows.reader import Record
 from dpo_credit.rows.records import id_of
 
@@ -96,9 +97,22 @@ def read_segments(records: Iterable[Record], aside: SetAside = STRICT) -> Iterat
     """
     for record in records:
         try:
-            yield parse_pair(record.fields(), record.id, record.source)
+            yield pair_of(record)
         except CreditError as error:
             aside.add(record.id, record.place, error)
+
+
+def pair_of(record: Record) -> SegmentPair:
+    """A record's pair; see `parse_pair`.
+
+    Raises:
+        CreditError: it holds none.
+    """
+    try:
+        fields = record.fields()
+    except CreditError as error:  # which says what a row of text would be
+        raise CreditError(str(error).replace(SHAPES, SHAPE)) from error
+    return parse_pair(fields, record.id, record.source)
 
 
 def parse_pair(fields: Mapping[str, Any], default_id: str, source: str = "") -> SegmentPair:

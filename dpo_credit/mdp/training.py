@@ -37,7 +37,7 @@ def as_credits(pair: PairCredit) -> tuple[Credit, Credit]:
 
 
 def _credit(pair: PairCredit, segment: SegmentCredit, credit_id: str, first: int, source: Source) -> Credit:
-    """`first` numbers the steps, so that none of a pair counts as shared."""
+    """`first` numbers the steps, so that none of a pair counts as shared: the states that they are in may differ."""
     steps = len(segment.policy_logps)
     pieces = [f" {t}:{action_name(segment, t, pair.action_names)}"[not t :] for t in range(steps)]
     ends = [0]

@@ -52,8 +52,9 @@ def render(drawn: Drawn) -> Figure:
         axes.set_title(f"{side}: credit {_signed(segments[side].credit)}", fontsize=8, color=COLOURS[side], loc="left")
         axes.set_ylabel("credit", fontsize=7.5)
     sums = columns[1].subgridspec(2 if rewarded else 1, 1)
-    _lines(figure.add_subplot(sums[0]), {name: segment.credits for name, segment in segments.items()},
-           "credit so far")  # fmt: skip
+    summed = figure.add_subplot(sums[0])
+    _lines(summed, {name: segment.credits for name, segment in segments.items()}, "credit so far")
+    summed.legend(fontsize=7, frameon=False)
     if rewarded:
         rewards = {name: segment.rewards for name, segment in segments.items() if segment.rewards is not None}
         _lines(figure.add_subplot(sums[1]), rewards, "the MDP's reward so far")
@@ -110,7 +111,6 @@ def _lines(axes: Axes, values: dict[str, np.ndarray], title: str) -> None:
     axes.set_title(title, fontsize=8, color=INK, loc="left")
     axes.set_xlabel("steps", fontsize=7.5)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.legend(fontsize=7, frameon=False)
 
 
 def _spread(count: int, most: int) -> list[int]:
