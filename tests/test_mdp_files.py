@@ -14,7 +14,7 @@ from mdps import categorical, gaussian, layers, pair, segment
 
 from dpo_credit.credit import CreditError, NotFiniteError
 from dpo_credit.mdp.arrays import read_npz
-from dpo_credit.mdp.credit import PairCredit, score
+from dpo_credit.mdp.credit import score
 from dpo_credit.mdp.frames import thumbnails
 from dpo_credit.mdp.loading import load_policy
 from dpo_credit.mdp.policies import Mlp
@@ -30,11 +30,8 @@ def as_lists(steps: Segment) -> dict[str, object]:
 
 def credits_of(pairs: list[SegmentPair]) -> list[float]:
     policy = categorical() if pairs[0].chosen.discrete else gaussian()
-    return [credit for each in pairs for credit in _both(score(each, policy))]
-
-
-def _both(scored: PairCredit) -> list[float]:
-    return [scored.chosen.credit, scored.rejected.credit]
+    scored = [score(each, policy) for each in pairs]
+    return [side.credit for each in scored for side in (each.chosen, each.rejected)]
 
 
 @pytest.mark.parametrize("discrete", [True, False])

@@ -51,7 +51,9 @@ def mdp(
     """What each step of a trajectory earns under a policy: credit in any MDP (Hejna et al. 2024, CPL).
 
     A row holds chosen and rejected, each with observations, actions and maybe rewards and frames. A step's credit is
-    alpha log pi(a|s), less the reference's where there is one. --policy FILE.py:NAME runs that file: name your own.
+    alpha log pi(a|s), less the reference's where there is one.
+
+    --policy FILE.py:NAME runs that file: name your own.
     """
     outputs.check()
     if output is not None:
