@@ -19,6 +19,7 @@ from dpo_credit.cli import (
     image,
     inspect,
     localise,
+    mdp,
     pairs,
     render,
     report,
@@ -57,6 +58,7 @@ app.command(epilog=pairs.EXAMPLE)(pairs.pairs)
 app.command(no_args_is_help=True, epilog=localise.EXAMPLE)(localise.localise)
 app.command(no_args_is_help=True, epilog=train.EXAMPLE)(train.train)
 app.command(no_args_is_help=True, epilog=trajectory.EXAMPLE)(trajectory.trajectory)
+app.command(no_args_is_help=True, epilog=mdp.EXAMPLE)(mdp.mdp)
 app.command(no_args_is_help=True, epilog=corrupt.EXAMPLE)(corrupt.corrupt)
 app.add_typer(image.app, name="image")
 

@@ -12,7 +12,19 @@ from typing import Any
 from dpo_credit.credit import CreditError
 
 # names of parameters
-READ = ("file", "files", "other", "sources", "rows", "run", "prompt", "trainer_log", "chat_template", "config")
+READ = (
+    "file",
+    "files",
+    "other",
+    "sources",
+    "rows",
+    "run",
+    "prompt",
+    "trainer_log",
+    "chat_template",
+    "config",
+    "weights",
+)
 WRITTEN = ("output", "json", "html", "png", "svg", "table")
 PLACES = ("policy", "reference", "base", "cache", "dataset")
 _BESIDE = ("journal", "errors.jsonl", "rows.jsonl", "unfinished")  # what a run keeps next to its output
