@@ -90,6 +90,7 @@ def arguments(command: str) -> list[str]:
         "batch": ["rows.jsonl", *pair, "-o", "out.jsonl", "--cache", "cache"],
         "render": ["scored.jsonl", "--html", "page.html"],
         "report": ["scored.jsonl"],
+        "filter": ["scored.jsonl", "--smallest", "50%", "-o", "hard.parquet"],
         "verify": ["rows.jsonl", *pair],
         "inspect": ["row.json", *pair, "--full"],
         "pairs": [],

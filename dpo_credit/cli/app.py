@@ -16,6 +16,7 @@ from dpo_credit.cli import (
     batch,
     corrupt,
     diff,
+    filter,
     inspect,
     localise,
     pairs,
@@ -50,6 +51,7 @@ app.command(no_args_is_help=True, epilog=steer.EXAMPLE)(steer.steer)
 app.command(no_args_is_help=True, epilog=batch.EXAMPLE)(batch.batch)
 app.command(no_args_is_help=True, epilog=render.EXAMPLE)(render.render)
 app.command(no_args_is_help=True, epilog=report.EXAMPLE)(report.report)
+app.command(no_args_is_help=True, epilog=filter.EXAMPLE)(filter.filter)
 app.command(no_args_is_help=True, epilog=verify.EXAMPLE)(verify.verify)
 app.command(epilog=inspect.EXAMPLE)(inspect.inspect)
 app.command(epilog=pairs.EXAMPLE)(pairs.pairs)
