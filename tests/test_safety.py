@@ -91,6 +91,7 @@ def arguments(command: str) -> list[str]:
         "render": ["scored.jsonl", "--html", "page.html"],
         "report": ["scored.jsonl"],
         "filter": ["scored.jsonl", "--smallest", "50%", "-o", "hard.parquet"],
+        "export": ["scored.jsonl", "--to", "trl-reference", "-o", "exported/"],
         "verify": ["rows.jsonl", *pair],
         "inspect": ["row.json", *pair, "--full"],
         "pairs": [],

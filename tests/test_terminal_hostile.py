@@ -64,6 +64,7 @@ def arguments(command: str, folder: Path) -> list[str]:
         "render": [scored],
         "report": [scored],
         "filter": [scored, "--margin", "> -99", "-o", str(folder / "kept.jsonl")],
+        "export": [scored, "--to", "tokens", "-o", str(folder / "tokens.csv")],
         "verify": [rows, *pair],
         "inspect": [row, *pair, "--full"],
         "pairs": [EVIL],

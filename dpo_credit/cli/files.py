@@ -138,7 +138,7 @@ def check_writable(name: str, *, rows: bool = False) -> None:
     target = Path(name)
     if name.endswith(_PACKED) and not rows:
         raise CreditError(
-            f"{name} would be plain text under another's name. Leave out the end; batch and filter alone write "
+            f"{name} would be plain text under another's name. Leave out the end; batch, export and filter alone write "
             f"{', '.join(_PACKED)}."
         )
     if name == "-":
