@@ -35,6 +35,7 @@ schema: $(VENV)/installed-dev
 	$(BIN)/python -m dpo_credit.rows.schema
 	$(BIN)/python -m dpo_credit.report.schema
 	$(BIN)/python -m dpo_credit.image.schema
+	$(BIN)/python -m dpo_credit.export.schema
 	$(BIN)/python -m dpo_credit.mdp.saved
 
 pictures: $(VENV)/installed

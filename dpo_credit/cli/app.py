@@ -16,6 +16,8 @@ from dpo_credit.cli import (
     batch,
     corrupt,
     diff,
+    export,
+    filter,
     image,
     inspect,
     localise,
@@ -52,6 +54,8 @@ app.command(no_args_is_help=True, epilog=steer.EXAMPLE)(steer.steer)
 app.command(no_args_is_help=True, epilog=batch.EXAMPLE)(batch.batch)
 app.command(no_args_is_help=True, epilog=render.EXAMPLE)(render.render)
 app.command(no_args_is_help=True, epilog=report.EXAMPLE)(report.report)
+app.command(no_args_is_help=True, epilog=filter.EXAMPLE)(filter.filter)
+app.command(no_args_is_help=True, epilog=export.EXAMPLE)(export.export)
 app.command(no_args_is_help=True, epilog=verify.EXAMPLE)(verify.verify)
 app.command(epilog=inspect.EXAMPLE)(inspect.inspect)
 app.command(epilog=pairs.EXAMPLE)(pairs.pairs)
