@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -114,16 +115,19 @@ def table(columns: Columns, kind: Kind = "auto") -> Any:
 
 
 class Called(ModuleType):
-    """A package that is called as the function of its name in it: `dpo_credit.report(rows)` is its `report.report`."""
+    # a package that is called as the function of its name in it, and helps with it: `dpo_credit.report(rows)`
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         return self._function(*arguments, **options)
 
     @property
-    def __signature__(self) -> Any:
-        from inspect import signature
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self._function)
 
-        return signature(self._function)
+    @property
+    def __doc__(self) -> str:  # type: ignore[override]
+        name = self.__name__.rpartition(".")[2]
+        return f"{self.__dict__['__doc__']}\n\n{name}{self.__signature__}\n\n{inspect.getdoc(self._function)}"
 
     @property
     def _function(self) -> Callable[..., Any]:

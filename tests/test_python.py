@@ -253,7 +253,8 @@ def test_signatures_and_help_are_those_of_the_functions() -> None:
     assert inspect.signature(report) == inspect.signature(function)
     said = pydoc.render_doc(dpo_credit, renderer=pydoc.plaintext)
     assert "score_dataset(" in said and "class Credit(" in said and "load_pair()" in said
-    assert "report(rows)" in pydoc.render_doc(report, renderer=pydoc.plaintext)
+    helped = pydoc.render_doc(report, renderer=pydoc.plaintext)
+    assert "report(rows: " in helped and "min_rows: in how many rows a word occurs" in helped
 
 
 def test_every_public_name_is_there_and_is_listed() -> None:

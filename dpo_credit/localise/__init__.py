@@ -1,7 +1,4 @@
-"""`localise`: whether the reward finds the wrong tokens of labelled answers.
-
-localise(pair, rows)    as `dpo_credit.localise.localise.localise`, which says what it takes
-"""
+"""`localise`: whether the reward finds the wrong tokens of labelled answers."""
 
 import sys
 

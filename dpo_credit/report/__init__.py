@@ -1,7 +1,4 @@
-"""`report`: a scored data set in figures, without a model.
-
-report(rows)    as `dpo_credit.report.report.report`, which says what it takes
-"""
+"""`report`: a scored data set in figures, without a model."""
 
 import sys
 

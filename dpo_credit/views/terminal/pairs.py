@@ -30,8 +30,8 @@ def table(pairs: Sequence[Published], look: Look) -> RenderableType:
     run = [pair.name for pair in pairs if pair.run]
     honestly = Text(
         f"We have run {' and '.join(run) or 'none of them'}, and no other: there was no hub at hand. The betas are "
-        "what the linked recipes say. / T: length-normalised DPO. †: another loss than the sigmoid one. "
-        "dpo-credit pairs NAME shows models, loss and source, and what of them is inferred."
+        "what the linked recipes say, or inferred, as a pair's details tell. / T: length-normalised DPO. †: another "
+        "loss than the sigmoid one. dpo-credit pairs NAME shows models, loss and source."
     )
     return Group(shown, Text(), honestly)
 
