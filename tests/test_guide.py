@@ -43,6 +43,7 @@ TOPICS = {
     "reading_credit",
     "safety",
     "languages",
+    "figure3_right",
 }
 README_BYTES = 7_500
 
