@@ -20,6 +20,7 @@ from dpo_credit.cli import (
     inspect,
     localise,
     pairs,
+    refine,
     render,
     report,
     score,
@@ -56,6 +57,7 @@ app.command(epilog=inspect.EXAMPLE)(inspect.inspect)
 app.command(epilog=pairs.EXAMPLE)(pairs.pairs)
 app.command(no_args_is_help=True, epilog=localise.EXAMPLE)(localise.localise)
 app.command(no_args_is_help=True, epilog=train.EXAMPLE)(train.train)
+app.command(no_args_is_help=True, epilog=refine.EXAMPLE)(refine.refine)
 app.command(no_args_is_help=True, epilog=trajectory.EXAMPLE)(trajectory.trajectory)
 app.command(no_args_is_help=True, epilog=corrupt.EXAMPLE)(corrupt.corrupt)
 app.add_typer(image.app, name="image")

@@ -25,9 +25,10 @@ def table(pairs: Sequence[Published], look: Look) -> RenderableType:
         kind, _, _ = pair.format.partition(":")
         licence = Text(pair.licence) if pair.licence else Text("see its card", style="dim")
         shown.add_row(Text(pair.name, style="bold"), _beta(pair), kind, *names, licence, "yes" if pair.run else "no")
-    run = [pair.name for pair in pairs if pair.run]
+    *others, last = [pair.name for pair in pairs if pair.run] or ["none of them"]
+    run = " and ".join(filter(None, (", ".join(others), last)))
     honestly = Text(
-        f"We have run {' and '.join(run) or 'none of them'}, and no other: there was no hub at hand. The betas are "
+        f"We have run {run}, and no other: there was no hub at hand. The betas are "
         "what the linked recipes say. / T: length-normalised DPO. dpo-credit pairs NAME shows models and source."
     )
     return Group(shown, Text(), honestly)
