@@ -35,6 +35,8 @@ schema: $(VENV)/installed-dev
 	$(BIN)/python -m dpo_credit.rows.schema
 	$(BIN)/python -m dpo_credit.report.schema
 	$(BIN)/python -m dpo_credit.image.schema
+	$(BIN)/python -m dpo_credit.export.schema
+	$(BIN)/python -m dpo_credit.mdp.saved
 
 pictures: $(VENV)/installed
 	examples/pictures.sh "$(BIN)"

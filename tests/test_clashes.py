@@ -44,6 +44,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("localise", "rows.jsonl", "--json", "rows.jsonl"),
         ("report", "rows.jsonl", "--json", "rows.jsonl"),
         ("render", "rows.jsonl", "--json", "rows.jsonl"),
+        ("mdp", "rows.jsonl", "-o", "rows.jsonl"),
+        ("mdp", "other.jsonl", "--policy", "rows.jsonl", "-o", "rows.jsonl"),
+        ("mdp", "other.jsonl", "--policy", "rows.jsonl:policy", "--json", "rows.jsonl"),
+        ("score", "other.jsonl", "--reference", "rows.jsonl", "--json", "rows.jsonl"),
     ],
     ids=" ".join,
 )

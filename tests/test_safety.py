@@ -91,6 +91,8 @@ def arguments(command: str) -> list[str]:
         "batch": ["rows.jsonl", *pair, "-o", "out.jsonl", "--cache", "cache"],
         "render": ["scored.jsonl", "--html", "page.html"],
         "report": ["scored.jsonl"],
+        "filter": ["scored.jsonl", "--smallest", "50%", "-o", "hard.parquet"],
+        "export": ["scored.jsonl", "--to", "trl-reference", "-o", "exported/"],
         "verify": ["rows.jsonl", *pair],
         "inspect": ["row.json", *pair, "--full"],
         "pairs": [],

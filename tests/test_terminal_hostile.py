@@ -22,7 +22,7 @@ EVIL = (
     "e\x1b[2J\x9b31m\x7f\u202e\u200b\u2066\U000e0041$\\x$l"  # a terminal's orders, hidden text, and broken mathematics
 )
 ACTS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\U000e0000-\U000e0fff]")
-UNSHOWN = ("steer", "verify", "corrupt")  # these show nothing of what they read, where all goes well
+UNSHOWN = ("steer", "verify", "corrupt", "filter")  # these show nothing of what they read, where all goes well
 GROUPS = {"image"}  # whose commands have tests of their own
 COMMANDS = [name for name in typer.main.get_command(app).commands if name not in GROUPS]  # type: ignore[attr-defined]
 
@@ -64,6 +64,8 @@ def arguments(command: str, folder: Path) -> list[str]:
         "batch": [rows, *pair, "-o", str(folder / f"{EVIL}out.jsonl"), "--overwrite"],
         "render": [scored],
         "report": [scored],
+        "filter": [scored, "--margin", "> -99", "-o", str(folder / "kept.jsonl")],
+        "export": [scored, "--to", "tokens", "-o", str(folder / "tokens.csv")],
         "verify": [rows, *pair],
         "inspect": [row, *pair, "--full"],
         "pairs": [EVIL],

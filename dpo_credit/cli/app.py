@@ -16,9 +16,12 @@ from dpo_credit.cli import (
     batch,
     corrupt,
     diff,
+    export,
+    filter,
     image,
     inspect,
     localise,
+    mdp,
     pairs,
     refine,
     render,
@@ -52,6 +55,8 @@ app.command(no_args_is_help=True, epilog=steer.EXAMPLE)(steer.steer)
 app.command(no_args_is_help=True, epilog=batch.EXAMPLE)(batch.batch)
 app.command(no_args_is_help=True, epilog=render.EXAMPLE)(render.render)
 app.command(no_args_is_help=True, epilog=report.EXAMPLE)(report.report)
+app.command(no_args_is_help=True, epilog=filter.EXAMPLE)(filter.filter)
+app.command(no_args_is_help=True, epilog=export.EXAMPLE)(export.export)
 app.command(no_args_is_help=True, epilog=verify.EXAMPLE)(verify.verify)
 app.command(epilog=inspect.EXAMPLE)(inspect.inspect)
 app.command(epilog=pairs.EXAMPLE)(pairs.pairs)
@@ -59,6 +64,7 @@ app.command(no_args_is_help=True, epilog=localise.EXAMPLE)(localise.localise)
 app.command(no_args_is_help=True, epilog=train.EXAMPLE)(train.train)
 app.command(no_args_is_help=True, epilog=refine.EXAMPLE)(refine.refine)
 app.command(no_args_is_help=True, epilog=trajectory.EXAMPLE)(trajectory.trajectory)
+app.command(no_args_is_help=True, epilog=mdp.EXAMPLE)(mdp.mdp)
 app.command(no_args_is_help=True, epilog=corrupt.EXAMPLE)(corrupt.corrupt)
 app.add_typer(image.app, name="image")
 

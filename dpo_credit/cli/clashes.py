@@ -11,8 +11,21 @@ from typing import Any
 
 from dpo_credit.credit import CreditError
 
-# names of parameters
-READ = ("file", "files", "other", "sources", "rows", "run", "prompt", "trainer_log", "chat_template", "config")
+# names of parameters; those of `PLACES` name directories, files (or FILE:NAME), or what is elsewhere
+READ = (
+    "file",
+    "files",
+    "other",
+    "sources",
+    "rows",
+    "run",
+    "prompt",
+    "trainer_log",
+    "chat_template",
+    "config",
+    "weights",
+    "reference_weights",
+)
 WRITTEN = ("output", "json", "html", "png", "svg", "table")
 PLACES = ("policy", "reference", "base", "cache", "dataset")
 _BESIDE = ("journal", "errors.jsonl", "rows.jsonl", "unfinished")  # what a run keeps next to its output
@@ -35,6 +48,8 @@ def refuse_clashes(arguments: Mapping[str, Any]) -> None:
             _check(name)
     inputs = [name for key in READ for name in _names(arguments.get(key))]
     read = {place: file for name in inputs for file in _expanded(name) for place in _places(Path(file))}
+    models = [file for key in PLACES for name in _names(arguments.get(key)) for file in (name, name.rpartition(":")[0])]
+    read |= {place: file for file in models if os.path.isfile(file) for place in _places(Path(file))}
     written: dict[Place, str] = {}
     for key in WRITTEN:
         for output in _names(arguments.get(key)):

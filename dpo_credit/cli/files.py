@@ -128,17 +128,17 @@ def writing(name: str) -> Iterator[BinaryIO]:
         raise CreditError(f"cannot write {name}: {error.strerror}. Nothing was written.") from error
 
 
-def check_writable(name: str) -> None:
+def check_writable(name: str, *, rows: bool = False) -> None:
     """Refuse a target that cannot be written, before the work is done.
 
     Raises:
         CreditError: it is a directory, its folder does not exist or refuses new files, or its name promises a packed
-            file or a table, which `batch` alone writes.
+            file or a table, which are of `rows` alone.
     """
     target = Path(name)
-    if name.endswith(_PACKED):
+    if name.endswith(_PACKED) and not rows:
         raise CreditError(
-            f"{name} would be plain text under another's name. Leave out the end; batch alone writes "
+            f"{name} would be plain text under another's name. Leave out the end; batch, export and filter alone write "
             f"{', '.join(_PACKED)}."
         )
     if name == "-":

@@ -78,6 +78,7 @@ class Outputs:
         page: Callable[[], str] | None = None,
         figure: Callable[[], Figure] | None = None,
         fold: bool = True,
+        shown: bool = True,
     ) -> None:
         """Write the files that were asked for, and the view to stdout unless one of them goes there.
 
@@ -87,6 +88,7 @@ class Outputs:
             page: makes the page; None where the command has none.
             figure: draws the figure; likewise.
             fold: whether long lines of the view are folded on stdout; a link that is folded is no link.
+            shown: whether the view goes to stdout at all.
 
         Raises:
             CreditError: a file cannot be written.
@@ -103,7 +105,7 @@ class Outputs:
             write(self.png, picture.getvalue())
         console = Terminal()
         look = look_of(console, self.theme)
-        if "-" not in self.targets:
+        if shown and "-" not in self.targets:
             console.print(terminal(look), soft_wrap=not fold)
         if self.svg is not None:
             write(self.svg, _picture(terminal(replace(look, colours="full", encoding="utf-8")), console.width, look))

@@ -41,7 +41,7 @@ def usable(records: Iterable[Record], aside: SetAside, beta: float | None = None
 
 
 class ScoredFiles:
-    """Files of scored rows. With `again`, what is piped in is kept in a temporary file until the block ends.
+    """Files of scored rows, its `inputs`. With `again`, what is piped in is kept in a temporary file until the end.
 
     With `beta`, the rows are as if that had been the policy's.
     """
@@ -50,7 +50,7 @@ class ScoredFiles:
         self, names: Sequence[str], aside: SetAside, *, quiet: bool, again: bool, beta: float | None = None
     ) -> None:
         self._aside, self._beta = aside, beta
-        self._inputs = expand(names)
+        self.inputs = expand(names)
         self._quiet = quiet
         self._kept = ExitStack()
         self._stdin: BinaryIO | None = files.stdin() if "-" in names else None
@@ -72,7 +72,7 @@ class ScoredFiles:
         Raises:
             CreditError: a file cannot be read, or a line is no scored row and is not set aside.
         """
-        return self._rows("Reading", self._aside)
+        return usable(self.records(), self._aside, self._beta)
 
     def once_more(self) -> Rows:
         """All rows in order, after they were read to the end.
@@ -80,14 +80,19 @@ class ScoredFiles:
         Raises:
             CreditError: a file cannot be read any more.
         """
-        if self._stdin is not None:
-            self._stdin.seek(0)
-        return self._rows("Drawing", SetAside(strict=False))
+        return usable(self.records("Drawing", again=True), SetAside(strict=False), self._beta)
 
-    def _rows(self, task: str, aside: SetAside) -> Rows:
+    def records(self, task: str = "Reading", *, again: bool = False) -> Generator[Record, None, None]:
+        """All records in order, as they stand in the files; `again` once they were read to the end.
+
+        Raises:
+            CreditError: a file cannot be read.
+        """
+        if again and self._stdin is not None:
+            self._stdin.seek(0)
         stderr = Terminal(stderr=True, quiet=self._quiet)
         with bar(stderr, task, TEXT, TimeRemainingColumn()) as shown:
-            for count, record in enumerate(read_records(self._inputs, self._stdin), 1):
+            for count, record in enumerate(read_records(self.inputs, self._stdin), 1):
                 if count % 100 == 0:
                     shown.show(record.part or 0, 1 if record.part else None, text=f"{count:,} rows")
-                yield from usable([record], aside, self._beta)
+                yield record

@@ -75,13 +75,13 @@ def trajectory(
         if keeping.output is not None:
             raise CreditError("-o keeps what is followed; kept files are only drawn again. Leave it out.")
         names = keeping.names_of(sources)
-        _write([parse(read(source), source)[1] for source in sources], names, outputs)
+        write_trajectories([parse(read(source), source)[1] for source in sources], names, outputs)
     elif len(sources) == 2 and not kept[0]:
         talk, aside = Talk(outputs.quiet), bad.aside()
         with keeping.kept() or nullcontext() as file:
             following = _begin((sources[0], sources[1]), file, asked, options, talk, aside)
             _follow(following, keeping, talk)
-        _write([replace(following.trajectory(), set_aside=tuple(aside.rows))], ("",), outputs)
+        write_trajectories([replace(following.trajectory(), set_aside=tuple(aside.rows))], ("",), outputs)
         end(aside, talk)
     else:
         raise CreditError("give a run and its rows: dpo-credit trajectory RUN rows.jsonl; or only files that -o kept.")
@@ -140,7 +140,8 @@ def _follow(following: Following, keeping: KeepOptions, talk: Talk) -> None:
                 raise typer.Exit(stopped.code)
 
 
-def _write(trajectories: Sequence[Trajectory], names: tuple[str, ...], outputs: Outputs) -> None:
+def write_trajectories(trajectories: Sequence[Trajectory], names: tuple[str, ...], outputs: Outputs) -> None:
+    """Trainings on all outputs, by the names that they are to have there; "" for their own."""
     from dpo_credit.rows.output import json_line
     from dpo_credit.trajectory.trajectory import record
     from dpo_credit.views.figure import trajectory as figure

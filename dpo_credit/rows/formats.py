@@ -23,8 +23,13 @@ from dpo_credit.rows.values import typed
 _GROUP_ROWS = 256  # rows of a Parquet row group: an answer is some 10 kB
 
 
-def format_of(output: Path, inputs: Sequence[Input] = ()) -> Format:
+def format_of(output: Path, inputs: Sequence[Input] = (), *, scored: bool = False) -> Format:
     """How rows become the file of that name; a table's columns have the types that they have in the inputs.
+
+    Args:
+        output: the file.
+        inputs: where the columns come from.
+        scored: these are scored rows already, which come out as they stand.
 
     Raises:
         CreditError: the name ends in nothing that is known, or the package for it is not installed.
@@ -32,7 +37,8 @@ def format_of(output: Path, inputs: Sequence[Input] = ()) -> Format:
     name = output.name
     if name.endswith(".parquet"):
         optional("pyarrow", name)
-        return Format(convert=lambda rows, target: to_parquet(rows, target, types=_passed_types(inputs)))
+        passed = column_types if scored else _passed_types
+        return Format(convert=lambda rows, target: to_parquet(rows, target, types=passed(inputs)))
     if name.endswith(tuple(f"{end}.gz" for end in JSON)):
         return Format(pack=partial(gzip.compress, mtime=0))  # members one after the other are one gzip file
     if name.endswith(tuple(f"{end}.zst" for end in JSON)):

@@ -201,16 +201,18 @@ def to_json(scored: ScoredRow, record: CreditRecord | None = None, more: Mapping
     A field of the row's own that has the name of one of these becomes `input_<name>`.
     """
     record = credit_record(scored) if record is None else record
-    added = {"credit": _fields(record), **(more or {})}
-    given = own_fields(scored.row)
+    return json_line(beside_own(scored.row, {"credit": _fields(record), **(more or {})}))
+
+
+def beside_own(row: Row, added: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's own fields, then what is added; an own one that has the name of one of these becomes `input_<name>`."""
     fields: dict[str, Any] = {}
-    for name, value in sorted(
-        given.items(), key=lambda column: column[0] in added
-    ):  # those that keep their names first
+    # those that keep their names first
+    for name, value in sorted(own_fields(row).items(), key=lambda column: column[0] in added):
         while name in added or name in fields:
             name = f"input_{name}"
         fields[name] = value
-    return json_line({**fields, **added})
+    return {**fields, **added}
 
 
 def own_fields(row: Row) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from typing import Any, BinaryIO
 from dpo_credit.credit import CreditError
 from dpo_credit.rows.aside import STRICT, SetAside
 from dpo_credit.rows.documents import TLDR, Content, contents, json_object
-from dpo_credit.rows.encodings import decoded
+from dpo_credit.rows.encodings import BOM, decoded
 from dpo_credit.rows.lines import Line, pieces_of
+from dpo_credit.rows.output import json_line
 from dpo_credit.rows.records import Answers, Row, id_of, parse_row, place, stem, text_row
 from dpo_credit.rows.sources import Input, dataset_rows, is_parquet, lines_of, parquet_rows
 from dpo_credit.rows.values import TableRow
@@ -64,6 +65,17 @@ class Record:
         if isinstance(self.content, str | CreditError):
             return str(self.content).encode()
         return json.dumps(self.content.fields if isinstance(self.content, TableRow) else self.content).encode()
+
+    @property
+    def as_line(self) -> bytes:
+        """The record as a line of JSON: the very one that it was read from, if it was.
+
+        Raises:
+            CreditError: it is no JSON.
+        """
+        if isinstance(self.content, bytes):
+            return self.content.removeprefix(BOM).removesuffix(b"\n") + b"\n"
+        return f"{json_line(self.fields())}\n".encode()
 
     def fields(self) -> dict[str, Any]:
         """The record as a JSON object.

@@ -1,4 +1,4 @@
-"""Saved JSON -> Credits: what `--json` wrote, read back without a model."""
+"""Saved JSON -> Credits: what `--json` wrote, read back without a model; and other tools' token lines."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dpo_credit.rows.output import AnswerRecord
 from dpo_credit.rows.reader import Record
 from dpo_credit.rows.records import Kind, Row, labels_of, parse_row, without_credit
 from dpo_credit.rows.scored import ScoredRow
+from dpo_credit.rows.token_lines import answer_of, is_token_line, scalars
 
 _MOST_TOKENS = 10**8  # of a prompt
 _REQUIRED = (  # what every version wrote; the others came later, or are there only where they were asked for
@@ -58,7 +59,12 @@ def parse_scored(record: Any, name: str, *, default_id: str = "", beta: float | 
     if not isinstance(record, dict):
         raise CreditError(f"{name} is no object. Give what dpo-credit score --json wrote.")
     first = "credit" not in record
-    row, parts = _first_row(record, default_id) if first else _row(record, name, default_id)
+    if first and is_token_line(record):
+        answer, first = answer_of(record, name, default_id), False
+        row = Row(answer["id"], "single", labels=(str(record.get("label") or ""),), fields=scalars(record))
+        parts: list[Any] = [answer]
+    else:
+        row, parts = _first_row(record, default_id) if first else _row(record, name, default_id)
     credits = tuple(_credit(part, name, first=first) for part in parts)
     if beta is not None:
         credits = tuple(replace(credit, beta=beta) for credit in credits)

@@ -191,7 +191,8 @@ def learnt(trajectory: Trajectory) -> list[Learnt]:
     """
     tokens = []
     for row, last in enumerate(trajectory.moments[-1].pairs):
-        shared = diff(*last).pairs
+        ids = [[credit.tokens.answer_ids[a.start : a.stop] for a in credit.segments] for credit in last]
+        shared = [(n, m) for n, m in diff(*last).pairs if ids[0][n] == ids[1][m]]
         ours, theirs = ({pair[side] for pair in shared} for side in (0, 1))
         tokens += [replace(token, shared=n in ours) for n, token in enumerate(learnt_in(trajectory, row, 0))]
         tokens += [token for n, token in enumerate(learnt_in(trajectory, row, 1)) if n not in theirs]

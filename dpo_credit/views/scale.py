@@ -133,14 +133,14 @@ class Shading:
             noise *= math.sqrt(2)  # of a difference of two rewards, whose errors are independent
         together = [[value for answer in values for value in answer]]
         each = values if self.limit == "per-answer" else together * len(credits)
-        limits = map(_robust_limit, each) if isinstance(self.limit, str) else [self.limit] * len(credits)
+        limits = map(limit_of, each) if isinstance(self.limit, str) else [self.limit] * len(credits)
         return tuple(Scale(limit, noise, self.palette, self.quantity) for limit in limits)
 
     def _rewards(self, credit: Credit) -> tuple[float, ...]:
         return tuple(segment.reward for segment in credit.by(self.unit))
 
 
-def _robust_limit(rewards: Iterable[float]) -> float:
+def limit_of(rewards: Iterable[float]) -> float:
     """Where the colours end: the second largest magnitude, but no less than a quarter of the largest.
 
     So one outlier cannot grey out the rest, and noise around a single real reward cannot pass for colour.

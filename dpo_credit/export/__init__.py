@@ -1,0 +1,1 @@
+"""Scored rows in the shapes that other programs read."""

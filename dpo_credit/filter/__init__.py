@@ -1,0 +1,1 @@
+"""Rows of a scored data set, chosen by what their answers earned."""
