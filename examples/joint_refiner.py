@@ -25,7 +25,7 @@ from dpo_credit.models.loading import load_pair
 from dpo_credit.models.published import named
 
 BETA, GAMMA = 0.1, 2000.0
-REFINER_LR, IMAGE_LR = 3e-4, 3e-4
+REFINER_LR, IMAGE_LR = 3e-4, 1e-4
 HELD_OUT_STEPS = (100, 300, 500, 700)  # at which held-out pictures are made noisy, the same noise every time
 
 
@@ -170,10 +170,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train, print a table of held-out margins, and draw them."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--png", type=Path, help="where to draw, .png, .svg or .pdf")
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--every", type=int, default=10, help="steps between two measurements")
-    parser.add_argument("--held-out", type=int, default=40, help="rows that are measured")
+    parser.add_argument("--every", type=int, default=50, help="steps between two measurements")
+    parser.add_argument("--held-out", type=int, default=80, help="rows that are measured")
     options = parser.parse_args(arguments)
     torch.manual_seed(0)
     rows = list(cases(12, options.held_out, "held_out", clips=0.0))

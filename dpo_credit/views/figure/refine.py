@@ -108,7 +108,8 @@ def _add_pictures(sheet: Sheet, sides: Sequence[Side], scale: Scale) -> None:
         for n, side in enumerate(sides, 1)
     ]
     blends = [
-        _Panel(signed(side.credit.reward), partial(_draw_blended, side=side, scale=scale), side.label) for side in sides
+        _Panel(f"reward {signed(side.credit.reward)}", partial(_draw_blended, side=side, scale=scale), side.label)
+        for side in sides
     ]
     for row in ([*pictures, *blends],) if len(sides) <= _FRAMES_A_ROW // 2 else (pictures, blends):
         for start in range(0, len(row), _FRAMES_A_ROW):
