@@ -21,6 +21,7 @@ from rapidfuzz.distance import LCSseq
 
 from dpo_credit.credit import Credit, margin, preference_probability
 from dpo_credit.segments import Segment, Unit, joined
+from dpo_credit.shown import Shown
 
 _EQUAL_PAIRS = 50_000  # pairs of equal words, above which difflib may take more than half a second
 Range = tuple[int, int]  # [start, stop)
@@ -51,7 +52,7 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True)
-class Diff:
+class Diff(Shown):
     """Two credits and their alignment. `pairs` are the untouched segments: (index in chosen, index in rejected)."""
 
     chosen: Credit

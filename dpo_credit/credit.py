@@ -16,6 +16,7 @@ from itertools import compress
 from typing import Any, NamedTuple
 
 from dpo_credit.segments import Segment, Unit, joined, segments_of
+from dpo_credit.shown import TokenTable
 
 LARGEST = 1e50  # of a beta or a log-probability: sums and squares of their products stay far inside float64
 
@@ -190,7 +191,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Credit:
+class Credit(TokenTable):
     """Token-level rewards of one answer under a DPO policy and its reference.
 
     Causes are stored, in nats: `policy_logps` (T,) and `reference_logps` (T,). Effects are derived, so another beta

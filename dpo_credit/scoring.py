@@ -14,11 +14,13 @@ from dpo_credit.credit import Alternative, Credit, CreditError, Example, Logps, 
 from dpo_credit.forward.noise import log_ratios, noise_floor, sampled
 from dpo_credit.models.pair import ModelPair
 from dpo_credit.models.side import Ahead, Exact, OnDevice, Side, TopK, require
+from dpo_credit.rows.given import Given, rows_of
 from dpo_credit.text.conventions import Conventions
 from dpo_credit.text.encode import encode_answers
 
 if TYPE_CHECKING:
     from dpo_credit.forward.budget import Budget
+    from dpo_credit.rows.records import Row
 
 T = TypeVar("T")
 WINDOW = 64  # answers from which on a window is full: what is sorted by length together, and held in memory
@@ -231,7 +233,7 @@ class Scorer:
 
 def score(
     pair: ModelPair,
-    examples: Iterable[Example],
+    examples: Given | Iterable[Given],
     *,
     conventions: Conventions = Conventions(),
     top_k: int = 0,
@@ -242,21 +244,34 @@ def score(
 
     Args:
         pair: see `load_pair`. One whose sides do not fit together scores all examples before the first comes out.
-        examples: answers after their prompts.
+        examples: answers after their prompts, one or many: each an `Example`, a tuple (prompt, answer), or a row as
+            files hold it, such as {"prompt": ..., "chosen": ..., "rejected": ...}, whose answers come one by one. What
+            can be iterated over once only, such as a generator, is read as the credits are.
         conventions: how text becomes tokens; without a `max_length`, the models' own limit holds.
         top_k: keep the k tokens that each model preferred at each position.
 
-    Yields:
-        One Credit an example.
+    Returns:
+        One Credit an answer.
 
     Raises:
-        CreditError: an example cannot be encoded, or a model gives numbers that are not finite.
+        CreditError: at the call: `pair` is none, or what was given is nothing that can be scored. With an answer's
+            turn: it cannot be encoded, or a model gives numbers that are not finite.
     """
-    rows = (list(answers) for _, answers in groupby(examples, key=lambda example: example.prompt))
-    for result in score_rows(pair, rows, conventions=conventions, top_k=top_k):
-        if isinstance(result, CreditError):
-            raise result
-        yield from result
+    if not isinstance(pair, ModelPair):
+        raise CreditError(f"the pair is of type {type(pair).__name__}: give what load_pair returns.")
+    rows: Iterable[Row] = rows_of(examples)
+    if not isinstance(examples, Iterator):
+        rows = list(rows)
+    answers = (example for row in rows for example in row.examples)
+    grouped = (list(group) for _, group in groupby(answers, key=lambda example: example.prompt))
+    scored = score_rows(pair, grouped, conventions=conventions, top_k=top_k)
+    return (credit for row in map(_raised, scored) for credit in row)
+
+
+def _raised(result: tuple[Credit, ...] | CreditError) -> tuple[Credit, ...]:
+    if isinstance(result, CreditError):
+        raise result
+    return result
 
 
 def score_rows(

@@ -32,7 +32,18 @@ ROOT = Path(__file__).parents[1]
 GUIDE = ROOT / "examples" / "guide"
 PAGES = [ROOT / "README.md", *sorted(GUIDE.glob("*.md"))]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-TOPICS = {"README", "data", "conventions", "speed", "contributing", "reading_credit", "safety", "languages"}
+TOPICS = {
+    "README",
+    "annotations",
+    "python",
+    "data",
+    "conventions",
+    "speed",
+    "contributing",
+    "reading_credit",
+    "safety",
+    "languages",
+}
 README_BYTES = 7_500
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -12,7 +12,8 @@ import pytest
 from program import ESCAPE, run
 
 from dpo_credit.credit import CreditError
-from dpo_credit.models.pair import ModelPair
+from dpo_credit.models.objective import LOSSES
+from dpo_credit.models.pair import Loading, ModelPair
 from dpo_credit.models.published import Base, Published, named, published
 
 ROW = {"id": "x", "prompt": "My landlord", "answer": " raised the rent."}
@@ -45,8 +46,10 @@ def test_every_pair_says_whose_beta_it_is(pair: Published) -> None:
         return
     for name in (pair.policy, pair.reference):
         assert name is not None and re.fullmatch(r"[\w.-]+/[\w.-]+", name), name  # OWNER/NAME, as the hub has them
-    assert pair.policy != pair.reference
-    assert re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+/blob/(v[\d.]+|[0-9a-f]{7})/\S+", pair.source)
+    assert pair.policy != pair.reference or pair.subfolder
+    pinned = re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+/blob/(v[\d.]+|[0-9a-f]{7})/\S+", pair.source)
+    assert pinned or (pair.source.startswith("https://huggingface.co/") and pair.inference)
+    assert pair.loss in LOSSES and pair.length_normalised == (LOSSES[pair.loss].takes == "mean" or pair.beta == 5)
     assert not pair.run
 
 
@@ -86,6 +89,31 @@ def test_a_pinned_revision_comes_with_its_pair(row: Path) -> None:
     ):
         assert asked(row, "--pair", "p")["revision"] == "abc,def"
         assert asked(row, "--pair", "p", "--revision", "main")["revision"] == "main"
+
+
+def test_folders_branches_and_an_adapters_base_come_with_their_pair(row: Path) -> None:
+    loading = asked(row, "--pair", "qwen2.5-0.5b-dpo")["loading"]
+    assert isinstance(loading, Loading)
+    assert loading.each("subfolder") == ("dpo_beta0.1_8k_s0", "sft_merged")
+    assert loading.base == "Shamima/dpo-implicit-reward:sft_merged"
+    assert asked(row, "--pair", "smollm3-3b")["loading"].each("revision") == ("main", "it-SFT")
+
+
+def test_another_loss_is_named_with_what_its_rewards_mean(row: Path, tiny_pair: ModelPair) -> None:
+    with patch("dpo_credit.models.loading.load_pair", return_value=tiny_pair):
+        said = run("score", row, "--pair", "smollm3-3b", "--json", "-").stderr
+    meaning = "rewards are beta × log-ratio, as in DPO, but no probability was fitted to their margin"
+    assert f"note: smollm3-3b was trained with loss apo_zero: {meaning}" in said
+    assert f"loss apo_zero: {meaning}" in run("pairs", "smollm3-3b").stdout
+    assert re.search(r"^smollm3-3b +0\.05 † ", run("pairs", COLUMNS="160").stdout, re.M)
+
+
+def test_what_is_inferred_is_said(row: Path, tiny_pair: ModelPair) -> None:
+    with patch("dpo_credit.models.loading.load_pair", return_value=tiny_pair):
+        said = run("score", row, "--pair", "falcon-h1-tiny-90m", "--json", "-").stderr
+    assert "inferred: beta, which we found nowhere: 0.1 is TRL's default" in said
+    assert "according to" not in said
+    assert re.search(r"^inferred +beta, which we found nowhere", run("pairs", "falcon-h1-tiny-90m").stdout, re.M)
 
 
 def test_flags_win_over_the_pair(row: Path) -> None:

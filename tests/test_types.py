@@ -23,9 +23,11 @@ PROGRAM = """
 from pathlib import Path
 from typing import assert_type
 
-from dpo_credit import Conventions, Credit, CreditError, Example, Loading, Message, ModelPair, Scorer, load_pair, score
-from dpo_credit.align import Diff, diff
+from dpo_credit import Conventions, Credit, CreditError, Diff, Example, Loading, Message, ModelPair, ScoredDataset
+from dpo_credit import Scorer, ScoredRow, diff, load_pair, load_scored, localise, page, report, score, score_dataset
+from dpo_credit.localise.localise import Localised
 from dpo_credit.models.side import Side
+from dpo_credit.report.figures import Report
 
 pair = load_pair("policy", Path("reference"), beta=0.1, loading=Loading(device="cpu", dtype="float32"))
 assert_type(pair, ModelPair)
@@ -41,6 +43,17 @@ assert_type(credits[0].tokens.pieces, tuple[str, ...])
 assert_type(diff(*credits), Diff)
 assert_type(diff(*credits).margin, float)
 assert_type(Scorer(pair).rows([examples]), list[tuple[Credit, ...] | CreditError])
+rows = [{"prompt": "prompt", "chosen": "this", "rejected": "that", "labels": []}]
+credits += [*score(pair, ("prompt", "answer")), *score(pair, rows[0]), *score(pair, rows), *score(pair, examples[0])]
+assert_type(sorted(credits[0].arrays()), list[str])
+credits[0].to_dataframe("polars").head()
+scored = score_dataset(pair, Path("posts.jsonl"))
+assert_type(scored, ScoredDataset)
+assert_type(scored[0], ScoredRow)
+assert_type(load_scored("scored.jsonl")[:2], ScoredDataset)
+assert_type(report(scored), Report)
+assert_type(localise(pair, rows), Localised)
+assert_type(page(scored) + page(report(scored), scored) + page(credits[0]) + page(scored[0].diff), str)
 """
 
 
@@ -71,6 +84,9 @@ def test_a_strict_checker_reads_the_public_names(directory: Path) -> None:
         ("load_pair(beta='0.1')", 'Argument "beta" to "load_pair" has incompatible type "str"'),
         ("load_pair(lading=Loading())", 'Unexpected keyword argument "lading"'),
         ("assert_type(credits[0].rewards, list[float])", "Expression is of type"),
+        ("score(pair, 3)", 'Argument 2 to "score" has incompatible type "int"'),
+        ("credits[0].to_dataframe('csv')", "has incompatible type \"Literal['csv']\""),
+        ("report(scored, wrods=3)", 'Unexpected keyword argument "wrods"'),
     ],
 )
 def test_a_strict_checker_finds_what_is_wrong(directory: Path, line: str, complaint: str) -> None:

@@ -136,7 +136,8 @@ def from_published(context: typer.Context, name: str | None) -> str | None:
     if name is not None:
         pair = named(name)
         policy, reference = pair.names
-        fields = {field: getattr(pair, field) for field in ("beta", "length_normalised", "revision")}
+        names = ("beta", "length_normalised", "revision", "subfolder", "adapter_base")
+        fields = {field: getattr(pair, field) for field in names}
         fields |= {"policy": policy, "reference": reference}
         says = {field: value for field, value in fields.items() if value is not None}
         context.default_map = {**says, **(context.default_map or {})}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,6 +15,10 @@ from dpo_credit.cli.flags import option, seed_option, with_shared_options
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.outputs import Outputs
 from dpo_credit.cli.reading import ReadingOptions
+
+if TYPE_CHECKING:
+    from dpo_credit.localise.labels import Case
+    from dpo_credit.localise.paraphrase import Reworded
 
 EXAMPLE = "Example: dpo-credit localise examples/free_prose.jsonl --by word --html report.html"
 
@@ -31,6 +37,15 @@ def localise(
     group_by: Annotated[
         str | None,
         option("--group-by", metavar="FIELD", help="Also by a field of the rows, such as system.", show_default=False),
+    ] = None,
+    paraphrase: Annotated[
+        str | None,
+        option(
+            "--paraphrase",
+            metavar="FILE",
+            help="The same answers in other words: how far do their facts' rewards move?",
+            show_default=False,
+        ),
     ] = None,
     limit: Annotated[int | None, option("--limit", min=1, help="Read this many rows.", show_default="all")] = None,
     seed: Annotated[int, seed_option("Of resampling and of the random baseline.")] = 0,
@@ -65,6 +80,7 @@ def localise(
     talk, aside = Talk(outputs.quiet), bad.aside()
     rows = islice(talk.noted(reading.rows(files, aside)), limit)
     cases = cases_of(rows, aside, group_by=group_by)
+    answers = _reworded(cases, paraphrase, reading)
     pair = load(options, talk)
     with talk.working(f"Scoring {len(cases)} answers") as stage:
         from dpo_credit.localise.localise import Options
@@ -73,6 +89,12 @@ def localise(
         wanted = Options(by, top_k, compare == "captum", seed, group_by)
         conventions = options.conventions()
         localised = measure(pair, cases, conventions=conventions, options=wanted, aside=aside, say=stage.update)
+        if answers:
+            from dpo_credit.localise.paraphrase import paraphrase as compare_words
+
+            stage.update(f"Scoring {len(answers)} answers in other words")
+            moved = compare_words(pair, localised, answers, conventions=conventions, seed=seed)
+            localised = replace(localised, report=replace(localised.report, paraphrased=moved))
     both = zip(localised.right, localised.wrong, strict=True)
     talk.notes_of([wrong] if right is None else [right, wrong] for right, wrong in both)
     talk.notes(localised.report.notes)
@@ -90,3 +112,13 @@ def localise(
     for target in table or []:
         write(target, format_of(target)(localised.report))
     end(aside, talk)
+
+
+def _reworded(cases: Sequence[Case], file: str | None, reading: ReadingOptions) -> list[Reworded]:
+    """The answers of a file of paraphrases, if there is one."""
+    if file is None:
+        return []
+    from dpo_credit.localise.paraphrase import reworded
+    from dpo_credit.rows.aside import STRICT
+
+    return reworded(cases, reading.rows([file], STRICT))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import Credit
+from dpo_credit.models.objective import LOSSES
 from dpo_credit.models.published import named
 from dpo_credit.rows.records import Row
 from dpo_credit.rows.scored import ScoredRow
@@ -99,7 +100,9 @@ def notes_on_choice(options: PairOptions) -> list[str]:
         return [note_on_default()]
     if options.pair is None or (pair := named(options.pair)).policy is None:
         return []
-    return [
-        f"{pair.name} was trained with beta {pair.beta:g}, according to {pair.source}",
-        f"{pair.name}: {pair.note}",
-    ][: 1 + bool(pair.note)]
+    about = [f"{pair.name} was trained with beta {pair.beta:g}, according to {pair.source}"]
+    if pair.inference:
+        about = [f"{pair.name}: beta {pair.beta:g}; {pair.source}; inferred: {pair.inference}"]
+    if pair.loss != "sigmoid":
+        about.append(f"{pair.name} was trained with loss {pair.loss}: {LOSSES[pair.loss].word}")
+    return [*about, *([f"{pair.name}: {pair.note}"] if pair.note else [])]

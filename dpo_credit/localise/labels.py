@@ -83,6 +83,18 @@ def cases_of(rows: Iterable[Row], aside: SetAside = STRICT, *, group_by: str | N
 
 
 def _case(row: Row, group_by: str | None) -> Case:
+    wrong, errors = marked(row)
+    right = row.examples[0] if row.kind == "preference" else None
+    group = "" if group_by is None else _group(row, group_by)
+    return Case(row.id, wrong, _merged(errors), right, row.place, group)
+
+
+def marked(row: Row) -> tuple[Example, list[Error]]:
+    """The answer that a row's labels are about, and the labels in the order of the row.
+
+    Raises:
+        CreditError: the row has no such answer or no labels, or a label lies outside its answer or does not match it.
+    """
     if row.kind == "list":
         raise CreditError(
             f"{row.id}: several answers, but labels are about one. Give rejected (and chosen), or one answer a row."
@@ -99,9 +111,7 @@ def _case(row: Row, group_by: str | None) -> Case:
     moved = [Error(error.start + shift, error.end + shift, error.kind, error.original) for error in errors]
     if any(mark.start < 0 for mark in moved):
         raise CreditError(f"{row.id}: a label lies in the prompt. Labels mark what is wrong in the answer.")
-    right = row.examples[0] if row.kind == "preference" else None
-    group = "" if group_by is None else _group(row, group_by)
-    return Case(row.id, wrong, _merged(moved), right, row.place, group)
+    return wrong, moved
 
 
 def _group(row: Row, name: str) -> str:

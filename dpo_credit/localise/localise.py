@@ -5,7 +5,7 @@ Rafailov et al. 2024, "From r to Q*", section 5.1 shows it on one answer; this m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from dpo_credit.credit import Credit, CreditError, Tokens
 from dpo_credit.estimates.statistics import numbered, resamples
 from dpo_credit.localise.breakdown import answer_groups, groups
-from dpo_credit.localise.labels import Case
+from dpo_credit.localise.labels import Case, cases_of
 from dpo_credit.localise.localised import LabelledAnswer, LocaliseReport, Unit
 from dpo_credit.localise.measures import Measured, Resampling, compare, sentence
 from dpo_credit.localise.preference import preference
@@ -21,6 +21,7 @@ from dpo_credit.localise.scores import ALIGNED, REWARD, SURE, UNSURE, Beyond, Un
 from dpo_credit.models.pair import ModelPair
 from dpo_credit.models.side import Distributions, Module, Side, require, unwrapped
 from dpo_credit.rows.aside import STRICT, SetAside
+from dpo_credit.rows.given import Given, rows_of
 from dpo_credit.scoring import score_rows
 from dpo_credit.text.conventions import Conventions
 
@@ -52,7 +53,7 @@ class Localised:
 
 def localise(
     pair: ModelPair,
-    cases: Sequence[Case],
+    cases: Iterable[Case | Given],
     *,
     conventions: Conventions = Conventions(),
     options: Options = Options(),
@@ -63,7 +64,7 @@ def localise(
 
     Args:
         pair: see `load_pair`.
-        cases: see `cases_of`.
+        cases: see `cases_of`; or the rows themselves, as files hold them.
         conventions: how text becomes tokens.
         options: see `Options`.
         aside: takes the answers that cannot be scored; the report lists them.
@@ -72,7 +73,11 @@ def localise(
     Raises:
         CreditError: an answer cannot be scored and is not set aside, or there is nothing wrong or nothing right in any.
     """
-    scored = list(_score(pair, cases, conventions, aside, say))
+    given = list(cases)
+    known = [case for case in given if isinstance(case, Case)]
+    if len(known) < len(given):
+        known = cases_of(rows_of(given, aside), aside, group_by=options.group_by)  # type: ignore[arg-type]
+    scored = list(_score(pair, known, conventions, aside, say))
     aside.require(scored)
     kept, wrong, right = zip(*scored, strict=True)
     beyond = _beyond(pair, wrong, options, say)

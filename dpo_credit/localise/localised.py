@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from dpo_credit.estimates.intervals import Correlation
 from dpo_credit.estimates.statistics import Bin, Estimate
 from dpo_credit.localise.labels import Error
 from dpo_credit.rows.aside import BadRow
@@ -115,6 +116,37 @@ class PreferenceMeasures:
 
 
 @dataclass(frozen=True, slots=True)
+class Fact:
+    """A wrong fact of the answer `id`: its text and what that earned, as it stands and in other words."""
+
+    id: str
+    text: str
+    reworded: str
+    credit: float
+    reworded_credit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Paraphrased:
+    """How far the credit of the same facts moves with the words.
+
+    Means over facts: of the size of its `credit` as it stands, of the size of its `change` in other words, of that
+    change itself (`shift`), and how often the sign is kept. `rank_correlation`: Spearman's, of what facts earn either
+    way; None where all earn the same. Intervals are by prompt.
+    """
+
+    answers: int
+    prompts: int
+    facts: int
+    credit: Estimate
+    change: Estimate
+    shift: Estimate
+    kept_sign: Estimate
+    rank_correlation: Correlation | None
+    each: list[Fact]
+
+
+@dataclass(frozen=True, slots=True)
 class LabelledAnswer:
     """One wrong answer: its units as [start, end) characters, each one's error (-1 for none) and suspicion by score."""
 
@@ -134,7 +166,7 @@ class LocaliseReport:
     """Everything that `localise` found. `sentence` says whether the reward beats the best baseline, `best`.
 
     The `answers` stand on so many `prompts`: intervals and tests are by prompt. `answer_groups` are those of the field
-    `group_by`.
+    `group_by`. `paraphrased`: where the answers were given in other words too.
     """
 
     schema: Literal["dpo-credit/localise@1"]
@@ -166,6 +198,7 @@ class LocaliseReport:
     notes: list[str]
     cases: list[LabelledAnswer]
     set_aside: list[BadRow] = field(default_factory=list)
+    paraphrased: Paraphrased | None = None
 
     def finding(self, name: str) -> Detection:
         """The finding of a score."""

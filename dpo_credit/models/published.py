@@ -39,8 +39,9 @@ class Published:
 
     `policy` and `reference` are names on the hub; both are None for a pair that comes with the package: the embedded
     ones, or adapters on a `base` that is fetched. `format` is how its prompts are written, `source` where its beta
-    stands, `licence` the models' own, as far as we know it. `revision` is as for --revision. `run`: whether we have
-    scored with it ourselves.
+    stands, `licence` the models' own, as far as we know it. `revision`, `subfolder` and `adapter_base` are as for
+    --revision, --subfolder and --base. `loss` is TRL's name for it. `inference`: what of the entry no source says.
+    `run`: whether we have scored with it ourselves.
     """
 
     name: str
@@ -50,9 +51,13 @@ class Published:
     policy: str | None = None
     reference: str | None = None
     length_normalised: bool = False
+    loss: str = "sigmoid"
     revision: str | None = None
+    subfolder: str | None = None
+    adapter_base: str | None = None
     licence: str | None = None
     note: str = ""
+    inference: str = ""
     run: bool = False
     base: Base | None = None
 

@@ -33,6 +33,9 @@ class SetAside:
         self._tally = Tally()
         self._first: list[BadRow] = []  # of each kind
 
+    def __repr__(self) -> str:
+        return f"SetAside(strict={self.strict})"
+
     def add(self, row_id: str, place: str, error: CreditError) -> None:
         """Set a row aside.
 

@@ -10,10 +10,11 @@ from dpo_credit.credit import Credit, CreditError
 from dpo_credit.optimal import OptimalValues
 from dpo_credit.rows.chats import prompt_text
 from dpo_credit.rows.records import Kind, Row
+from dpo_credit.shown import Shown
 
 
 @dataclass(frozen=True)
-class ScoredRow:
+class ScoredRow(Shown):
     """A row with a Credit for each of its answers, in the order of its labels.
 
     `values` are those of the policy as a Q-function, one for each answer where they were asked for. A row that was read

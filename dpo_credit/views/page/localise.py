@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
 from dpo_credit.credit import Credit
-from dpo_credit.localise.localised import LabelledAnswer, LocaliseReport
-from dpo_credit.localise.wording import label, sentence, to_prompts
+from dpo_credit.localise.localised import Fact, LabelledAnswer, LocaliseReport, Paraphrased
+from dpo_credit.localise.wording import label, paraphrased, sentence, to_prompts
 from dpo_credit.segments import word_spans
 from dpo_credit.views.page.cells import Span, cell_groups
 from dpo_credit.views.page.frame import block_hash, environment, shades, source, verbatim, writing
@@ -40,6 +41,8 @@ def render(localised: Localised) -> str:
         title=f"Does the reward find the wrong {report.unit}s?",
         report=report,
         sentence=sentence(report),
+        paraphrased=None if report.paraphrased is None else paraphrased(report.paraphrased),
+        moved=_moved(report.paraphrased),
         to_prompts=to_prompts(report),
         ours=report.finding(REWARD),
         rival=report.finding(report.best),
@@ -53,6 +56,12 @@ def render(localised: Localised) -> str:
         style=style,
         style_hash=block_hash(style),
     )
+
+
+def _moved(found: Paraphrased | None) -> list[Fact]:
+    """The facts whose credit moved most with the words."""
+    facts = [] if found is None else sorted(found.each, key=lambda fact: -abs(fact.reworded_credit - fact.credit))
+    return [replace(fact, text=visible(fact.text), reworded=visible(fact.reworded)) for fact in facts[:DRAWN]]
 
 
 def _ordered(report: LocaliseReport) -> list[int]:

@@ -5,7 +5,7 @@ The page is whole without JavaScript; page.js redraws the cells from each entry'
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -20,7 +20,7 @@ from dpo_credit.views.page.overview import Overview, overview_of
 from dpo_credit.views.page.places import places
 from dpo_credit.views.page.stretches import LONG, ROWS, UNITS
 from dpo_credit.views.page.text import visible
-from dpo_credit.views.scale import Shading
+from dpo_credit.views.scale import Scale, Shading
 
 _WHOLE = 20  # up to so many entries are whole without JavaScript; beyond, cells and tables of tokens need it
 
@@ -97,15 +97,22 @@ def _views(entries: Iterable[ScoredRow], overview: Overview, *, many: bool) -> I
         raise CreditError(f"there were {overview.count:,} rows, and now there are {count:,}: draw them again.")
 
 
-def fragment(credit: Credit) -> str:
-    """The answer as shaded text with its reward, self-contained, for a notebook's cell."""
-    (scale,) = Shading().scales([credit])
+def fragment(credit: Credit, scale: Scale | None = None, edited: Collection[int] = ()) -> str:
+    """The answer as shaded text with its reward, self-contained, for a notebook's cell.
+
+    Args:
+        credit: the answer.
+        scale: where its colours end; its own scale, if not given.
+        edited: indices of segments to frame.
+    """
+    scale = scale or Shading().scales([credit])[0]
     cells = []
-    for segment in credit.segments:
+    for n, segment in enumerate(credit.segments):
         background, text = scale.shade(segment.reward, "light")
         below = segment.reward < 0 and scale.strength(segment.reward) > 0
         segment = segment._replace(text=visible(segment.text), piece=visible(segment.piece))
-        cells.append({"segment": segment, "background": f"rgb{background}", "text": f"rgb{text}", "below": below})
+        shade = {"background": f"rgb{background}", "text": f"rgb{text}", "below": below, "edited": n in edited}
+        cells.append({"segment": segment, **shade})
     return environment().get_template("credit.html").render(credit=credit, cells=cells, scale=scale)
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from dpo_credit.estimates.statistics import Estimate
 from dpo_credit.localise.localised import Group as Part
 from dpo_credit.localise.localised import LocaliseReport, PreferenceMeasures
-from dpo_credit.localise.wording import drawn_by, label, sentence, to_prompts
+from dpo_credit.localise.wording import drawn_by, label, paraphrased, sentence, to_prompts
 from dpo_credit.views.look import Look, visible
 from dpo_credit.views.terminal.tables import table as table_of
 from dpo_credit.views.terminal.tables import whole
@@ -39,6 +39,8 @@ def render(report: LocaliseReport, look: Look) -> RenderableType:
         parts += [_preference(report.preference, look), Text()]
     if report.group_by is not None:
         parts += [_answer_groups(report, look), Text()]
+    if report.paraphrased is not None:
+        parts += [_wrapped(paraphrased(report.paraphrased), look), Text()]
     return Group(*parts, _groups(report, look))
 
 
