@@ -41,7 +41,7 @@ def test_every_pair_says_whose_beta_it_is(pair: Published) -> None:
     assert pair.name == pair.name.lower() and " " not in pair.name
     assert 0 < pair.beta <= 10 and pair.format
     if pair.policy is None:
-        assert pair.name in ("embedded", "smollm2") and pair.reference is None
+        assert pair.name in ("embedded", "smollm2", "embedded-refiner") and pair.reference is None
         assert (Path(__file__).parents[1] / pair.source).is_file()
         return
     for name in (pair.policy, pair.reference):
@@ -54,8 +54,8 @@ def test_every_pair_says_whose_beta_it_is(pair: Published) -> None:
 
 
 def test_the_pairs_of_the_package_come_first_and_are_those_that_were_run() -> None:
-    assert [pair.name for pair in published() if pair.run] == ["embedded", "smollm2"]
-    assert [pair.name for pair in published()[:2]] == ["embedded", "smollm2"]
+    assert [pair.name for pair in published() if pair.run] == ["embedded", "smollm2", "embedded-refiner"]
+    assert [pair.name for pair in published()[:3]] == ["embedded", "smollm2", "embedded-refiner"]
 
 
 def test_length_normalised_pairs_are_those_of_the_recipes_that_say_so() -> None:
@@ -167,7 +167,7 @@ def test_the_listing_names_every_pair_and_says_what_was_run(columns: int) -> Non
     assert (ended.code, ended.stderr) == (0, "")
     lines = ended.stdout.splitlines()
     assert max(map(len, lines)) <= columns and ESCAPE not in ended.stdout
-    assert "We have run embedded and smollm2, and no other" in " ".join(ended.stdout.split())
+    assert "We have run embedded, smollm2 and embedded-refiner, and no other" in " ".join(ended.stdout.split())
     if columns >= 80:
         assert all(re.search(rf"^{re.escape(pair.name)} ", ended.stdout, re.M) for pair in published())
     assert ("allenai/OLMo-2-1124-7B-SFT" in ended.stdout) == (columns >= 170)

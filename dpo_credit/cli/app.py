@@ -23,6 +23,7 @@ from dpo_credit.cli import (
     localise,
     mdp,
     pairs,
+    refine,
     render,
     report,
     score,
@@ -61,6 +62,7 @@ app.command(epilog=inspect.EXAMPLE)(inspect.inspect)
 app.command(epilog=pairs.EXAMPLE)(pairs.pairs)
 app.command(no_args_is_help=True, epilog=localise.EXAMPLE)(localise.localise)
 app.command(no_args_is_help=True, epilog=train.EXAMPLE)(train.train)
+app.command(no_args_is_help=True, epilog=refine.EXAMPLE)(refine.refine)
 app.command(no_args_is_help=True, epilog=trajectory.EXAMPLE)(trajectory.trajectory)
 app.command(no_args_is_help=True, epilog=mdp.EXAMPLE)(mdp.mdp)
 app.command(no_args_is_help=True, epilog=corrupt.EXAMPLE)(corrupt.corrupt)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,8 +22,8 @@ from dpo_credit.credit import CreditError
 
 if TYPE_CHECKING:
     from dpo_credit.batch.run import Stream
-    from dpo_credit.image.denoiser import DenoiserPair
-    from dpo_credit.image.scoring import Sampling, ScoredPictures
+    from dpo_credit.image.batch import Progress
+    from dpo_credit.image.scoring import ScoredPictures
     from dpo_credit.rows.journal import Journal
 
 EXAMPLE = 'Example: dpo-credit image score my-picture.png --prompt "a red circle left of a blue square"'
@@ -98,7 +100,7 @@ def batch(
     image columns of datasets. A row that cannot be scored goes to OUTPUT.errors.jsonl, and the exit code is 3.
     """
     from dpo_credit.cli.files import records
-    from dpo_credit.image.batch import settings
+    from dpo_credit.image.batch import run, settings
     from dpo_credit.rows.journal import Journal
     from dpo_credit.rows.sources import expand
 
@@ -106,12 +108,13 @@ def batch(
     rows = islice(records(files), limit)
     sink = replace(keep, output=output).sink(output, expand(files), talk.complain)
     pair, wanted = options.load(talk), sampling.sampling
+    scoring = partial(run, rows, pair, wanted, sink, prompt_key=prompt_key, strict=bad.strict)
     if not isinstance(sink, Journal):
-        _run(rows, pair, wanted, sink, talk, prompt_key, bad.strict)
+        write_rows(scoring, sink, talk)
         return
     with sink:
         sink.begin({"inputs": files, "prompt_key": prompt_key, "limit": limit, **settings(pair, wanted)})
-        _run(rows, pair, wanted, sink, talk, prompt_key, bad.strict)
+        write_rows(scoring, sink, talk)
 
 
 def _score(files: list[str], text: str, sampling: SamplingOptions, outputs: Outputs, options: DenoiserOptions) -> None:
@@ -165,14 +168,12 @@ def _show(scored: ScoredPictures, outputs: Outputs) -> None:
     outputs.write(terminal, json=lambda: json_line(fields_of(image_record(scored))) + "\n", page=page, figure=figure)
 
 
-def _run(
-    rows: Any, pair: DenoiserPair, sampling: Sampling, sink: Journal | Stream, talk: Talk, prompt_key: str, strict: bool
-) -> None:
-    """Score rows into their output, with a bar on stderr, and say how it went."""
+def write_rows(run: Callable[..., Iterator[Progress]], sink: Journal | Stream, talk: Talk) -> None:
+    """Write the rows that a run scores, with a bar on stderr, and say how it went."""
     from rich.progress import TimeElapsedColumn, TimeRemainingColumn
 
     from dpo_credit.cli.bars import TEXT, bar
-    from dpo_credit.image.batch import Counts, run
+    from dpo_credit.image.batch import Counts
     from dpo_credit.rows.journal import Journal
     from dpo_credit.rows.tally import Tally
 
@@ -181,7 +182,7 @@ def _run(
         stopping(talk, "after this row") as stopped,
         bar(talk.stderr, "Scoring", TEXT, TimeElapsedColumn(), TimeRemainingColumn()) as scoring,
     ):
-        for progress in run(rows, pair, sampling, sink, prompt_key=prompt_key, strict=strict, stop=stopped):
+        for progress in run(stop=stopped):
             counts, of_rows = progress.counts, progress.of_rows
             part = progress.part
             scoring.show(part or 0, None if part is None else 1, text=f"{counts.rows:,} rows")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dpo_credit.batch.run import Stream
     from dpo_credit.rows.journal import Journal, Mode
     from dpo_credit.rows.kept import Kept
+    from dpo_credit.rows.sources import Input
 
 KEEPING = "Keeping"
 
@@ -56,7 +57,7 @@ class KeepOptions:
         if self.output is not None:
             check_writable(self.output)
 
-    def sink(self, target: str, inputs: Sequence[str], complain: Callable[[str], None]) -> Journal | Stream:
+    def sink(self, target: str, inputs: Sequence[Input], complain: Callable[[str], None]) -> Journal | Stream:
         """Where rows go: the output, a file in the folder that it is, or stdout for "-".
 
         Raises:

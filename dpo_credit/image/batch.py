@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ from dpo_credit.rows.output import json_line
 from dpo_credit.rows.reader import Record
 from dpo_credit.rows.tally import Tally
 
+Line = tuple[str, tuple[str, ...], float | None]  # a row's line of JSON, its notes, and its margin if it has one
 _AGAIN = "Begin again with --overwrite."
 _NUMBERS_COME_FROM = ("dpo-credit", "torch", "transformers", "diffusers")
 
@@ -100,6 +102,18 @@ def run(
         CreditError: the input is not the one that was begun, cannot be read on, or has a bad row and is `strict`; or
             the results cannot be written. What was committed stays.
     """
+    return run_rows(records, partial(_line, pair, sampling, prompt_key), sink, strict=strict, stop=stop)
+
+
+def run_rows(
+    records: Iterable[Record],
+    line_of: Callable[[Record], Line],
+    sink: Sink,
+    *,
+    strict: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Progress]:
+    """`run` for rows of another shape: `line_of` scores one."""
     check_fields(sink.last.counts, Counts, "the journal's counts", _AGAIN, required=())
     counts, of_rows, seen, passed = Counts(**sink.last.counts), Tally(), "", 0
     for record in records:
@@ -111,8 +125,12 @@ def run(
             continue
         lines, errors = [], []
         try:
-            line, notes = _line(record, pair, sampling, prompt_key, counts)
+            line, notes, margin = line_of(record)
             lines.append(line)
+            if margin is not None:
+                counts.pairs += 1
+                counts.won += margin > 0
+                counts.margins += margin
             of_rows.add(record.default_id, notes)
         except CreditError as error:
             if strict:
@@ -129,16 +147,11 @@ def run(
     sink.finish()
 
 
-def _line(
-    record: Record, pair: DenoiserPair, sampling: Sampling, prompt_key: str, counts: Counts
-) -> tuple[str, tuple[str, ...]]:
-    """A row's line, counted, and the notes on its pictures."""
+def _line(pair: DenoiserPair, sampling: Sampling, prompt_key: str, record: Record) -> Line:
+    """A row's line, the notes on its pictures, and the margin of two."""
     row = picture_row(record, prompt_key)
     scored = score_pictures(pair, row.prompt, row.pictures, sampling, row_id=row.id)
     kept = {f"input_{name}" if name == "credit" else name: value for name, value in row.fields.items()}
     line = json_line({"id": row.id, **kept, "credit": fields_of(image_record(scored, errors=False))})
-    if scored.diff is not None:
-        counts.pairs += 1
-        counts.won += scored.diff.margin > 0
-        counts.margins += scored.diff.margin
-    return line, tuple(dict.fromkeys(note for credit in scored.credits for note in credit.notes))
+    notes = tuple(dict.fromkeys(note for credit in scored.credits for note in credit.notes))
+    return line, notes, None if scored.diff is None else scored.diff.margin

@@ -52,13 +52,27 @@ def picture_row(record: Record, prompt_key: str = "prompt") -> PictureRow:
     pictures, kept = [], dict(fields)
     for key in keys:
         value = fields[key]
-        data, name = _data(value, key, folder, is_bytes=made_text.get((key, key)) == "bytes")
-        if data is None:
-            data = _file(name)
-        else:
+        picture, is_file = picture_at(value, key, folder, is_bytes=made_text.get((key, key)) == "bytes")
+        if not is_file:
             del kept[key]
-        pictures.append(read_picture(data, name))
+        pictures.append(picture)
     return PictureRow(id_of(fields, record.default_id), prompt, tuple(pictures), kept)
+
+
+def picture_at(value: Any, key: str, folder: Path, *, is_bytes: bool = False) -> tuple[Picture, bool]:
+    """The picture that a field holds, and whether it is a file.
+
+    Args:
+        value: the field's; see `picture_row`.
+        key: what it is called, for messages.
+        folder: what a path is relative to.
+        is_bytes: whether the field was bytes, and is base64 now.
+
+    Raises:
+        CreditError: it is no picture, or cannot be read.
+    """
+    data, name = _data(value, key, folder, is_bytes=is_bytes)
+    return read_picture(_file(name) if data is None else data, name), data is None
 
 
 def _data(value: Any, key: str, folder: Path, *, is_bytes: bool) -> tuple[bytes | None, str]:

@@ -17,7 +17,7 @@ from dpo_credit.models.bases import default, fetched
 from dpo_credit.models.gguf import converted, gguf_files
 from dpo_credit.models.locations import Location, broken, cannot_load, locate, mending
 from dpo_credit.models.pair import Loading
-from dpo_credit.models.published import EMBEDDED, Published, published
+from dpo_credit.models.published import Published, published
 from dpo_credit.models.trained import NAME, Trained, beside, parse
 
 _MOST_LAYERS = 10_000  # building more takes hours
@@ -44,14 +44,15 @@ class Checkpoint:
 
 
 def find(name: str | Path, role: Literal["policy", "reference"], loading: Loading) -> Checkpoint:
-    """What `name` stands for: a model, or an adapter and the base it sits on; "embedded" is the embedded pair's.
+    """What `name` stands for: a model, or an adapter and the base it sits on; those embedded come with us.
 
     `NAME:FOLDER` is a folder in a directory or in a repository on the hub. A GGUF file is a model by itself.
 
     Raises:
         CreditError: there is no such directory, it holds no model, or the hub does not give it.
     """
-    name = EMBEDDED / role if str(name) == "embedded" else name
+    with_us = {pair.name: pair.embedded / role for pair in published() if pair.embedded}
+    name = with_us.get(str(name), name)
     if pair := next((pair for pair in published() if str(pair.adapters) == str(name)), None):
         return _with_us(pair, role, loading)
     revision, gguf = loading.of(role, "revision"), loading.of(role, "gguf")
@@ -62,8 +63,8 @@ def find(name: str | Path, role: Literal["policy", "reference"], loading: Loadin
     if settings is not None:
         return _adapter(label, role, place, settings, loading)
     model = _model(place, role, label, gguf)
-    if place.path == str(EMBEDDED / role):
-        return Checkpoint(f"embedded {role}", role, model, pair="embedded")
+    if own := next((pair for pair, folder in with_us.items() if place.path == str(folder)), None):
+        return Checkpoint(f"{own} {role}", role, model, pair=own)
     if not model.has("config.json", role):
         other = "" if place.local else " Or name a GGUF file in it with --gguf."
         raise CreditError(f"{role} {label} holds no config.json: it is not a saved model. Give its directory.{other}")

@@ -38,7 +38,7 @@ class Published:
     """A public pair.
 
     `policy` and `reference` are names on the hub; both are None for a pair that comes with the package: the embedded
-    one, or adapters on a `base` that is fetched. `format` is how its prompts are written, `source` where its beta
+    ones, or adapters on a `base` that is fetched. `format` is how its prompts are written, `source` where its beta
     stands, `licence` the models' own, as far as we know it. `revision`, `subfolder` and `adapter_base` are as for
     --revision, --subfolder and --base. `loss` is TRL's name for it. `inference`: what of the entry no source says.
     `run`: whether we have scored with it ourselves.
@@ -71,7 +71,14 @@ class Published:
         """The policy and the reference, as `load_pair` takes them."""
         if self.adapters is not None:
             return str(self.adapters), None
-        return ("embedded", "embedded") if self.policy is None else (self.policy, self.reference)
+        return (self.name, self.name) if self.policy is None else (self.policy, self.reference)
+
+    @property
+    def embedded(self) -> Path | None:
+        """The folder of its policy and reference, where both come with the package as they are."""
+        if self.policy is not None or self.base is not None:
+            return None
+        return EMBEDDED / self.name.removeprefix("embedded").removeprefix("-")
 
 
 @cache

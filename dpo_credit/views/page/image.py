@@ -47,10 +47,10 @@ def page(
     style = Markup(
         "".join(verbatim(templates, name) for name in ("style.css", "report.css", "image.css"))
         + shades(palette)
-        + _colours(palette)
+        + colours(palette)
     )
     script = Markup(verbatim(templates, "image.js"))
-    drawn = [_maps(side.credit) for side in shown]
+    drawn = [maps_of(side.credit) for side in shown]
     scales = [
         image.scale_of((maps[:1] for maps in drawn), palette),
         image.scale_of((maps[1:] for maps in drawn), palette),
@@ -85,7 +85,7 @@ def page(
     )
 
 
-def _colours(palette: Palette) -> str:
+def colours(palette: Palette) -> str:
     """The scale's ends and its middle, for what the page tints and outlines."""
     names = {
         "neutral": [image.neutral(palette, theme) for theme in _THEMES],
@@ -110,28 +110,35 @@ def _block(credit: PictureCredit) -> int:
     return math.ceil(max(credit.policy.shape[2:]) / _CELLS)
 
 
-def _maps(credit: PictureCredit) -> Floats:
+def maps_of(credit: PictureCredit) -> Floats:
     """(1 + S, h, w): the map over all timesteps, then that of each, in no more cells than the page has."""
     maps = np.concatenate((credit.map[None], credit.maps))
     return image.pooled(maps, _block(credit), _block(credit))
 
 
 def _side(side: Side, maps: Floats, scales: Sequence[Scale], levels: Sequence[float], decimals: int) -> dict[str, Any]:
-    credit, pixels = side.credit, _fitted(side.picture)
+    credit = side.credit
     profile = [
         image.with_error(*numbers, decimals) for numbers in zip(credit.profile, credit.profile_error, strict=True)
     ]
     return {
+        **plate(side, maps[0], scales[0], levels[0]),
         "label": side.label,
-        "width": credit.width,
-        "height": credit.height,
-        "rows": maps.shape[1],
-        "columns": maps.shape[2],
-        "picture": _png(pixels),
-        "sharp": max(side.picture.shape[:2]) <= _SHARP,
-        "maps": {theme: _png(image.overlay(maps[0], scales[0], theme)) for theme in _THEMES},
-        "outlines": _outlines(maps[0], levels[0]),
         "rewards": [image.with_error(credit.reward, credit.reward_error, decimals), *profile],
+    }
+
+
+def plate(side: Side, values: Floats, scale: Scale, level: float) -> dict[str, Any]:
+    """What a template needs to draw a picture with a map over it in both themes, and outlines at a level."""
+    return {
+        "width": side.credit.width,
+        "height": side.credit.height,
+        "rows": values.shape[0],
+        "columns": values.shape[1],
+        "picture": _png(_fitted(side.picture)),
+        "sharp": max(side.picture.shape[:2]) <= _SHARP,
+        "maps": {theme: _png(image.overlay(values, scale, theme)) for theme in _THEMES},
+        "outlines": _outlines(values, level),
     }
 
 

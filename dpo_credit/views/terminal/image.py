@@ -50,10 +50,10 @@ def show(
     decimals = image.decimals_of(scored)
     prompt = visible(look.plain(image.shortened(shown[0].credit.prompt, _PROMPT)), look)
     parts: list[RenderableType] = [Text(prompt, style="bold"), Text()] if prompt else []
-    panels, legend = _in_colours(shown, look, palette) if look.colours == "full" else _in_signs(shown, look, palette)
+    drawn, legend = panels(shown, look, palette)
     captions = [_sum(side, decimals, look, named=len(shown) > 1) for side in shown]
-    columns = [Group(caption, panel) for caption, panel in zip(captions, panels, strict=True)]
-    parts += [*_beside(columns, look), legend, Text()]
+    columns = [Group(caption, panel) for caption, panel in zip(captions, drawn, strict=True)]
+    parts += [*beside(columns, look), legend, Text()]
     if isinstance(scored, PictureDiff):
         margin = look.plain(image.with_error(scored.margin, scored.margin_error, decimals))
         probability = f"P(chosen is preferred) {image.probability(scored)}"
@@ -68,7 +68,7 @@ def _sum(side: Side, decimals: int, look: Look, *, named: bool) -> Text:
     return Text.assemble((f"{side.label} " if named else "", "bold"), f"reward {reward}")
 
 
-def _beside(columns: Sequence[RenderableType], look: Look) -> list[RenderableType]:
+def beside(columns: Sequence[RenderableType], look: Look) -> list[RenderableType]:
     """Panels beside each other where two are as wide as they need to be, else below each other."""
     if len(columns) < 2 or _room(2, look) < _LEAST:
         return [part for column in columns for part in (column, Text())]
@@ -80,6 +80,11 @@ def _beside(columns: Sequence[RenderableType], look: Look) -> list[RenderableTyp
 def _room(panels: int, look: Look) -> int:
     """Columns of a picture, and as many of its map, where so many panels stand beside each other."""
     return min(_MOST, ((look.width - _APART * (panels - 1)) // panels - _GAP) // 2)
+
+
+def panels(shown: Sequence[Side], look: Look, palette: Palette = "orange-blue") -> tuple[list[RenderableType], Text]:
+    """Each picture with its map, in colours or in signs, and the legend of the scale that they share."""
+    return _in_colours(shown, look, palette) if look.colours == "full" else _in_signs(shown, look, palette)
 
 
 def _in_colours(shown: Sequence[Side], look: Look, palette: Palette) -> tuple[list[RenderableType], Text]:

@@ -27,9 +27,10 @@ def table(pairs: Sequence[Published], look: Look) -> RenderableType:
         licence = Text(pair.licence) if pair.licence else Text("see its card", style="dim")
         beta = _beta(pair) + " †" * (pair.loss != "sigmoid")
         shown.add_row(Text(pair.name, style="bold"), beta, kind, *names, licence, "yes" if pair.run else "no")
-    run = [pair.name for pair in pairs if pair.run]
+    *others, last = [pair.name for pair in pairs if pair.run] or ["none of them"]
+    run = " and ".join(filter(None, (", ".join(others), last)))
     honestly = Text(
-        f"We have run {' and '.join(run) or 'none of them'}, and no other: there was no hub at hand. The betas are "
+        f"We have run {run}, and no other: there was no hub at hand. The betas are "
         "what the linked recipes say, or inferred, as a pair's details tell. / T: length-normalised DPO. †: another "
         "loss than the sigmoid one. dpo-credit pairs NAME shows models, loss and source."
     )

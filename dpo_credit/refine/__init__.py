@@ -1,0 +1,1 @@
+"""What a prompt refiner and its image model earn together: words and pictures under one reward."""
