@@ -36,7 +36,7 @@ WARM_UP = 100  # updates
 EMA_DECAY = 0.999
 RECIPES: dict[str, dict[str, float]] = {
     "sft": {"updates": 3000, "batch": 32, "rate": 2e-3, "muon": 0.02},
-    "dpo": {"updates": 1000, "batch": 32, "rate": 2e-4, "muon": 0.002, "beta": 1000.0},
+    "dpo": {"updates": 1000, "batch": 32, "rate": 1e-4, "muon": 0.001, "beta": 1000.0},
 }
 
 Figures = dict[str, float]
