@@ -42,10 +42,12 @@ class MuonAdamW(torch.optim.AdamW):
                 if weight.grad is None:
                     continue
                 momentum = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
+                self.state[weight].setdefault("step", torch.zeros(()))  # AdamW looks for it in a state that it loads
                 momentum.lerp_(weight.grad, 1 - MOMENTUM)
-                update = orthogonalise(weight.grad.lerp(momentum, MOMENTUM))
-                scale = max(1.0, weight.size(0) / weight.size(1)) ** 0.5
-                weight.add_(update, alpha=-group["lr"] * scale)
+                # of a convolution: its outputs by its inputs in all places of the kernel
+                update = orthogonalise(weight.grad.lerp(momentum, MOMENTUM).flatten(1))
+                scale = max(1.0, update.size(0) / update.size(1)) ** 0.5
+                weight.add_(update.view_as(weight), alpha=-group["lr"] * scale)
         return loss
 
 

@@ -105,6 +105,10 @@ class Drawing:
         """(32, 32) the pixels that a shape covers at least half of."""
         return self.shapes[index].coverage() >= 0.5
 
+    def inked(self) -> NDArray[np.bool_]:
+        """(32, 32) the pixels of all shapes."""
+        return np.any([self.mask(index) for index in range(len(self.shapes))], axis=0)
+
     @property
     def split(self) -> Split:
         """By the shapes' colours and kinds, of a single shape by its place too."""
