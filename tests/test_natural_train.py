@@ -19,7 +19,7 @@ from trl import DPOConfig, DPOTrainer
 
 from dpo_credit.demo import natural_train
 from dpo_credit.demo.natural import drafts, draw
-from dpo_credit.demo.natural_train import Choice, choices, learn, load, post_loss, share_of_rate
+from dpo_credit.demo.natural_train import Choice, choices, learn, load, loss_of, share_of_rate
 
 PROMPT = "The rent is 120 dollars and I have ten days.\n\nTL;DR:"
 POSED = (
@@ -87,7 +87,7 @@ def test_the_loss_is_trls_with_the_wrong_answers_that_the_reference_finds_likeli
         float(trainer._compute_loss(trainer.model, trainer.data_collator([row]), return_outputs=False))
         for row in trainer.train_dataset
     ]
-    loss, margins = post_loss(module, words, PROMPT, POSED)
+    loss, margins = loss_of(module, words, [(PROMPT, POSED)])
     assert float(loss.detach()) == pytest.approx(sum(theirs) / 3, rel=1e-4)
     naive = [
         0.1 * (sum_of(policy, row["chosen"]) - sum_of(reference, row["chosen"]))
@@ -97,8 +97,17 @@ def test_the_loss_is_trls_with_the_wrong_answers_that_the_reference_finds_likeli
     assert margins.tolist() == pytest.approx(naive, abs=1e-4)
 
 
+def test_posts_together_have_the_mean_of_their_losses(start: Path) -> None:
+    module, words = load(str(start), str(start.parent / "base"))
+    prompts = (PROMPT, "We drove to the lake on Sunday.\n\nTL;DR:")
+    apart = [loss_of(module, words, [(prompt, POSED)]) for prompt in prompts]
+    loss, margins = loss_of(module, words, [(prompt, POSED) for prompt in prompts])
+    assert float(loss.detach()) == pytest.approx(sum(float(mean.detach()) for mean, _ in apart) / 2, rel=1e-5)
+    assert margins.tolist() == pytest.approx([margin for _, both in apart for margin in both.tolist()], abs=1e-5)
+
+
 def test_only_the_policy_learns_and_what_was_saved_goes_on(start: Path, tmp_path: Path, capsys) -> None:
-    options = argparse.Namespace(posts=4, batch=2, rate=1e-2, seed=1, save=1, out=tmp_path / "dpo")
+    options = argparse.Namespace(posts=4, batch=2, together=None, rate=1e-2, seed=1, save=1, out=tmp_path / "dpo")
     with patch.object(natural_train, "choices", lambda drawn, rng: POSED):
         learn(*load(str(start), str(start.parent / "base")), options)
         records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -1,4 +1,4 @@
-"""DPO of the pair smollm2 on a CPU: a post is read once for all its right and wrong summaries.
+"""DPO of the pair smollm2 where a post is read once for all its right and wrong summaries: for a CPU, or a GPU.
 
     python -m dpo_credit.demo.natural_train --start natural-run/sft --out natural-run/dpo --posts 1600
 
@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -72,38 +73,43 @@ def choices(drawn: Drawn, rng: Random) -> Iterator[Choice]:
 
 
 def answer_sums(module: Any, batch: Sequence[Tokens]) -> Tensor:
-    """(n,) nats: the log-probability of each answer to one prompt, from one forward pass over their pack."""
+    """(n,) nats: the log-probability of each answer, from one forward pass over a pack of all."""
     (pack,) = packs(batch, budget=1 << 20)
-    stream = pack.stream
+    stream = pack.on(module.device)
     base = module.get_base_model()
-    hidden = base.model(
-        input_ids=stream.ids,
-        position_ids=stream.positions,
-        attention_mask=dense_mask(stream.end, torch.float32),
-        use_cache=False,
-    ).last_hidden_state[0, stream.rows]
-    logits = base.lm_head(hidden)
+    with torch.autocast(module.device.type, torch.bfloat16, enabled=module.device.type == "cuda"):
+        hidden = base.model(
+            input_ids=stream.ids,
+            position_ids=stream.positions,
+            attention_mask=dense_mask(stream.end, torch.float32),
+            use_cache=False,
+        ).last_hidden_state[0, stream.rows]
+        logits = base.lm_head(hidden).float()
     logps = logits[stream.at, stream.labels] - logits.logsumexp(-1)[stream.at]
     sums = torch.stack([part.sum() for part in logps.split(list(pack.lengths))])
     return sums[torch.tensor(pack.answers).argsort()]
 
 
-def post_loss(
-    module: Any, tokenizer: PreTrainedTokenizerBase, prompt: str, posed: Sequence[Choice]
+def loss_of(
+    module: Any, tokenizer: PreTrainedTokenizerBase, posts: Sequence[tuple[str, Sequence[Choice]]]
 ) -> tuple[Tensor, Tensor]:
-    """The mean loss of a post's pairs, and their margins (pairs,)."""
-    texts = list(dict.fromkeys(text for choice in posed for text in (choice.chosen, *sum(choice.rejected, ()))))
-    encoded = dict(zip(texts, encode_answers(tokenizer, [Example(prompt, text) for text in texts], END), strict=True))
+    """The mean loss of posts' pairs, each post a prompt and its choices, and their margins (pairs,)."""
+    encoded: dict[tuple[str, str], Tokens] = {}
+    for prompt, posed in posts:
+        texts = list(dict.fromkeys(text for choice in posed for text in (choice.chosen, *sum(choice.rejected, ()))))
+        answers = encode_answers(tokenizer, [Example(prompt, text) for text in texts], END)
+        encoded |= {(prompt, text): tokens for text, tokens in zip(texts, answers, strict=True)}
     with torch.no_grad(), adapter_ref(module)():
-        reference = dict(zip(texts, answer_sums(module, list(encoded.values())), strict=True))
+        reference = dict(zip(encoded, answer_sums(module, list(encoded.values())), strict=True))
     pairs = [
-        (choice.chosen, max(like, key=lambda text: float(reference[text])))
+        ((prompt, choice.chosen), max(((prompt, text) for text in like), key=lambda answer: float(reference[answer])))
+        for prompt, posed in posts
         for choice in posed
         for like in choice.rejected
     ]
-    used = list(dict.fromkeys(text for pair in pairs for text in pair))
-    policy = dict(zip(used, answer_sums(module, [encoded[text] for text in used]), strict=True))
-    reward = {text: BETA * (policy[text] - reference[text]) for text in used}
+    used = list(dict.fromkeys(answer for pair in pairs for answer in pair))
+    policy = dict(zip(used, answer_sums(module, [encoded[answer] for answer in used]), strict=True))
+    reward = {answer: BETA * (policy[answer] - reference[answer]) for answer in used}
     margins = torch.stack([reward[chosen] - reward[rejected] for chosen, rejected in pairs])
     nll = torch.stack([-policy[chosen] / len(encoded[chosen].answer_ids) for chosen, _ in pairs])
     return (NLL_WEIGHT * nll - torch.nn.functional.logsigmoid(margins)).mean(), margins.detach()
@@ -117,14 +123,16 @@ def learn(module: Any, tokenizer: PreTrainedTokenizerBase, options: argparse.Nam
     optimiser = torch.optim.AdamW(weights, lr=options.rate, weight_decay=0.0)
     updates = options.posts // options.batch
     posts = draw_posts(options.seed, updates * options.batch, "train")
+    together = options.together or (1 if module.device.type == "cpu" else options.batch)
     begun = time.monotonic()
     for update in range(1, updates + 1):
         for group in optimiser.param_groups:
             group["lr"] = options.rate * share_of_rate(update, updates)
         losses, margins = [], []
-        for drawn, rng in (next(posts) for _ in range(options.batch)):
-            loss, margin = post_loss(module, tokenizer, drawn.post.prompt, list(choices(drawn, rng)))
-            (loss / options.batch).backward()
+        posed = [(drawn.post.prompt, list(choices(drawn, rng))) for drawn, rng in islice(posts, options.batch)]
+        for start in range(0, options.batch, together):
+            loss, margin = loss_of(module, tokenizer, posed[start : start + together])
+            (loss * together / options.batch).backward()
             losses.append(float(loss.detach()))
             margins.append(margin)
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
@@ -157,6 +165,7 @@ def load(start: str, base: str) -> tuple[Any, PreTrainedTokenizerBase]:
     assert checkpoint.adapter is not None
     adapted: Any = with_adapter(module, checkpoint, checkpoint.adapter, checkpoint.ref_adapter or checkpoint.adapter)
     adapted.set_adapter("default")
+    adapted.to("cuda" if torch.cuda.is_available() else "cpu")
     return adapted.train(), load_tokenizer(checkpoint, loading)
 
 
@@ -167,6 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="a directory")
     parser.add_argument("--posts", type=int, default=1600, help="drawn posts, each of about six pairs")
     parser.add_argument("--batch", type=int, default=4, help="posts an update")
+    parser.add_argument("--together", type=int, help="posts in a pass (default: 1 on a CPU, else all of an update)")
     parser.add_argument("--rate", type=float, default=3e-4)
     parser.add_argument("--seed", type=int, default=3000)
     parser.add_argument("--save", type=int, default=20, help="updates between two saved states")
