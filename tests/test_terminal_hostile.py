@@ -23,7 +23,7 @@ EVIL = (
 )
 ACTS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\U000e0000-\U000e0fff]")
 UNSHOWN = ("steer", "verify", "corrupt", "filter")  # these show nothing of what they read, where all goes well
-GROUPS = {"image"}  # whose commands have tests of their own
+GROUPS = {"image", "refine"}  # whose commands have tests of their own
 COMMANDS = [name for name in typer.main.get_command(app).commands if name not in GROUPS]  # type: ignore[attr-defined]
 
 
@@ -41,6 +41,9 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labelled = {**row, "labels": [span], "label": EVIL, EVIL: EVIL}
     (folder / f"{EVIL}.jsonl").write_text(json.dumps(labelled) + "\n")
     (folder / f"{EVIL}.json").write_text(json.dumps(labelled))
+    walk = {"observations": [[1, 1, 0, 0, 0, 0], [1, 0.667, 0, 0, 0, 0]], "actions": [1, 0]}
+    segments = {"id": EVIL, "chosen": {**walk, EVIL: EVIL}, "rejected": walk, EVIL: EVIL}
+    (folder / "segments.jsonl").write_text(2 * (json.dumps(segments) + "\n"))
     (folder / "dpo.yaml").write_text(json.dumps({"model": str(folder / "policy"), "rows": str(folder), EVIL: EVIL}))
     asked = ("batch", folder / f"{EVIL}.jsonl", *pair_of(folder), "-o", folder / "scored.jsonl")
     assert run(*asked).code == 0
@@ -72,6 +75,7 @@ def arguments(command: str, folder: Path) -> list[str]:
         "localise": [rows, *pair],
         "train": ["dpo", "--config", str(folder / "dpo.yaml"), "--dry-run"],
         "trajectory": [str(folder / "policy"), rows, *pair[2:], "--samples", "0"],
+        "mdp": [str(folder / "segments.jsonl")],
         "corrupt": [rows, "-o", str(folder / "wrong.jsonl")],
     }[command]
 

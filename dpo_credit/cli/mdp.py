@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dpo_credit.rows.aside import SetAside
     from dpo_credit.views.steps import Drawn
 
-EXAMPLE = "Example: dpo-credit mdp examples/segments.jsonl --row 1 --html out.html"
+EXAMPLE = "Example: dpo-credit mdp examples/grid.jsonl --row 1 --html out.html"
 
 
 @with_shared_options

@@ -1,4 +1,4 @@
-"""Write pairs of held-out walks on the grid for `examples/segments.jsonl`, and pictures of the first two's steps.
+"""Write pairs of held-out walks on the grid for `examples/grid.jsonl`, and pictures of the first two's steps.
 
 python -m dpo_credit.demo.gridworld_rows --out my-examples
 """
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pairs += [(min(pair, key=regret), max(pair, key=regret)) for pair in preferences(4 * NOISY, SEED)]
     pairs = [pair for pair in pairs if min(len(walk.actions) for walk in pair) >= SHORTEST][: DETOURS + NOISY]
     (out / "grid").mkdir(parents=True, exist_ok=True)
-    with (out / "segments.jsonl").open("w", encoding="utf-8") as lines:
+    with (out / "grid.jsonl").open("w", encoding="utf-8") as lines:
         for n, (chosen, rejected) in enumerate(pairs):
             frames = n < DETOURS
             row = {"id": f"detour-{n}" if frames else f"noisy-{n - DETOURS}"}

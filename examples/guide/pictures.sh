@@ -17,7 +17,7 @@ shoot() {
 "$program" score "$examples/offer.json" --json scored.json --quiet >/dev/null
 "$program" render scored.json --heatmap "$examples/pictures/render.svg" --style paper --width-in 3.25 --quiet >/dev/null
 "$program" diff "$examples/porto.json" --heatmap "$examples/pictures/folded.svg" --by word --around-edits 5 --quiet >/dev/null
-"$program" mdp "$examples/segments.jsonl" --row 1 --png "$examples/pictures/mdp.svg" --quiet >/dev/null
+"$program" mdp "$examples/grid.jsonl" --row 1 --png "$examples/pictures/mdp.svg" --quiet >/dev/null
 "$program" batch "$examples/free_prose.jsonl" -o free_prose.jsonl --quiet
 "$program" report free_prose.jsonl --html report.html --quiet >/dev/null
 shoot report.html report.png 1180,930
