@@ -12,6 +12,7 @@ from program import run
 from tiny import language_model, save, tokenizer
 from transformers import TrainerCallback
 
+from dpo_credit.credit import CreditError
 from dpo_credit.models.checkpoints import find
 from dpo_credit.models.loading import load_module
 from dpo_credit.models.pair import Loading
@@ -41,13 +42,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def training(folder: Path, *, steps: int = 4, adapter: bool = False) -> Any:
+def training(
+    folder: Path, *, steps: int = 4, adapter: bool = False, report_to: str = "none", watch: str | None = None
+) -> Any:
     """A DPO trainer on the five preferences, with a callback that scores them every other step."""
     recipe = Recipe(
         **{"method": "dpo", "model": "in memory", "output": str(folder / "dpo"), "learning_rate": 1e-3},
         **{"batch_size": 1, "max_steps": steps, "save_steps": 2, "beta": 0.3, "precision": "float32"},
         adapter={"r": 2, "target_modules": ["query_key_value"]} if adapter else None,
-        trl={"dataloader_pin_memory": False},
+        log_steps=2,
+        trl={"dataloader_pin_memory": False, "report_to": report_to},
     )
     found = find(str(folder / "sft"), "policy", CPU)
     rows = [{name: row[name] for name in ("prompt", "chosen", "rejected")} for row in ROWS]
@@ -58,7 +62,8 @@ def training(folder: Path, *, steps: int = 4, adapter: bool = False) -> Any:
         rows,
         reference=None if adapter else load_module(found, torch.device("cpu"), CPU),
     )
-    made.add_callback(CreditCallback(made, str(folder / "rows.jsonl"), folder / "inside.jsonl", every=2))
+    rows_file, output = str(folder / "rows.jsonl"), folder / "inside.jsonl"
+    made.add_callback(CreditCallback(made, rows_file, output, every=2, watch=watch))
     return made
 
 
@@ -78,6 +83,21 @@ def test_a_callback_keeps_what_following_the_checkpoints_finds(folder: Path, ada
         assert one.chosen_logp.mean == pytest.approx(other.chosen_logp.mean, abs=1e-4)
     assert logged == pytest.approx([point.margin.mean for point in points(inside)[1:]])
     assert logged[-1] != 0
+
+
+def test_a_callback_leaves_the_lines_of_the_trainer_as_they_are(folder: Path) -> None:
+    made = training(folder)
+    made.train()
+    own = [row for row in made.state.log_history if "credit/margin" not in row]
+    assert [row["step"] for row in own if {"loss", "rewards/margins"} <= row.keys()] == [2, 4]
+    assert not any("loss" in row or "rewards/margins" in row for row in made.state.log_history if row not in own)
+
+
+def test_a_callback_refuses_to_watch_a_row_that_is_not_there(folder: Path) -> None:
+    with pytest.raises(
+        CreditError, match=r"no row to watch has the id 'row 99'\. There are: row 100, row 101, row 102"
+    ):
+        training(folder, watch="row 99")
 
 
 def test_a_resumed_training_goes_on_with_what_its_callback_kept(folder: Path) -> None:

@@ -11,6 +11,7 @@ from accelerate import PartialState
 from accelerate.utils import is_bf16_available
 from datasets import Dataset, disable_progress_bars
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, Trainer, TrainerCallback
+from transformers.integrations import get_reporting_integration_callbacks
 from transformers.utils import logging
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
@@ -24,7 +25,7 @@ def configuration(recipe: Recipe) -> SFTConfig | DPOConfig:
     """TRL's configuration.
 
     Raises:
-        CreditError: TRL has no such argument, or refuses a value.
+        CreditError: TRL has no such argument or refuses a value, or a tracker is unknown or not installed.
     """
     kind = SFTConfig if recipe.method == "sft" else DPOConfig
     if unknown := sorted(recipe.trl.keys() - {argument.name for argument in fields(kind)}):
@@ -37,9 +38,12 @@ def configuration(recipe: Recipe) -> SFTConfig | DPOConfig:
         bf16_gpu=torch.cuda.is_available() and is_bf16_available(),
     )
     try:
-        return kind(**given)
+        made = kind(**given)
+        for tracker in get_reporting_integration_callbacks(made.report_to):
+            tracker()  # which raises where its package is missing; the trainer would after all else is read
     except Exception as error:  # whatever it raises is about a value of the recipe
         raise CreditError(f"{kind.__name__} refuses the recipe: {' '.join(str(error).split())}") from error
+    return made
 
 
 def trainer(
