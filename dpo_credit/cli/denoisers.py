@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from dpo_credit.cli.flags import flag, from_config, option, seed_option
+from dpo_credit.cli.flags import flag, option, seed_option
+from dpo_credit.cli.options import Config, Device, Revision
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import CreditError
 from dpo_credit.extras import optional
@@ -51,26 +51,13 @@ class DenoiserOptions:
             show_default="what its training left beside it, else 5000",
         ),
     ] = None
-    device: Annotated[
-        str,
-        _option("--device", help="auto, cpu, cuda, cuda:N or mps; two with a comma: the policy's, the reference's."),
-    ] = "auto"
+    device: Device = "auto"
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],
         _option("--dtype", help="auto is float32: rewards are small differences of errors. The VAE is float32 always."),
     ] = "auto"
-    revision: Annotated[
-        str | None,
-        _option(
-            "--revision", help="Branch, tag or commit on the hub; two with a comma for two models.", show_default="main"
-        ),
-    ] = None
-    config: Annotated[
-        Path | None,
-        _option(
-            "--config", help="YAML or TOML file with these options; flags win.", callback=from_config, is_eager=True
-        ),
-    ] = None
+    revision: Revision = None
+    config: Config = None
 
     def load(self, talk: Talk) -> DenoiserPair:
         """The pair, with what there is to say about it.

@@ -19,6 +19,22 @@ if TYPE_CHECKING:
 TEXT, SAFETY = "From text to tokens", "Safety"
 _option, _flag = partial(option, panel="Models"), partial(flag, panel="Models")
 
+# what commands that load models share
+Device = Annotated[
+    str,
+    _option("--device", help="auto, cpu, cuda, cuda:N or mps; two with a comma: the policy's, the reference's."),
+]
+Revision = Annotated[
+    str | None,
+    _option(
+        "--revision", help="Branch, tag or commit on the hub; two with a comma for two models.", show_default="main"
+    ),
+]
+Config = Annotated[
+    Path | None,
+    _option("--config", help="YAML or TOML file with these options; flags win.", callback=from_config, is_eager=True),
+]
+
 
 @dataclass(frozen=True)
 class PairOptions:
@@ -66,10 +82,7 @@ class PairOptions:
             help="Rewards are beta / T × log-ratio, T tokens in the answer, or beta × log-ratio; default: as trained.",
         ),
     ] = None
-    device: Annotated[
-        str,
-        _option("--device", help="auto, cpu, cuda, cuda:N or mps; two with a comma: the policy's, the reference's."),
-    ] = "auto"
+    device: Device = "auto"
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],
         _option("--dtype", help="auto is bfloat16 on CUDA, float32 elsewhere; the LM head is float32 always."),
@@ -78,12 +91,7 @@ class PairOptions:
         str | None,
         _option("--attn-implementation", help="eager, sdpa, flash_attention_2, ...", show_default="the model's"),
     ] = None
-    revision: Annotated[
-        str | None,
-        _option(
-            "--revision", help="Branch, tag or commit on the hub; two with a comma for two models.", show_default="main"
-        ),
-    ] = None
+    revision: Revision = None
     subfolder: Annotated[
         str | None,
         _option(
@@ -175,12 +183,7 @@ class PairOptions:
     allow_pickle: Annotated[
         bool, _flag("--allow-pickle", panel=SAFETY, help="Load weights that are not safetensors; they can run code.")
     ] = False
-    config: Annotated[
-        Path | None,
-        _option(
-            "--config", help="YAML or TOML file with these options; flags win.", callback=from_config, is_eager=True
-        ),
-    ] = None
+    config: Config = None
 
     @property
     def is_embedded(self) -> bool:

@@ -17,14 +17,13 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
-from dpo_credit.demo.shapes import COLOURS, KINDS, Claim, Drawing, Shape, Split, caption, draw
+from dpo_credit.demo.shapes import COLOURS, KINDS, Change, Claim, Drawing, Shape, Split, caption, draw, variants
 
 Fault = Literal["words", "pixels"]
-Attribute = Literal["colour", "kind", "place"]
 FAULTS: tuple[Fault, ...] = ("words", "pixels")
 CLIPS = 0.3  # their share
 _OPENINGS = ("", "", "draw ", "I want ")
-_SAID_OF_CLIPS: tuple[tuple[Attribute, ...], ...] = (("colour",), ("kind",), ("colour", "kind"))
+_SAID_OF_CLIPS: tuple[tuple[Change, ...], ...] = (("colour",), ("kind",), ("colour", "kind"))
 _MOVES = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
 
 
@@ -33,7 +32,7 @@ class Ask:
     """What a request says of a shape; what it leaves open is the refiner's to fill in."""
 
     shape: Shape
-    said: tuple[Attribute, ...]
+    said: tuple[Change, ...]
 
     def holds(self, shape: Shape) -> bool:
         return all(getattr(shape, name) == getattr(self.shape, name) for name in self.said)
@@ -129,23 +128,15 @@ def _clip(rng: Random, split: Split) -> Case | None:
     return Case(request, right, Answer(captions, wrong), fault, frame)
 
 
-def _some(rng: Random) -> tuple[Attribute, ...]:
+def _some(rng: Random) -> tuple[Change, ...]:
     """What a request says of a shape: one or two of the three."""
-    names: list[Attribute] = ["colour", "kind", "place"]
+    names: list[Change] = ["colour", "kind", "place"]
     return tuple(rng.sample(names, rng.randint(1, 2)))
 
 
 def _spoilt(rng: Random, drawing: Drawing, ask: Ask) -> Drawing | None:
     """The drawing with one thing changed that was asked for, so that no shape of it is what was; None if none fits."""
-    shape, index = ask.shape, drawing.shapes.index(ask.shape)
-    name = rng.choice(ask.said)
-    taken = {(other.column, other.row) for other in drawing.shapes}
-    values = {
-        "colour": [replace(shape, colour=colour) for colour in COLOURS],
-        "kind": [replace(shape, kind=kind) for kind in KINDS],
-        "place": [replace(shape, column=x, row=y) for x in range(3) for y in range(3) if (x, y) not in taken],
-    }[name]
-    made = [(*drawing.shapes[:index], new, *drawing.shapes[index + 1 :]) for new in values]
+    made = variants(drawing, drawing.shapes.index(ask.shape))[rng.choice(ask.said)]
     made = [
         shapes
         for shapes in made

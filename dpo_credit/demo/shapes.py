@@ -219,17 +219,25 @@ def _where(shape: Shape) -> list[str]:
     return [*wordings, f"in the {shape.place} corner"] if " " in shape.place else wordings
 
 
-def changed(rng: Random, drawing: Drawing, said: list[Claim], change: Change, index: int) -> Drawing:
-    """The drawing with another colour, kind or place of one shape, of which what is said is not true."""
+def variants(drawing: Drawing, index: int) -> dict[Change, list[tuple[Shape, ...]]]:
+    """The drawing's shapes with another colour, kind or free place of one of them; by colour and kind its own too."""
     shape = drawing.shapes[index]
-    others = {other.name for other in drawing.shapes}
     taken = {(other.column, other.row) for other in drawing.shapes}
-    values = {
+    values: dict[Change, list[Shape]] = {
         "colour": [replace(shape, colour=colour) for colour in COLOURS],
         "kind": [replace(shape, kind=kind) for kind in KINDS],
         "place": [replace(shape, column=x, row=y) for x in range(3) for y in range(3) if (x, y) not in taken],
-    }[change]
-    shapes = [(*drawing.shapes[:index], new, *drawing.shapes[index + 1 :]) for new in values]
+    }
+    return {
+        change: [(*drawing.shapes[:index], new, *drawing.shapes[index + 1 :]) for new in shapes]
+        for change, shapes in values.items()
+    }
+
+
+def changed(rng: Random, drawing: Drawing, said: list[Claim], change: Change, index: int) -> Drawing:
+    """The drawing with another colour, kind or place of one shape, of which what is said is not true."""
+    others = {other.name for other in drawing.shapes}
+    shapes = variants(drawing, index)[change]
     if change == "place":
         fitting = [new for new in shapes if not all(claim.holds(new, drawing.shapes) for claim in said)]
     else:

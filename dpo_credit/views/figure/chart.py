@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _BAND = "#e9e9ec"
 _NOISE: tuple[RGB, RGB] = ((236, 236, 236), (98, 98, 98))  # 5.2:1
 _STEPS = 201
+BAR_ENDS_PT = 13.0  # for half a tick label at each end of a colour bar
 _MARGIN = "margin"
 _LINES = (("-", INK), ((0, (3, 1.4)), "#767676"))  # of the chosen and the rejected answer
 
@@ -36,6 +37,25 @@ def signed(value: float) -> str:
 def fixed(value: float, decimals: int) -> str:
     """A sign and so many decimals."""
     return f"{value:+.{decimals}f}".replace("-", "−")
+
+
+def add_scale(
+    sheet: Sheet, scale: Scale, beyond: tuple[bool, bool], unit: str, right: float, *, beside: bool, height: float = 19
+) -> None:
+    """A colour bar (see `colour_bar`) that ends `right` points before the sheet does, its unit `beside` it or below."""
+    font = sheet.fonts.properties(MIN_SIZE_PT)
+
+    def draw(axes: Axes) -> None:
+        colour_bar(axes, scale, font, beyond)
+        if beside:
+            axes.annotate(
+                unit, (1, 0.5), xycoords="axes fraction", xytext=(BAR_ENDS_PT + 6, 0), textcoords="offset points",
+                va="center", color=INK, fontproperties=sheet.fonts.properties(sheet.small), parse_math=False,
+            )  # fmt: skip
+
+    sheet.add_axes(height, (BAR_ENDS_PT, 2, right, 11), draw)
+    if not beside:
+        sheet.add_line(unit)
 
 
 def colour_bar(axes: Axes, scale: Scale, font: FontProperties, beyond: tuple[bool, bool]) -> None:

@@ -17,24 +17,22 @@ from dpo_credit.credit import CreditError
 from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.views.figure import layout
 from dpo_credit.views.figure.cells import LOOK, AnswerCells, draw_cells, gutter
-from dpo_credit.views.figure.chart import add_charts, colour_bar, signed
+from dpo_credit.views.figure.chart import BAR_ENDS_PT, add_charts, add_scale, signed
 from dpo_credit.views.figure.edits import list_edits
 from dpo_credit.views.figure.folding import Shown, caption, check, fold, select
 from dpo_credit.views.figure.fonts import MIN_SIZE_PT, SANS, fonts_for
-from dpo_credit.views.figure.sheet import INK, MUTED, Sheet, listed
+from dpo_credit.views.figure.sheet import MUTED, Sheet, listed
 from dpo_credit.views.look import visible
 from dpo_credit.views.scale import Shading
 from dpo_credit.views.wording import extent, meaning
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Style = Literal["default", "paper"]
 Format = Literal["png", "svg", "pdf"]
 DPI = 300
 _MAX_PNG_PX = 2**16 - 1  # matplotlib draws no taller pixels
-_BAR_ENDS_PT = 13.0  # for half a tick label
 _BAR_MIN_PT = 150.0
 _OWN_SIGNS = "↵⇥␣∅Δ→−π…·×β±0123456789ABCDEFU+"
 _RC: dict[str, Any] = {
@@ -210,27 +208,15 @@ def _draw_bar(sheet: Sheet, answers: Sequence[AnswerCells], name: str = "") -> N
     scale = answers[0].scale
     values = [value for answer in answers for value in answer.values]
     beyond = (min(values) < -scale.limit, max(values) > scale.limit)
-    font = sheet.fonts.properties(MIN_SIZE_PT)
     betas = ", ".join(f"{beta:g}" for beta in sorted({answer.credit.beta for answer in answers}))
     weight, tokens = ("β/T", ", T tokens") if answers[0].credit.length_normalised else ("β", "")
     reward, nats = f"reward = {weight} · (log π − log π_ref)", f"in nats × {weight}"
     what = f"{reward}, {nats}" if scale.quantity == "reward" else f"Δ {nats}; {reward}"
     unit = f"{name}{': ' if name else ''}{what}; β = {betas}{tokens}"
-    room = sheet.inner - sheet.fonts.width(unit, sheet.small) - 2 * _BAR_ENDS_PT - 6
+    room = sheet.inner - sheet.fonts.width(unit, sheet.small) - 2 * BAR_ENDS_PT - 6
     beside = room > _BAR_MIN_PT
-    right = sheet.inner - room - _BAR_ENDS_PT if beside else _BAR_ENDS_PT
-
-    def draw(axes: Axes) -> None:
-        colour_bar(axes, scale, font, beyond)
-        if beside:
-            axes.annotate(
-                unit, (1, 0.5), xycoords="axes fraction", xytext=(_BAR_ENDS_PT + 6, 0), textcoords="offset points",
-                va="center", color=INK, fontproperties=sheet.fonts.properties(sheet.small), parse_math=False,
-            )  # fmt: skip
-
-    sheet.add_axes(19, (_BAR_ENDS_PT, 2, right, 11), draw)
-    if not beside:
-        sheet.add_line(unit)
+    right = sheet.inner - room - BAR_ENDS_PT if beside else BAR_ENDS_PT
+    add_scale(sheet, scale, beyond, unit, right, beside=beside)
 
 
 def _key(answers: Sequence[AnswerCells], style: Style, *, edits: bool) -> str:

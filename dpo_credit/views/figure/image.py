@@ -13,7 +13,7 @@ import numpy as np
 from dpo_credit.credit import CreditError
 from dpo_credit.image.credit import PictureCredit, PictureDiff
 from dpo_credit.views import image
-from dpo_credit.views.figure.chart import colour_bar, plain
+from dpo_credit.views.figure.chart import BAR_ENDS_PT, add_scale, plain
 from dpo_credit.views.figure.fonts import MIN_SIZE_PT, fonts_for
 from dpo_credit.views.figure.heatmap import format_of, save
 from dpo_credit.views.figure.sheet import INK, MARGIN_PT, MUTED, POINTS, Sheet, write
@@ -29,7 +29,7 @@ __all__ = ["draw", "format_of", "save"]
 
 PANELS = ("picture", "map", "blended", "outlined")
 _BETWEEN_PT = 7.0
-_BAR_ENDS_PT, _BAR_MIN_PT = 13.0, 150.0
+_BAR_MIN_PT = 150.0
 _PROMPT = 400  # characters of a prompt that are written
 _OWN_SIGNS = "±−×β·…0123456789"
 _LINES: tuple[dict[str, Any], ...] = (  # of the chosen and the rejected picture: a map's colours mean something else
@@ -133,22 +133,10 @@ def _add_bar(sheet: Sheet, maps: Sequence[Floats], scale: Scale, credit: Picture
     """The colour bar, with its unit beside it where there is room, else below."""
     values = np.concatenate([each.ravel() for each in maps])
     beyond = (bool(values.min() < -scale.limit), bool(values.max() > scale.limit))
-    font = sheet.fonts.properties(MIN_SIZE_PT)
     unit = f"reward of a {image.cell_of(credit)}; β = {credit.beta:g}"
-    taken = sheet.fonts.width(unit, sheet.small) + _BAR_ENDS_PT + 6
-    beside = sheet.inner - taken - 2 * _BAR_ENDS_PT > _BAR_MIN_PT
-
-    def bar(axes: Axes) -> None:
-        colour_bar(axes, scale, font, beyond)
-        if beside:
-            axes.annotate(
-                unit, (1, 0.5), xycoords="axes fraction", xytext=(_BAR_ENDS_PT + 6, 0), textcoords="offset points",
-                va="center", color=INK, fontproperties=sheet.fonts.properties(sheet.small), parse_math=False,
-            )  # fmt: skip
-
-    sheet.add_axes(19, (_BAR_ENDS_PT, 2, taken if beside else _BAR_ENDS_PT, 11), bar)
-    if not beside:
-        sheet.add_line(unit)
+    taken = sheet.fonts.width(unit, sheet.small) + BAR_ENDS_PT + 6
+    beside = sheet.inner - taken - 2 * BAR_ENDS_PT > _BAR_MIN_PT
+    add_scale(sheet, scale, beyond, unit, taken if beside else BAR_ENDS_PT, beside=beside)
 
 
 def _add_profile(sheet: Sheet, shown: Sequence[Side]) -> None:

@@ -17,7 +17,7 @@ from dpo_credit.rows.chats import prompt_text
 from dpo_credit.views import image
 from dpo_credit.views.figure import layout
 from dpo_credit.views.figure.cells import AnswerCells, draw_cells
-from dpo_credit.views.figure.chart import colour_bar, plain, signed
+from dpo_credit.views.figure.chart import BAR_ENDS_PT, add_scale, plain, signed
 from dpo_credit.views.figure.fonts import MIN_SIZE_PT, fonts_for
 from dpo_credit.views.figure.sheet import INK, MARGIN_PT, MUTED, POINTS, Sheet, write
 from dpo_credit.views.image import Floats, Picture, Side
@@ -33,7 +33,7 @@ PANELS = ("picture", "map", "blended")
 _BETWEEN_PT = 7.0
 _MOST_PT = 88.0  # of a panel's width
 _FRAMES_A_ROW = 8
-_BAR_PT, _BAR_ENDS_PT = 150.0, 13.0
+_BAR_PT = 150.0
 _ROW_PT = 13.0  # of a bar of the margin's parts
 _LONGEST = 400  # characters of a request that are written
 _OWN_SIGNS = "±−×βγ·…=→↵␣0123456789"
@@ -154,21 +154,9 @@ def _add_bar(sheet: Sheet, rewards: Sequence[Floats], scale: Scale, unit: str) -
     """A colour bar with its unit below it."""
     values = np.concatenate([each.ravel() for each in rewards])
     beyond = (bool(values.min() < -scale.limit), bool(values.max() > scale.limit))
-    font = sheet.fonts.properties(MIN_SIZE_PT)
-    right = max(_BAR_ENDS_PT, sheet.inner - _BAR_PT - _BAR_ENDS_PT)
+    right = max(BAR_ENDS_PT, sheet.inner - _BAR_PT - BAR_ENDS_PT)
     beside = sheet.fonts.width(unit, sheet.small) + 6 < right
-
-    def bar(axes: Axes) -> None:
-        colour_bar(axes, scale, font, beyond)
-        if beside:
-            axes.annotate(
-                unit, (1, 0.5), xycoords="axes fraction", xytext=(_BAR_ENDS_PT + 6, 0), textcoords="offset points",
-                va="center", color=INK, fontproperties=sheet.fonts.properties(sheet.small), parse_math=False,
-            )  # fmt: skip
-
-    sheet.add_axes(21, (_BAR_ENDS_PT, 2, right, 11), bar)
-    if not beside:
-        sheet.add_line(unit)
+    add_scale(sheet, scale, beyond, unit, right, beside=beside, height=21)
 
 
 def _add_parts(sheet: Sheet, rows: Sequence[Part]) -> None:
