@@ -19,9 +19,9 @@ _SIGNS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-_COMPARISON = re.compile(rf"\s*(<=|>=|<|>)\s*({_NUMBER})\s*")
-_END = re.compile(rf"\s*({_NUMBER})\s*(%?)\s*")
+_NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
+_COMPARISON = re.compile(rf"(<=|>=|<|>)\s*({_NUMBER})")
+_END = re.compile(rf"({_NUMBER})\s*(%?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def comparison(flag: str, text: str, quantity: Quantity, side: Side = "all") -> 
     Raises:
         CreditError: it is none; the message names the flag.
     """
-    match = _COMPARISON.fullmatch(text)
+    match = _COMPARISON.fullmatch(text.strip())
     if match is None:
         raise CreditError(f"{flag} {text!r} compares with nothing. Give a sign and a number in quotes, such as '< 0'.")
     return Condition(quantity, sign=match[1], limit=float(match[2]), side=side)
@@ -96,7 +96,7 @@ def class_condition(flag: str, text: str, side: Side = "all") -> Condition:
         raise CreditError(f"{flag} {text!r} names no class of tokens. There are {', '.join(CLASSES)}.")
     if at == len(text):
         return Condition(None, name, side=side)
-    match = _COMPARISON.fullmatch(text[at:])
+    match = _COMPARISON.fullmatch(text[at:].strip())
     if match is None:
         raise CreditError(f"{flag} {text!r} compares with nothing. Give a sign and a number, such as '{name} < 0'.")
     return Condition(None, name, match[1], float(match[2]), side)
@@ -108,7 +108,7 @@ def end_of(which: Literal["smallest", "largest"], text: str, quantity: Quantity,
     Raises:
         CreditError: it is none.
     """
-    match, flag = _END.fullmatch(text), f"--{which}"
+    match, flag = _END.fullmatch(text.strip()), f"--{which}"
     number = float(match[1]) if match else 0.0
     if match and match[2] and 0 < number <= 100:
         return End(which, quantity, share=number / 100, side=side)
