@@ -6,9 +6,11 @@ right. The threshold is chosen on some of the problems, and all figures are of t
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 import numpy as np
 
@@ -108,8 +110,8 @@ def step_scores(credit: Credit, starts: Sequence[int], values: Sequence[float], 
     for (start, end), value in zip(credit.tokens.spans, values, strict=True):
         if start < end:
             steps[max(0, bisect_right(starts, end - 1) - 1)].append(value)
-    reduce = {"sum": np.sum, "mean": np.mean, "lowest": np.max}[how]
-    return np.array([float(reduce(own)) if own else -np.inf for own in steps])
+    ways: dict[StepScore, Callable[[list[float]], float]] = {"sum": math.fsum, "mean": fmean, "lowest": max}
+    return np.array([ways[how](own) if own else -np.inf for own in steps])
 
 
 def named(scores: np.ndarray, threshold: float) -> int:
@@ -180,9 +182,11 @@ def measure(
     labels = np.array([solution.label for solution in solutions])
     prompts = numbered([solution.prompt or n for n, solution in enumerate(solutions)])
     tuning = _tuning(labels, prompts, options.tune_on, rng)
-    measured = np.flatnonzero(~tuning)
+    measured = np.flatnonzero(~tuning).tolist()
     truth = labels[measured]
-    chosen = {name: swept([scores[n][name] for n in np.flatnonzero(tuning)], labels[tuning]) for name in scores[0]}
+    chosen = {
+        name: swept([scores[n][name] for n in np.flatnonzero(tuning).tolist()], labels[tuning]) for name in scores[0]
+    }
     if UNSURE in chosen:  # as for tokens, the sign that finds more; here, where thresholds are chosen
         del chosen[min((UNSURE, SURE), key=lambda name: chosen[name][1])]
     draws = resamples(numbered(prompts[measured].tolist()), rng)
@@ -202,7 +206,8 @@ def measure(
                 name,
                 ABOUT[name],
                 threshold,
-                *(estimate(value, own) for value, own in zip(values[name], drawn[name], strict=True)),
+                estimate(values[name][0], drawn[name][0]),
+                estimate(values[name][1], drawn[name][1]),
                 estimate(points[name], drawn_f1[name]),
                 None if name == REWARD else gain,
                 highest,
