@@ -92,13 +92,13 @@ class Diff(Shown):
             sum(rejected deltas) = echo_sum - sum of the edits' rejected_reward
             margin = sum(chosen deltas) + sum(rejected deltas) - echo_sum
 
-        A word or sentence has the sum over its segments.
+        A larger unit, such as a word, has the sum over its segments.
         """
         chosen, rejected = self.chosen.segments, self.rejected.segments
         ours, theirs = [segment.reward for segment in chosen], [-segment.reward for segment in rejected]
         for (i, j), moved in zip(self.pairs, self.echo, strict=True):
             ours[i] = theirs[j] = moved
-        return _summed(chosen, ours, unit), _summed(rejected, theirs, unit)
+        return _summed(self.chosen, ours, unit), _summed(self.rejected, theirs, unit)
 
     def units(self, unit: Unit) -> tuple[tuple[tuple[Range, Range], ...], tuple[tuple[int, int], ...]]:
         """The edits in [start, stop) units of both answers, and the untouched pairs of units.
@@ -182,10 +182,10 @@ def diff(chosen: Credit, rejected: Credit) -> Diff:
     return Diff(chosen, rejected, tuple(edits), tuple(pairs))
 
 
-def _summed(segments: Sequence[Segment], values: Sequence[float], unit: Unit) -> tuple[float, ...]:
-    """Values of segments, summed over units."""
-    valued = tuple(segment._replace(reward=value) for segment, value in zip(segments, values, strict=True))
-    return tuple(segment.reward for segment in joined(valued, unit))
+def _summed(credit: Credit, values: Sequence[float], unit: Unit) -> tuple[float, ...]:
+    """Values of an answer's segments, summed over units."""
+    valued = tuple(segment._replace(reward=value) for segment, value in zip(credit.segments, values, strict=True))
+    return tuple(segment.reward for segment in joined(valued, unit, credit.tokens.roles))
 
 
 class _Side:

@@ -288,12 +288,13 @@ class Credit(TokenTable):
         )
 
     def by(self, unit: Unit) -> tuple[Segment, ...]:
-        """Segments summed over words (see `word_spans`) or sentences; the texts concatenate likewise.
+        """Segments summed over words (see `word_spans`), sentences, lines, steps (see `step_spans`) or turns.
 
-        A unit takes its leading white space with it. A token that shows no text stays a unit of its own, and one that
-        spans several words belongs to the word it starts in.
+        The texts concatenate likewise. Words and sentences take the white space before them, lines and steps what ends
+        them. A token that shows no text stays a unit of its own, but in a turn, and one that spans several units
+        belongs to the one it starts in. An answer of one turn is one.
         """
-        return joined(self.segments, unit)
+        return joined(self.segments, unit, self.tokens.roles)
 
 
 def margin(chosen: Credit, rejected: Credit) -> float:

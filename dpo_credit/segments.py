@@ -1,4 +1,4 @@
-"""An answer's tokens as text that people read: whole characters, words, sentences, with the sums over their tokens.
+"""An answer's tokens as text that people read: whole characters, words, sentences, steps, with their tokens' sums.
 
 Source: Unicode Standard Annex #29, "Unicode Text Segmentation", as the package `regex` has it.
 """
@@ -6,13 +6,15 @@ Source: Unicode Standard Annex #29, "Unicode Text Segmentation", as the package 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import regex
 
-Unit = Literal["token", "word", "sentence"]
+Unit = Literal["token", "word", "sentence", "line", "step", "turn"]
 _SENTENCE_END, _CLOSING = ".!?。！？…｡।॥؟۔።။។", "\"')]”’」』）】》〉"
 _STOP = "。！？｡"  # ends a sentence without white space after it
 # a flag is a pair of letters, told apart first: `\X` and `\b` would count each from where the run begins
@@ -27,6 +29,8 @@ _OPENING = r"[\p{Ps}\p{Pi}]"
 _WORD = regex.compile(
     rf"{_OPENING}*+{_LONE}[\p{{P}}--{_OPENING}]*+|(?:{_OPENING}++(?!{_LONE})|(?!{_LONE})[^\s{_OPENING}])++", regex.V1
 )
+# "Step 2:", "**Step 2.**", "### Step 2", on a line of its own or before what it says
+_NUMBERED = regex.compile(r"(?i)[\s#>*_-]*+step[ \t]++\d++[\s*_]*+(?:[:.)\u2013\u2014-]|$)")
 
 
 class Segment(NamedTuple):
@@ -84,10 +88,13 @@ def ends(segments: Iterable[Segment], count: int) -> tuple[list[Segment], list[S
     return ordered[:middle][:count], ordered[middle:][: -count - 1 : -1]
 
 
-def joined(segments: tuple[Segment, ...], unit: Unit) -> tuple[Segment, ...]:
-    """Segments summed over units; see `Credit.by`."""
+def joined(segments: tuple[Segment, ...], unit: Unit, roles: Sequence[str] = ()) -> tuple[Segment, ...]:
+    """Segments summed over units, of turns by the `roles` (T,) of their tokens; see `Credit.by`."""
     if unit == "token":
         return segments
+    if unit in ("line", "step", "turn"):
+        starts = _turns(segments, roles) if unit == "turn" else _lines(segments) if unit == "line" else _steps(segments)
+        return tuple(_sum(segments[start:stop]) for start, stop in pairwise([*starts, len(segments)]))
     begun = {start for start, _ in word_spans("".join(segment.text for segment in segments))} if unit == "word" else ()
     groups: list[list[Segment]] = []
     text, at = "", 0  # how the group so far ends, and where in the answer
@@ -121,6 +128,27 @@ def word_spans(text: str, tokens: Sequence[tuple[int, int]] = ()) -> list[tuple[
             start, _ = whole.pop()
         whole.append((start, end))
     return whole
+
+
+def step_spans(text: str) -> list[tuple[int, int]]:
+    """[start, end) of the steps of reasoning, without the white space between them.
+
+    Where two lines or more begin with "Step" and a number, these begin the steps, and what stands before the first is
+    one too. Else the steps are the paragraphs, which blank lines part, as in ProcessBench (arXiv:2412.06559).
+    """
+    numbered, paragraphs, at, blank = [], [], 0, True
+    for line in text.split("\n"):
+        if _NUMBERED.match(line):
+            numbered.append(at)
+        if blank and line.strip():
+            paragraphs.append(at)
+        blank = not line.strip()
+        at += len(line) + 1
+    starts = numbered if len(numbered) > 1 else paragraphs
+    bodies = [(start, text[start:end]) for start, end in pairwise([0, *starts, len(text)])]
+    return [
+        (start + len(body) - len(body.lstrip()), start + len(body.rstrip())) for start, body in bodies if body.strip()
+    ]
 
 
 @lru_cache(maxsize=64)  # views ask for an answer's segments many times
@@ -161,7 +189,39 @@ def _continues(text: str, added: str, unit: Unit, *, begins: bool) -> bool:
     return not ended or not (added[0].isspace() or text[-1].isspace())
 
 
-def _sum(segments: list[Segment]) -> Segment:
+def _lines(segments: Sequence[Segment]) -> list[int]:
+    """Where lines begin. A line has the blank ones before it; a token without text is a line of its own."""
+    starts, ended, visible = [0], False, False
+    for n, segment in enumerate(segments):
+        if n and (ended or not segment.text or not segments[n - 1].text):
+            starts.append(n)
+            ended = visible = False
+        body = segment.text.rstrip()
+        visible |= bool(body)
+        ended = visible and "\n" in segment.text[len(body) :]
+    return starts
+
+
+def _steps(segments: Sequence[Segment]) -> list[int]:
+    """Where steps begin. A step has the blank lines behind it; a token without text is a step of its own."""
+    begun = [start for start, _ in step_spans("".join(segment.text for segment in segments))]
+    starts, at, step = [0], 0, 0  # the first step has what stands before it
+    for n, segment in enumerate(segments):
+        visible = at + len(segment.text) - len(segment.text.lstrip())
+        own = max(1, bisect_right(begun, visible)) if segment.text.strip() else step
+        if n and (own > step > 0 or not segment.text or not segments[n - 1].text):
+            starts.append(n)
+        at, step = at + len(segment.text), own
+    return starts
+
+
+def _turns(segments: Sequence[Segment], roles: Sequence[str]) -> list[int]:
+    """Where turns begin. A turn has what a template writes before it, which is nobody's ("")."""
+    own = [roles[segment.start] if roles else "" for segment in segments]
+    return [0, *(n for n in range(1, len(own)) if own[n] != own[n - 1] != "")]
+
+
+def _sum(segments: Sequence[Segment]) -> Segment:
     return Segment(
         text="".join(segment.text for segment in segments),
         reward=math.fsum(segment.reward for segment in segments),

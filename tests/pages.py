@@ -20,8 +20,9 @@ from scored import scored_row
 from dpo_credit.align import Diff
 from dpo_credit.credit import Alternative, Credit, Source
 from dpo_credit.rows.scored import ScoredRow
+from dpo_credit.segments import Unit
 from dpo_credit.views.page.score import render
-from dpo_credit.views.page.stretches import PageUnit, bounds_of, folds
+from dpo_credit.views.page.stretches import bounds_of, folds
 from dpo_credit.views.scale import Shading
 
 AXE = Path(__file__).parent / "browser" / "node_modules" / "axe-core" / "axe.min.js"
@@ -29,7 +30,7 @@ SOURCE = credits.noisy(0.02)
 PROMPT = "POST: I got an offer as supervisor in Boston for $65K.\n\nTL;DR:"
 Open = Callable[..., Any]
 CODE = ["\n", "\n", "```", "py", "\n", "if", " x", " <", "b", ">", ":", "\n", "    ", "pass", "\n", "```", "\n", "\n"]
-UNITS: tuple[PageUnit, ...] = ("token", "word", "sentence", "line")
+UNITS: tuple[Unit, ...] = ("token", "word", "sentence", "line")
 
 
 def credit(pieces: list[str], rewards: list[float], *, top: bool = False, source: Source = SOURCE) -> Credit:

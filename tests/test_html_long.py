@@ -25,7 +25,8 @@ from pages import (
 )
 from scored import scored_row
 
-from dpo_credit.views.page.stretches import PageUnit, bounds_of
+from dpo_credit.segments import Unit
+from dpo_credit.views.page.stretches import bounds_of
 from dpo_credit.views.scale import Shading
 
 __all__ = ["browser", "show"]  # fixtures
@@ -185,7 +186,7 @@ def test_the_script_draws_what_the_templates_do(show: Open, unit: Any, quantity:
 
 
 @pytest.mark.parametrize("unit", ["sentence", "line"])
-def test_rows_have_their_sums_beside_them(show: Open, unit: PageUnit) -> None:
+def test_rows_have_their_sums_beside_them(show: Open, unit: Unit) -> None:
     scored = long_pair()
     page = show([scored])
     page.get_by_label(f"{unit}s", exact=True).check()

@@ -9,12 +9,13 @@ from credits import credit as made
 from pages import folds_of, long_pair, many_edits
 
 from dpo_credit.align import diff
+from dpo_credit.segments import Unit
 from dpo_credit.views.page.chart import WIDTHS, chart
 from dpo_credit.views.page.places import places
-from dpo_credit.views.page.stretches import CONTEXT, FOLDED, PageUnit, bounds_of, code_blocks
+from dpo_credit.views.page.stretches import CONTEXT, FOLDED, bounds_of, code_blocks
 
 
-def cells_of(text: list[str], unit: PageUnit) -> list[str]:
+def cells_of(text: list[str], unit: Unit) -> list[str]:
     segments = made(text, [0.0] * len(text), end=0.0).segments
     return ["".join(segment.text for segment in segments[a:b]) for a, b in bounds_of(segments, unit)]
 

@@ -11,10 +11,12 @@ import typer
 
 from dpo_credit.cli.aside import BadRows, end
 from dpo_credit.cli.files import check_writable, write
-from dpo_credit.cli.flags import option, seed_option, with_shared_options
+from dpo_credit.cli.flags import flag, option, seed_option, with_shared_options
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.outputs import Outputs
 from dpo_credit.cli.reading import ReadingOptions
+from dpo_credit.credit import CreditError
+from dpo_credit.segments import Unit
 
 if TYPE_CHECKING:
     from dpo_credit.localise.labels import Case
@@ -27,8 +29,24 @@ EXAMPLE = "Example: dpo-credit localise examples/free_prose.jsonl --by word --ht
 def localise(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Rows with labels; - is stdin.")],
     by: Annotated[
-        Literal["token", "word"], option("--by", help="What is right or wrong: tokens, or words with summed rewards.")
+        Unit, option("--by", help="What is right or wrong: tokens, or larger units with summed rewards.")
     ] = "token",
+    first_error: Annotated[
+        bool, flag("--first-error", help="Rows have steps, and the first wrong one as label (ProcessBench).")
+    ] = False,
+    step_score: Annotated[
+        Literal["sum", "mean", "lowest"] | None,
+        option("--step-score", help="With --first-error: what of a step's tokens counts.", show_default="sum"),
+    ] = None,
+    tune_on: Annotated[
+        float | None,
+        option(
+            "--tune-on",
+            metavar="SHARE",
+            help="With --first-error: the share of the problems that thresholds are chosen on.",
+            show_default="0.2",
+        ),
+    ] = None,
     top_k: Annotated[int, option("--top-k", min=1, help="How many of an answer's units count as suspected.")] = 3,
     compare: Annotated[
         Literal["captum"] | None,
@@ -65,6 +83,9 @@ def localise(
 
     A row holds a prompt, rejected (and chosen) or one answer, and labels: a list of {"start", "end", "text", "kind"} in
     characters of the wrong answer. Characters that no label covers are right.
+
+    With --first-error, a row is one of ProcessBench: problem, steps (texts), and label, the index of the first wrong
+    step or -1.
     """
     from dpo_credit.cli.run import load
     from dpo_credit.cli.talk import Talk
@@ -74,6 +95,25 @@ def localise(
     from dpo_credit.views.terminal import localise as terminal
 
     outputs.check()
+    of_steps = {"--step-score": step_score, "--tune-on": tune_on}
+    of_tokens = {
+        **{"--by": by != "token", "--top-k": top_k != 3, "--compare": compare, "--group-by": group_by},
+        **{"--paraphrase": paraphrase, "--table": table, "--html": outputs.html, "--answer-key": reading.answer_key},
+    }
+    if unfit := [name for name, value in (of_tokens if first_error else of_steps).items() if value]:
+        does = f"{' and '.join(unfit)} {'do' if len(unfit) > 1 else 'does'}"
+        raise CreditError(f"{does} {'not go with' if first_error else 'nothing without'} --first-error.")
+    if first_error:
+        from dpo_credit.cli.first_error import first_error as of_solutions
+        from dpo_credit.localise.first_error import Options as StepOptions
+
+        if tune_on is not None and not 0 < tune_on < 1:
+            raise CreditError(
+                f"--tune-on {tune_on:g} is no share between 0 and 1. Give a share of the problems, such as 0.2."
+            )
+        chosen = StepOptions(step_score or "sum", tune_on or 0.2, seed)
+        of_solutions(files, limit, chosen, reading=reading, bad=bad, outputs=outputs, pair_options=options)
+        return
     for target in table or []:
         check_writable(target)
         format_of(target)

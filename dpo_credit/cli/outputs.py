@@ -120,7 +120,7 @@ class Colours:
         option(
             "--by",
             panel=VIEW,
-            help="Sum rewards over tokens, words or sentences.",
+            help="Sum rewards over tokens, words, sentences, lines, steps or turns.",
             show_default="token; word for the signs in a text without colours",
         ),
     ] = None

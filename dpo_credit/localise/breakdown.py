@@ -14,6 +14,7 @@ from dpo_credit.localise.labels import Case
 from dpo_credit.localise.localised import AnswerGroup, Group
 from dpo_credit.localise.measures import Measured, Resampling, paired
 from dpo_credit.localise.scores import REWARD, Units
+from dpo_credit.segments import Unit
 from dpo_credit.text import token_class as token_classes
 
 LEAST_PROMPTS = 5  # of answers with errors in a part, below which resampling them tells nothing
@@ -30,7 +31,9 @@ def token_class(text: str) -> str:
     return "capitalised" if first.isupper() else "other words"
 
 
-def groups(cases: Sequence[Case], units: Sequence[Units], baseline: str, top_k: int, chance: Resampling) -> list[Group]:
+def groups(
+    cases: Sequence[Case], units: Sequence[Units], baseline: str, top_k: int, chance: Resampling, unit: Unit
+) -> list[Group]:
     """The reward and the best baseline in each part of the units.
 
     Args:
@@ -39,6 +42,7 @@ def groups(cases: Sequence[Case], units: Sequence[Units], baseline: str, top_k: 
         baseline: the name of the best baseline.
         top_k: how many units count as suspected.
         chance: of the same answers.
+        unit: what they are; those larger than a word have no class.
     """
     owner = np.repeat(np.arange(len(units)), [len(unit.spans) for unit in units])
     errors = np.concatenate([unit.errors for unit in units])
@@ -79,6 +83,8 @@ def groups(cases: Sequence[Case], units: Sequence[Units], baseline: str, top_k: 
     present = sorted(set(kinds) - {""}, key=lambda kind: (-int((kinds == kind).sum()), kind))
     parts = [group("kind", kind, (kinds == kind) | (kinds == "")) for kind in present]
     parts += [group("position", third, thirds == third) for third in THIRDS if (thirds == third).any()]
+    if unit not in ("token", "word"):
+        return parts
     return parts + [group("class", name, classes == name) for name in CLASSES if (classes == name).any()]
 
 

@@ -44,6 +44,16 @@ class Graded:
         """Whether each error has a unit among the three most suspicious."""
         return self.found(3) == set(self.names)
 
+    @property
+    def begins(self) -> tuple[np.ndarray, np.ndarray]:
+        """(U,) each: whether a unit is the first of an error of several units, or one of its others."""
+        first, later = np.zeros(len(self.errors), dtype=bool), np.zeros(len(self.errors), dtype=bool)
+        for name in self.names:
+            own = np.flatnonzero(self.errors == name)
+            if len(own) > 1:
+                first[own[0]], later[own[1:]] = True, True
+        return first, later
+
     def found(self, count: int) -> set[int]:
         """The errors that have a unit among the `count` most suspicious."""
         return set(self.errors[np.argsort(-self.scores, kind="stable")[:count]].tolist()) - {-1}

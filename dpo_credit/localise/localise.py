@@ -14,7 +14,7 @@ from dpo_credit.credit import Credit, CreditError, Tokens
 from dpo_credit.estimates.statistics import numbered, resamples
 from dpo_credit.localise.breakdown import answer_groups, groups
 from dpo_credit.localise.labels import Case, cases_of
-from dpo_credit.localise.localised import LabelledAnswer, LocaliseReport, Unit
+from dpo_credit.localise.localised import LabelledAnswer, LocaliseReport
 from dpo_credit.localise.measures import Measured, Resampling, compare, sentence
 from dpo_credit.localise.preference import preference
 from dpo_credit.localise.scores import ALIGNED, REWARD, SURE, UNSURE, Beyond, Units, token_values, units_of
@@ -23,6 +23,7 @@ from dpo_credit.models.side import Distributions, Module, Side, require, unwrapp
 from dpo_credit.rows.aside import STRICT, SetAside
 from dpo_credit.rows.given import Given, rows_of
 from dpo_credit.scoring import score_rows
+from dpo_credit.segments import Unit
 from dpo_credit.text.conventions import Conventions
 
 FEW = 30  # prompts below which the intervals are rough
@@ -80,7 +81,7 @@ def localise(
     scored = list(_score(pair, known, conventions, aside, say))
     aside.require(scored)
     kept, wrong, right = zip(*scored, strict=True)
-    beyond = _beyond(pair, wrong, options, say)
+    beyond = beyond_of(pair, wrong, options, say)
     say("Resampling")
     localised = measure(kept, wrong, right, beyond, options)
     notes = [*([pair.assumed] if pair.assumed else ()), *localised.report.notes]
@@ -142,6 +143,7 @@ def measure(
         answers_with_right_one=sum(score is not None for score in right),
         answers_with_several_errors=sum(len(unit.graded(REWARD).names) > 1 for unit in units),
         errors=sum(len(case.errors) for case in cases),
+        errors_of_several_units=sum(int(unit.graded(REWARD).begins[0].sum()) for unit in units),
         units=len(ranked.scores),
         wrong_units=int(ranked.wrong.sum()),
         end_token="excluded",
@@ -152,7 +154,7 @@ def measure(
         findings=findings,
         comparisons=comparisons,
         preference=preference(wrong, right, draws),
-        groups=groups(cases, units, best, options.top_k, chance),
+        groups=groups(cases, units, best, options.top_k, chance, options.unit),
         group_by=options.group_by,
         answer_groups=answer_groups(cases, measured[REWARD], measured[best], chance) if options.group_by else [],
         notes=_notes(cases, complete, entropy, options, count),
@@ -181,7 +183,8 @@ def _score(
             yield case, result[-1], None if case.right is None else result[0]
 
 
-def _beyond(pair: ModelPair, wrong: Sequence[Credit], options: Options, say: Callable[[str], None]) -> list[Beyond]:
+def beyond_of(pair: ModelPair, wrong: Sequence[Credit], options: Options, say: Callable[[str], None]) -> list[Beyond]:
+    """What baselines need beside the credits of answers; see `Beyond`."""
     batch = [credit.tokens for credit in wrong]
     both = [
         _entropies(side, role, batch, say) for side, role in ((pair.policy, "policy"), (pair.reference, "reference"))

@@ -9,8 +9,8 @@ from dpo_credit.estimates.intervals import Correlation
 from dpo_credit.estimates.statistics import Bin, Estimate
 from dpo_credit.localise.labels import Error
 from dpo_credit.rows.aside import BadRow
+from dpo_credit.segments import Unit
 
-Unit = Literal["token", "word"]
 Verdict = Literal["better", "worse", "undecided"]
 
 
@@ -21,7 +21,8 @@ class Detection:
     `auroc` and `average_precision` pool all units; their `_within` are means over answers. `top_1` and `top_k`: a wrong
     unit is the most suspicious one, or among the k most. Of answers with several errors: how often the `first_error`,
     the `later_errors` (each) and `all_errors` have a unit among the k most suspicious. `sees_right_answer`: the score
-    knows more than the wrong answer alone, so it is no rival of the reward.
+    knows more than the wrong answer alone, so it is no rival of the reward. `first_unit` and `later_units`: the AUROC
+    within answers of the first unit of each error of several, and of its others, against the right units.
     """
 
     name: str
@@ -36,6 +37,8 @@ class Detection:
     first_error: Estimate
     later_errors: Estimate
     all_errors: Estimate
+    first_unit: Estimate
+    later_units: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +187,7 @@ class LocaliseReport:
     answers_with_right_one: int
     answers_with_several_errors: int
     errors: int
+    errors_of_several_units: int
     units: int
     wrong_units: int
     end_token: Literal["excluded"]

@@ -9,8 +9,9 @@ import numpy as np
 
 from dpo_credit.estimates.statistics import Estimate, Ranking, estimate, mcnemar_p, mean, sign_flip_p
 from dpo_credit.localise.grading import Graded
-from dpo_credit.localise.localised import BaselineComparison, Detection, Unit, Verdict
+from dpo_credit.localise.localised import BaselineComparison, Detection, Verdict
 from dpo_credit.localise.scores import ABOUT, ALIGNED, REWARD
+from dpo_credit.segments import Unit
 
 ALPHA = 0.05
 _DOES: dict[Verdict, str] = {"better": "finds", "worse": "does not find", "undecided": "does not clearly find"}
@@ -40,11 +41,15 @@ class Measured:
             len(hits & set(names[1:])) / (len(names) - 1) if len(names) > 1 else None for names, hits in hits_of
         )
         self.all = _where(hits == set(names) if len(names) > 1 else None for names, hits in hits_of)
+        begins = [answer.begins for answer in graded]
+        self.first_unit, self.later_units = (
+            np.array([_area(answer, units[n]) for answer, units in zip(graded, begins, strict=True)]) for n in (0, 1)
+        )
 
     def finding(self, name: str, drawn: tuple[np.ndarray, np.ndarray], draws: np.ndarray) -> Detection:
         """The score's numbers with their intervals."""
         auroc, precision = self.ranking.areas()
-        per_answer = (self.top_1, self.top_k, self.first, self.later, self.all)
+        per_answer = (self.top_1, self.top_k, self.first, self.later, self.all, self.first_unit, self.later_units)
         return Detection(
             name,
             ABOUT[name],
@@ -55,6 +60,14 @@ class Measured:
             mean(self.precision_within, draws),
             *(mean(values, draws) for values in per_answer),
         )
+
+
+def _area(answer: Graded, wrong: np.ndarray) -> float:
+    """AUROC within an answer of some of its wrong units (U,) against the right ones; NaN where there are none."""
+    if not wrong.any():
+        return float("nan")
+    kept = wrong | ~answer.wrong
+    return Ranking(answer.scores[kept], wrong[kept], np.zeros(int(kept.sum()), dtype=int)).areas()[0]
 
 
 def _where(values: Iterable[float | None]) -> np.ndarray:

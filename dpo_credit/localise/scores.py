@@ -13,8 +13,7 @@ from dpo_credit.align import diff
 from dpo_credit.credit import Credit
 from dpo_credit.localise.grading import Graded, errors_of, sum_over
 from dpo_credit.localise.labels import Error
-from dpo_credit.localise.localised import Unit
-from dpo_credit.segments import word_spans
+from dpo_credit.segments import Unit, word_spans
 
 REWARD, RANDOM, ALIGNED = "-reward", "random", "right - wrong"
 UNSURE, SURE, GRADIENT = "entropy", "-entropy", "-gradient"
@@ -50,15 +49,17 @@ def units_of(
 ) -> Units:
     """Cut a wrong answer into units, and sum each score's token values (T,) over them.
 
-    A word is one of `word_spans`; a token, the smallest run of tokens that owns whole characters. What shows no text,
-    such as the end token, is in no unit. A unit is wrong if it holds a character of an error.
+    A word is one of `word_spans`; a token, the smallest run of tokens that owns whole characters; the others are those
+    of `Credit.by`. What shows no text, such as the end token, is in no unit, but in a turn. A unit is wrong if it holds
+    a character of an error.
     """
     if unit == "word":
         spans = tuple(word_spans(credit.tokens.answer, credit.tokens.spans))
         sums = {name: sum_over(spans, credit.tokens.spans, each) for name, each in values.items()}
     else:
-        ends = list(accumulate(len(segment.text) for segment in credit.segments))
-        shown = [(s, end) for s, end in zip(credit.segments, ends, strict=True) if s.text]
+        whole = credit.by(unit)
+        ends = list(accumulate(len(segment.text) for segment in whole))
+        shown = [(s, end) for s, end in zip(whole, ends, strict=True) if s.text]
         spans = tuple((end - len(segment.text), end) for segment, end in shown)
         sums = {name: np.array([sum(each[s.start : s.stop]) for s, _ in shown]) for name, each in values.items()}
     # drawn for units, not tokens: a sum of many draws would find long words

@@ -44,8 +44,16 @@ class Table:
 
 def tables(report: LocaliseReport) -> list[Table]:
     """Every score, the reward against each baseline, groups of answers, whole answers, and the parts of the units."""
-    made = [_scores(report), *_several(report), _comparisons(report), *_groups(report), *_answers(report)]
-    return made + [_parts(report, by) for by in ("kind", "position", "class")]
+    made = [
+        _scores(report),
+        *_several(report),
+        *_begins(report),
+        _comparisons(report),
+        *_groups(report),
+        *_answers(report),
+    ]
+    present = {part.by for part in report.groups}
+    return made + [_parts(report, by) for by in ("kind", "position", "class") if by in present]
 
 
 def _scores(report: LocaliseReport) -> Table:
@@ -75,6 +83,17 @@ def _several(report: LocaliseReport) -> list[Table]:
         f"and all are among the {report.top_k} most suspicious {report.unit}s"
     )
     return [Table("several", caption, "score", ("first error", "later errors", "all errors"), rows)]
+
+
+def _begins(report: LocaliseReport) -> list[Table]:
+    if not report.errors_of_several_units:
+        return []
+    rows = tuple((one.name, (one.first_unit, one.later_units)) for one in report.findings)
+    caption = (
+        f"The first {report.unit} of an error beside the later ones, of {report.errors_of_several_units} errors of "
+        f"several {report.unit}s: AUROC within answers, each against the right {report.unit}s"
+    )
+    return [Table("begins", caption, "score", (f"first {report.unit}", f"later {report.unit}s"), rows)]
 
 
 def _comparisons(report: LocaliseReport) -> Table:

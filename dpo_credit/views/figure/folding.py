@@ -13,11 +13,11 @@ from dpo_credit.views.figure.lines import unbroken, wrap
 
 LONG = 300  # tokens of an answer up to which it is drawn whole
 _PLACES = 5  # at either end of the rewards
-_REACH: dict[Unit, int] = {"token": 10, "word": 6, "sentence": 0}  # drawn before and after what matters
+_REACH: dict[Unit, int] = {"token": 10, "word": 6}  # drawn before and after what matters; of larger units, none
 
 
 class AroundEdits(NamedTuple):
-    """The edits of two answers, with so many units (tokens, words or sentences) before and after each."""
+    """The edits of two answers, with so many units (tokens or words, say) before and after each."""
 
     units: int
 
@@ -83,7 +83,7 @@ def select(shown: Shown, answers: Answers, unit: Unit, edits: Sequence[TextRun] 
         return _around_edits(shown.units, answers, unit, edits)
     if shown == "whole" or max(map(_tokens, answers)) <= LONG:
         return None
-    around = _around_edits(_REACH[unit], answers, unit, edits)
+    around = _around_edits(_REACH.get(unit, 0), answers, unit, edits)
     return around if edits and _drawn(around.units, answers) <= LONG else _telling(answers, unit, edits)
 
 
@@ -153,6 +153,7 @@ def _around_edits(reach: int, answers: Answers, unit: Unit, edits: Sequence[Text
 
 def _telling(answers: Answers, unit: Unit, edits: Sequence[TextRun]) -> Selection:
     """Units at both ends of the rewards, or of what edited ones add to the margin: as many as `LONG` has room for."""
+    reach = _REACH.get(unit, 0)
     candidates = (
         [(0, range(len(answers[0])))] if not edits else [(n, range(*edit[n])) for edit in edits for n in (0, 1)]
     )
@@ -164,14 +165,14 @@ def _telling(answers: Answers, unit: Unit, edits: Sequence[TextRun]) -> Selectio
         for order in (places, places[::-1]):
             for _, side, n in order:
                 if n not in units[side]:
-                    units[side].update(_around((n, n + 1), _REACH[unit], answers[side]))
+                    units[side].update(_around((n, n + 1), reach, answers[side]))
                     break
     ends = (
         f"the edited {unit}s that add most to the margin and that take most from it"
         if edits
         else f"the {unit}s with the lowest and the highest rewards"
     )
-    return Selection(units, f"{ends}, {count} each{_reaching(_REACH[unit], unit)}")
+    return Selection(units, f"{ends}, {count} each{_reaching(reach, unit)}")
 
 
 def _reaching(reach: int, unit: Unit) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 
 from dpo_credit.align import Diff
 from dpo_credit.credit import Credit
-from dpo_credit.segments import Segment
+from dpo_credit.segments import Segment, Unit
 from dpo_credit.views.page.cells import Marked, Span, cell_blocks, cells_of, cut_at_edits
 from dpo_credit.views.page.frame import writing
-from dpo_credit.views.page.stretches import LONG, UNITS, PageUnit, Stretch, bounds_of, code_blocks, folds
+from dpo_credit.views.page.stretches import LONG, UNITS, Stretch, bounds_of, code_blocks, folds
 from dpo_credit.views.page.text import visible
 from dpo_credit.views.scale import Quantity, Scale, Shading
 from dpo_credit.views.wording import extent
@@ -27,11 +27,11 @@ class Drawing:
 
     def __init__(self, credits: Sequence[Credit], aligned: Diff | None, shading: Shading) -> None:
         self.credits, self.aligned = credits, aligned
-        self.unit: PageUnit = shading.unit
+        self.unit: Unit = shading.unit
         self.quantity: Quantity = shading.quantity if aligned else "reward"
         self.partners = {j: i for i, j in aligned.pairs} if aligned else {}
         self.plain = [credit.segments for credit in credits]
-        self.bounds: dict[PageUnit, list[list[Stretch]]] = {
+        self.bounds: dict[Unit, list[list[Stretch]]] = {
             unit: [
                 bounds_of(segments, unit, credit.tokens.roles)
                 for segments, credit in zip(self.plain, credits, strict=True)

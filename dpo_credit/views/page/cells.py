@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from dpo_credit.segments import Segment
-from dpo_credit.views.page.stretches import FOLDED, ROWS, PageUnit, Stretch
+from dpo_credit.segments import Segment, Unit
+from dpo_credit.views.page.stretches import FOLDED, ROWS, Stretch
 from dpo_credit.views.page.text import visible
 from dpo_credit.views.scale import Scale
 
@@ -22,7 +22,7 @@ def cell_groups(
     segments: Sequence[Segment],
     bounds: list[tuple[int, int]],
     edits: list[Span],
-    unit: PageUnit,
+    unit: Unit,
     scale: Scale,
     aside: Container[int] = (),
 ) -> list[dict[str, Any]]:
@@ -66,7 +66,7 @@ class Marked:
     aside: Container[int] = ()
 
 
-def cell_blocks(answer: Marked, bounds: list[Stretch], unit: PageUnit, scale: Scale) -> list[dict[str, Any]]:
+def cell_blocks(answer: Marked, bounds: list[Stretch], unit: Unit, scale: Scale) -> list[dict[str, Any]]:
     """`cell_groups` in what holds them: an open or folded stretch, of parts that are code or not."""
     inside = [_within(fold, bounds) for fold in answer.folds]
     blocks = []

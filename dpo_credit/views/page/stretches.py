@@ -5,50 +5,24 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from itertools import accumulate, pairwise
-from typing import Literal, get_args
+from itertools import accumulate
+from typing import get_args
 
 from dpo_credit.align import Diff
 from dpo_credit.segments import Segment, Unit, joined
 
-PageUnit = Unit | Literal["line", "turn"]
-UNITS: tuple[PageUnit, ...] = (*get_args(Unit), "line", "turn")
-ROWS = ("sentence", "line", "turn")  # units that stand below each other, each with its sum beside it
+UNITS: tuple[Unit, ...] = get_args(Unit)
+ROWS = ("sentence", "line", "step", "turn")  # units that stand below each other, each with its sum beside it
 LONG = 200  # tokens from which an answer is long
 CONTEXT, FOLDED = 12, 40  # segments left beside an edit at least, and those that a fold has at least
 Stretch = tuple[int, int]  # [start, stop) segments
 _FENCE = re.compile(r"^[ \t]*(?:>[ \t]*)*(`{3,}|~{3,})(.*)$", re.MULTILINE)
 
 
-def bounds_of(segments: tuple[Segment, ...], unit: PageUnit, roles: Sequence[str] = ()) -> list[Stretch]:
-    """An answer's tokens, words, sentences, lines or turns; the last by the `roles` of its tokens."""
-    if unit == "line":
-        return _lines(segments)
-    if unit == "turn":
-        return _turns([roles[segment.start] if roles else "" for segment in segments])
-    if unit == "token":
-        return [(n, n + 1) for n in range(len(segments))]
+def bounds_of(segments: tuple[Segment, ...], unit: Unit, roles: Sequence[str] = ()) -> list[Stretch]:
+    """The segments of an answer's units; of turns by the `roles` of its tokens."""
     places = {segment.start: n for n, segment in enumerate(segments)} | {segments[-1].stop: len(segments)}
-    return [(places[segment.start], places[segment.stop]) for segment in joined(segments, unit)]
-
-
-def _lines(segments: Sequence[Segment]) -> list[Stretch]:
-    """A line has the blank ones before it; a token without text is a line of its own."""
-    starts, ended, visible = [0], False, False
-    for n, segment in enumerate(segments):
-        if n and (ended or not segment.text or not segments[n - 1].text):
-            starts.append(n)
-            ended = visible = False
-        body = segment.text.rstrip()
-        visible |= bool(body)
-        ended = visible and "\n" in segment.text[len(body) :]
-    return list(pairwise([*starts, len(segments)]))
-
-
-def _turns(roles: Sequence[str]) -> list[Stretch]:
-    """A turn has what a template writes before it, which is nobody's ("")."""
-    starts = [n for n in range(1, len(roles)) if roles[n] != roles[n - 1] != ""]
-    return list(pairwise([0, *starts, len(roles)]))
+    return [(places[segment.start], places[segment.stop]) for segment in joined(segments, unit, roles)]
 
 
 def code_blocks(segments: Sequence[Segment]) -> list[Stretch]:
@@ -78,7 +52,7 @@ def _whole(text: str, starts: Sequence[int], span: tuple[int, int]) -> Stretch:
     return start, max(start, stop)
 
 
-def folds(diff: Diff, bounds: Mapping[PageUnit, Sequence[Stretch]]) -> tuple[list[Stretch], list[Stretch]]:
+def folds(diff: Diff, bounds: Mapping[Unit, Sequence[Stretch]]) -> tuple[list[Stretch], list[Stretch]]:
     """The stretches of both answers that fold: what they share, but for some context beside each edit.
 
     They begin and end at the end of a line where there is one near, or else at that of a sentence or a word.

@@ -31,6 +31,7 @@ def render(report: LocaliseReport, look: Look) -> RenderableType:
         _findings(report, look),
         Text(look.plain(_legend(report)), style="dim"),
         *_several(report),
+        *_begins(report, look),
         Text(),
         _comparisons(report, look),
         Text(),
@@ -107,6 +108,21 @@ def _several(report: LocaliseReport) -> list[Text]:
             f"{all_found:.0%}"
         )
     ]
+
+
+def _begins(report: LocaliseReport, look: Look) -> list[RenderableType]:
+    """Whether a score finds more of an error than its first unit."""
+    if not report.errors_of_several_units:
+        return []
+    table = table_of("within answers", f"first {report.unit} of an error", f"later {report.unit}s")
+    for finding in report.findings:
+        style = "bold" if finding.name == "-reward" else "dim" if finding.sees_right_answer else ""
+        cells = (_cell(value, look, style) for value in (finding.first_unit, finding.later_units))
+        table.add_row(Text(look.plain(label(finding.name)), style=style), *cells)
+    about = (
+        f"AUROC, against the right {report.unit}s, of {report.errors_of_several_units} errors of several {report.unit}s"
+    )
+    return [Text(), whole(table, look), Text(about, style="dim")]
 
 
 def _comparisons(report: LocaliseReport, look: Look) -> Table:
