@@ -80,7 +80,7 @@ def test_only_what_is_asked_for_is_shown():
     values = optimal_values(CREDIT, OWN, NORMALISERS)
     head = printed(CREDIT, values, "v").splitlines()[0]
     assert head.split() == ["token", "V*", "reward"]
-    with pytest.raises(CreditError, match=r"--show q,w: 'w' is none of q, v, advantage"):
+    with pytest.raises(CreditError, match=r"--show q,w: 'w' is none of q, v, advantage, kl, entropy, rank"):
         terminal_values.shown("q,w")
 
 

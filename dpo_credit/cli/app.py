@@ -14,6 +14,7 @@ import typer
 from dpo_credit import CreditError, __version__
 from dpo_credit.cli import (
     batch,
+    compare,
     corrupt,
     diff,
     export,
@@ -50,6 +51,7 @@ app = typer.Typer(
 )
 app.command(no_args_is_help=True, epilog=score.EXAMPLE)(score.score)
 app.command(no_args_is_help=True, epilog=diff.EXAMPLE)(diff.diff)
+app.command(no_args_is_help=True, epilog=compare.EXAMPLE)(compare.compare)
 app.command(no_args_is_help=True, epilog=search.EXAMPLE)(search.search)
 app.command(no_args_is_help=True, epilog=steer.EXAMPLE)(steer.steer)
 app.command(no_args_is_help=True, epilog=batch.EXAMPLE)(batch.batch)

@@ -18,6 +18,7 @@ from dpo_credit.rows.scored import ScoredRow
 if TYPE_CHECKING:
     from dpo_credit.models.pair import ModelPair
     from dpo_credit.optimal import OptimalValues
+    from dpo_credit.shift import Shift
 
 
 def load(options: PairOptions, talk: Talk) -> ModelPair:
@@ -55,8 +56,9 @@ def score_row(
     quiet: bool,
     top_k: int = 0,
     values: bool = False,
+    shifts: bool = False,
 ) -> ScoredRow:
-    """A row's answers, scored, with the policy's `values` as a Q-function or without; notes go to stderr."""
+    """A row's answers, scored, with the policy's `values` as a Q-function, and the training's `shifts`, or without."""
     talk = Talk(quiet)
     talk.notes(row.notes)
     pair = load(options, talk)
@@ -65,7 +67,9 @@ def score_row(
         from dpo_credit.scoring import score
 
         credits = tuple(score(pair, row.examples, conventions=options.conventions(), top_k=top_k))
-        scored = ScoredRow(row, credits, _values(pair, credits) if values else ())
+        scored = ScoredRow(
+            row, credits, _values(pair, credits) if values else (), _shifts(pair, credits) if shifts else ()
+        )
     talk.notes_of([credits])
     if isinstance(pair.policy, OnDevice):
         talk.notes(pair.policy.budget.notes)
@@ -80,6 +84,12 @@ def _values(pair: ModelPair, credits: tuple[Credit, ...]) -> tuple[OptimalValues
     policy = require(pair.policy, Distributions, "--show")
     logits = answer_logits(policy, [credit.tokens for credit in credits])
     return tuple(optimal_values(credit, *numbers) for credit, numbers in zip(credits, logits, strict=True))
+
+
+def _shifts(pair: ModelPair, credits: tuple[Credit, ...]) -> tuple[Shift, ...]:
+    from dpo_credit.models.shifts import shifts
+
+    return tuple(shifts(pair.policy, pair.reference, [credit.tokens for credit in credits]))
 
 
 def notes_on_training(options: PairOptions) -> tuple[str, ...]:

@@ -24,7 +24,11 @@ def score(
     ] = 0,
     show: Annotated[
         str | None,
-        typer.Option("--show", metavar="q,v,advantage", help="Any of Q*, V* and Q* - V*, for every token (Eqs. 5-7)."),
+        typer.Option(
+            "--show",
+            metavar="q,v,advantage,kl,entropy,rank",
+            help="For every token: Q*, V*, Q* - V* (Eqs. 5-7); KL of the two models, entropies, the token's rank.",
+        ),
     ] = None,
     *,
     picking: PickOptions,
@@ -48,6 +52,8 @@ def score(
     columns = values.shown(show) if show is not None else ()
     row = picking.row(file, reading)
     colours.check(len(row.examples))
-    scored = score_row(row, options, quiet=outputs.quiet, top_k=top_k, values=bool(columns))
+    scored = score_row(
+        row, options, quiet=outputs.quiet, top_k=top_k, values=values.of_policy(columns), shifts=values.of_both(columns)
+    )
     below = partial(values.render, scored, columns=columns) if columns else None
     showing.show(scored, credit_record(scored), outputs, colours, below=below)

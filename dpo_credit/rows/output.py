@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from itertools import zip_longest
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from dpo_credit.rows.aligned import (
 from dpo_credit.rows.chats import answer_json, as_json
 from dpo_credit.rows.records import Row
 from dpo_credit.rows.scored import ScoredRow
+from dpo_credit.shift import Shift
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,22 @@ class OptimalValuesRecord:
     q: list[float]
     v: list[float]
     advantage: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftRecord:
+    """What training changed at each token: whole distributions over the next token compared, in nats.
+
+    `kl` = KL(policy || reference), `reverse_kl` = KL(reference || policy); a rank is 1 + the number of tokens that the
+    model finds likelier than the answer's own.
+    """
+
+    kl: list[float]
+    reverse_kl: list[float]
+    policy_entropy: list[float]
+    reference_entropy: list[float]
+    policy_rank: list[int]
+    reference_rank: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +104,7 @@ class AnswerRecord:
     policy_top: list[list[AlternativeRecord]] | None = None
     reference_top: list[list[AlternativeRecord]] | None = None
     optimal_values: OptimalValuesRecord | None = None
+    shift: ShiftRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +141,9 @@ class ScoredRecord:
     credit: CreditRecord
 
 
-def answer_record(credit: Credit, label: str = "", values: OptimalValues | None = None) -> AnswerRecord:
+def answer_record(
+    credit: Credit, label: str = "", values: OptimalValues | None = None, shift: Shift | None = None
+) -> AnswerRecord:
     """One answer's record, numbers unrounded."""
     tokens, source = credit.tokens, credit.source
     return AnswerRecord(
@@ -155,6 +175,7 @@ def answer_record(credit: Credit, label: str = "", values: OptimalValues | None 
         policy_top=_top(credit.policy_top),
         reference_top=_top(credit.reference_top),
         optimal_values=_optimal(values) if values else None,
+        shift=_shift(shift) if shift else None,
     )
 
 
@@ -165,8 +186,8 @@ def credit_record(scored: ScoredRow, *, edits: bool = False) -> CreditRecord:
         CreditError: the answers of a preference, or of a diff, do not compare.
     """
     answers = [
-        answer_record(credit, label, values)
-        for credit, label, values in zip_longest(scored.credits, scored.labels, scored.values)
+        answer_record(credit, label, values, shift)
+        for credit, label, values, shift in zip_longest(scored.credits, scored.labels, scored.values, scored.shifts)
     ]
     row = scored.row
     record = CreditRecord(
@@ -254,6 +275,10 @@ def _plain(value: Any) -> Any:
 
 def _optimal(values: OptimalValues) -> OptimalValuesRecord:
     return OptimalValuesRecord(list(values.q), list(values.v), list(values.advantage))
+
+
+def _shift(shift: Shift) -> ShiftRecord:
+    return ShiftRecord(**{name: list(values) for name, values in asdict(shift).items()})
 
 
 def _top(top: tuple[tuple[Alternative, ...], ...]) -> list[list[AlternativeRecord]] | None:

@@ -10,6 +10,7 @@ from dpo_credit.credit import Credit, CreditError
 from dpo_credit.optimal import OptimalValues
 from dpo_credit.rows.chats import prompt_text
 from dpo_credit.rows.records import Kind, Row
+from dpo_credit.shift import Shift
 from dpo_credit.shown import Shown
 
 
@@ -17,13 +18,15 @@ from dpo_credit.shown import Shown
 class ScoredRow(Shown):
     """A row with a Credit for each of its answers, in the order of its labels.
 
-    `values` are those of the policy as a Q-function, one for each answer where they were asked for. A row that was read
+    `values` are those of the policy as a Q-function, `shifts` what training changed at each position, one for each
+    answer where they were asked for. A row that was read
     back has no examples and no prompt: only the answers are saved.
     """
 
     row: Row
     credits: tuple[Credit, ...]
     values: tuple[OptimalValues, ...] = ()
+    shifts: tuple[Shift, ...] = ()
 
     @property
     def id(self) -> str:

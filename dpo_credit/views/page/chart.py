@@ -10,6 +10,7 @@ from typing import Any
 
 from dpo_credit.align import Diff, cumulative
 from dpo_credit.credit import Credit
+from dpo_credit.shift import Shift
 
 WIDTHS = (240, 480, 720, 1000)  # px of a chart, from which on more edits have their number: as style.css asks them
 _DIGIT, _BETWEEN = 8, 5  # px of a digit of these numbers, and between two of them
@@ -35,6 +36,20 @@ def chart(credits: Sequence[Credit], aligned: Diff | None) -> dict[str, Any]:
         ],
         "width": width,
     }
+
+
+def divergences(credits: Sequence[Credit], shifts: Sequence[Shift], aligned: Diff | None) -> dict[str, Any]:
+    """A panel with KL(policy || reference) summed up over the positions of `chart`, and where each answer ends."""
+    kls = [
+        [math.fsum(shift.kl[segment.start : segment.stop]) for segment in credit.segments]
+        for credit, shift in zip(credits, shifts, strict=True)
+    ]
+    if aligned is None:
+        sums = [tuple(accumulate(kls[0], initial=0.0))]
+    else:
+        curves = cumulative(kls[0], kls[1], [(edit.chosen, edit.rejected) for edit in aligned.edits])
+        sums = [curves.chosen, curves.rejected]
+    return {**_panel({str(n): line for n, line in enumerate(sums, 1)}), "totals": [line[-1] for line in sums]}
 
 
 def _panel(curves: dict[str, Sequence[float]]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from dpo_credit.align import Diff, Edit
 from dpo_credit.credit import Credit, CreditError
 from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.views.page.answer import Drawing, draw
-from dpo_credit.views.page.chart import chart
+from dpo_credit.views.page.chart import chart, divergences
 from dpo_credit.views.page.frame import block_hash, environment, shades, verbatim
 from dpo_credit.views.page.overview import Overview, overview_of
 from dpo_credit.views.page.places import places
@@ -143,6 +143,7 @@ def _entry(entry: ScoredRow, shading: Shading, anchor: str, whole: bool) -> dict
         "edits": _edits(aligned, long) if aligned else None,
         "folds": any(drawing.folds),
         "chart": chart(credits, aligned) if len(each) <= 2 else None,
+        "divergences": divergences(credits, entry.shifts, aligned) if entry.shifts and len(each) <= 2 else None,
         "long": long,
         "places": ends,
         "gist": _gist(answers, aligned),
