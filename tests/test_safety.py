@@ -86,6 +86,7 @@ def arguments(command: str) -> list[str]:
     return {
         "score": ["row.json", *pair, "--html", "page.html"],
         "diff": ["row.json", *pair],
+        "compare": ["rows.jsonl", *pair, "--beta", "0.5", "--html", "page.html"],
         "search": ["rows.jsonl", *pair, "--beams", "1", "--max-new-tokens", "4", "--judge", "reward"],
         "steer": ["row.json", *pair, "--max-new-tokens", "4"],
         "batch": ["rows.jsonl", *pair, "-o", "out.jsonl", "--cache", "cache"],

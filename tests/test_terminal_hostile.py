@@ -62,6 +62,7 @@ def arguments(command: str, folder: Path) -> list[str]:
     return {
         "score": [row, *pair, "--top-k", "2"],
         "diff": [row, *pair],
+        "compare": [row, *pair, "--beta", "0.5"],
         "search": [rows, *pair, "--beams", "1,2", "--max-new-tokens", "4", "--png", str(folder / "figure.png")],
         "steer": [row, *pair, "--max-new-tokens", "4"],
         "batch": [rows, *pair, "-o", str(folder / f"{EVIL}out.jsonl"), "--overwrite"],
