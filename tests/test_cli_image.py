@@ -189,3 +189,22 @@ def test_a_prompt_may_be_longer_than_a_files_name(folder: Path, pair: Any) -> No
         run("image", "score", folder / "chosen.png", "--prompt", "rent " * 80, *pair, "-q"),
         "tokens long and the text encoder",
     )
+
+
+def test_a_table_of_pick_a_pic_is_scored_by_its_labels_and_ties_are_set_aside(folder: Path, pair: Any) -> None:
+    chosen, rejected = ((folder / f"{name}.png").read_bytes() for name in ("chosen", "rejected"))
+    columns = {
+        "caption": [PROMPT] * 3,
+        "jpg_0": [chosen, rejected, chosen],
+        "jpg_1": [rejected, chosen, rejected],
+        "label_0": [1.0, 0.0, 0.5],
+    }
+    pyarrow.parquet.write_table(pyarrow.table(columns), folder / "picked.parquet")
+    (expected,) = [json.loads(run("image", "batch", rows(folder), "--limit", "1", *pair).stdout)]
+    out = folder / "picked.jsonl"
+    ended = run("image", "batch", folder / "picked.parquet", "-o", out, *pair)
+    assert ended.code == 3, ended
+    assert [row["credit"]["margin"] for row in read(out)] == [expected["credit"]["margin"]] * 2
+    assert [sorted(row) for row in read(out)] == [["caption", "credit", "id", "label_0"]] * 2
+    (tie,) = read(folder / "picked.jsonl.errors.jsonl")
+    assert "its label_0 is 0.5. It is 1 where jpg_0 was preferred and 0 where jpg_1 was" in tie["error"]

@@ -16,6 +16,7 @@ from dpo_credit.rows.records import id_of
 from dpo_credit.rows.values import TableRow
 
 PAIR, SINGLE = ("chosen", "rejected"), "image"
+PICKED, PICKED_PROMPT, LABEL = ("jpg_0", "jpg_1"), "caption", "label_0"  # Pick-a-Pic's (Kirstain et al. 2023)
 _DATA = "data:"
 
 
@@ -32,6 +33,9 @@ class PictureRow:
 def picture_row(record: Record, prompt_key: str = "prompt") -> PictureRow:
     """A record with a prompt, and chosen and rejected pictures or a single image.
 
+    Rows of Pick-a-Pic are read as they are: `caption`, `jpg_0` and `jpg_1`, and `label_0`, which is 1 where the first
+    was preferred and 0 where the second was.
+
     A picture is the path of a file, from the row's own file on; a data URI; or, as `datasets` keeps it, an object with
     bytes (base64 in JSON) or a path.
 
@@ -39,12 +43,15 @@ def picture_row(record: Record, prompt_key: str = "prompt") -> PictureRow:
         CreditError: it is no such row, or a picture cannot be read.
     """
     fields = record.fields()
+    picked = not any(fields.get(key) is not None for key in (*PAIR, SINGLE)) and all(key in fields for key in PICKED)
+    if picked and prompt_key not in fields:
+        prompt_key = PICKED_PROMPT
     prompt = fields.get(prompt_key)
     if not isinstance(prompt, str):
         raise CreditError(
             f"its {prompt_key} is {'missing' if prompt is None else 'no text'}. Give what the pictures show."
         )
-    keys = PAIR if all(fields.get(key) is not None for key in PAIR) else (SINGLE,)
+    keys = _picked(fields) if picked else PAIR if all(fields.get(key) is not None for key in PAIR) else (SINGLE,)
     if fields.get(keys[0]) is None:
         raise CreditError(f"it has no pictures: {' and '.join(PAIR)}, or {SINGLE}.")
     folder = Path(record.source).parent
@@ -57,6 +64,17 @@ def picture_row(record: Record, prompt_key: str = "prompt") -> PictureRow:
             del kept[key]
         pictures.append(picture)
     return PictureRow(id_of(fields, record.default_id), prompt, tuple(pictures), kept)
+
+
+def _picked(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """The field of the preferred picture, then that of the other."""
+    label = fields.get(LABEL)
+    if label not in (0, 1):
+        raise CreditError(
+            f"its {LABEL} is {'missing' if label is None else label}. It is 1 where {PICKED[0]} was preferred and 0 where "
+            f"{PICKED[1]} was; of a tie there is no preference."
+        )
+    return PICKED if label == 1 else PICKED[::-1]
 
 
 def picture_at(value: Any, key: str, folder: Path, *, is_bytes: bool = False) -> tuple[Picture, bool]:
