@@ -71,8 +71,8 @@ def _picked(fields: Mapping[str, Any]) -> tuple[str, ...]:
     label = fields.get(LABEL)
     if label not in (0, 1):
         raise CreditError(
-            f"its {LABEL} is {'missing' if label is None else label}. It is 1 where {PICKED[0]} was preferred and 0 where "
-            f"{PICKED[1]} was; of a tie there is no preference."
+            f"its {LABEL} is {'missing' if label is None else label}. It is 1 where {PICKED[0]} was preferred and 0 "
+            f"where {PICKED[1]} was; of a tie there is no preference."
         )
     return PICKED if label == 1 else PICKED[::-1]
 
