@@ -16,6 +16,7 @@ from denoisers import PROMPT, picture
 from safetensors.torch import load_file, save_file
 
 from dpo_credit.credit import CreditError
+from dpo_credit.demo.shapes_models import new_denoiser
 from dpo_credit.image.denoiser import DenoiserPair
 from dpo_credit.image.loading import load_denoisers
 from dpo_credit.image.scoring import Sampling, score_pictures
@@ -252,3 +253,15 @@ def test_numbers_that_are_not_finite_name_the_side(reference: Path, tmp_path: Pa
     )
     with pytest.raises(CreditError, match=message):
         score_pictures(pair, PROMPT, [picture(1)], FEW)
+
+
+def test_words_that_the_text_encoder_has_no_token_for_are_named(tmp_path: Path) -> None:
+    shapes = new_denoiser()
+    for side in ("policy", "reference"):
+        shapes.save(tmp_path / side)
+    pair = load_denoisers(tmp_path / "policy", tmp_path / "reference", beta=1, loading=CPU)
+    given = [picture(1, (32, 32))]
+    (known,) = score_pictures(pair, "a red circle at the top left", given, Sampling(1, 1)).credits
+    (credit,) = score_pictures(pair, "a pink star, a lion and a pink cat", given, Sampling(1, 1)).credits
+    assert not any("no token" in note for note in known.notes)
+    assert "the text encoder has no token for 'pink', 'star', 'lion', ...: it reads <unk> there" in credit.notes

@@ -57,7 +57,8 @@ class Space:
 
     `encode`: (H, W, 3) -> (channels, h, w) float32 on the CPU. `condition`: of a prompt, for a picture of that width
     and height. `multiple`: of how many pixels width and height are; `native`: the width and height that the models
-    were trained on. `latent`: whether a VAE is between pixels and cells. `fingerprint`: of VAE and text encoders.
+    were trained on. `latent`: whether a VAE is between pixels and cells. `unknown`: what of a prompt has no token.
+    `fingerprint`: of VAE and text encoders.
     """
 
     encode: Callable[[Pixels], Tensor]
@@ -66,6 +67,7 @@ class Space:
     multiple: int
     native: int
     latent: bool
+    unknown: Callable[[str], tuple[str, ...]]
     fingerprint: Callable[[], str]
 
 

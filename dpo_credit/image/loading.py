@@ -193,6 +193,7 @@ def _space(base: Given, chosen: Given, module: Any, device: torch.device, dtype:
         multiple=1 if vae is None else factor * module.config.get("patch_size", 1),
         native=(size if isinstance(size, int) else size[0]) * factor,
         latent=vae is not None,
+        unknown=lambda prompt: tuple(dict.fromkeys(word for encoder in encoders for word in encoder.unknown(prompt))),
         fingerprint=lambda: " ".join(map(fingerprint, parts)),
     )
 

@@ -42,6 +42,14 @@ class TextEncoder:
         given = self.tokenizer(prompt, padding="max_length", max_length=self.limit, return_tensors="pt")
         return {name: given[name].to(self.module.device) for name in ("input_ids", "attention_mask")}
 
+    def unknown(self, prompt: str) -> tuple[str, ...]:
+        """What of a prompt the tokenizer has no token for, each once."""
+        if not self.tokenizer.is_fast:  # it does not tell where tokens stand
+            return ()
+        given = self.tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True)
+        stretches = zip(given["input_ids"], given["offset_mapping"], strict=True)
+        return tuple(dict.fromkeys(prompt[a:b] for token, (a, b) in stretches if token == self.tokenizer.unk_token_id))
+
 
 def limit_of(tokenizer: Any, module: nn.Module) -> int:
     """The most tokens of a CLIP text encoder, as its tokenizer has it or its positions.

@@ -20,6 +20,7 @@ from dpo_credit.image.denoiser import DenoiserPair
 from dpo_credit.image.pictures import Picture
 
 BATCH_CELLS = 1 << 15  # cells of noisy pictures that go through a model at a time: 8 of Stable Diffusion's latents
+SHOWN = 3  # of the words that a text encoder does not know
 Role = Literal["policy", "reference"]
 
 
@@ -126,7 +127,7 @@ def score_pictures(
         show(start, total)
     shape = (len(pictures), sampling.steps, sampling.draws, *clean.shape[2:])
     policy, reference = (torch.cat(errors[role]).reshape(shape).numpy() for role in errors)
-    said = [*notes, *_notes_on(pair, pictures[0])]
+    said = [*notes, *_notes_on(pair, prompt, pictures[0])]
     credits = tuple(
         PictureCredit(
             prompt=prompt,
@@ -189,8 +190,11 @@ def _fitting(pair: DenoiserPair, pictures: Sequence[Picture], resize: bool) -> S
     return pictures
 
 
-def _notes_on(pair: DenoiserPair, picture: Picture) -> Iterator[str]:
+def _notes_on(pair: DenoiserPair, prompt: str, picture: Picture) -> Iterator[str]:
     """What there is to say about where the numbers stand."""
+    if unknown := pair.space.unknown(prompt):
+        words = ", ".join(map(repr, unknown[:SHOWN]))
+        yield f"the text encoder has no token for {words}{', ...' if unknown[SHOWN:] else ''}: it reads <unk> there"
     if not pair.space.latent:
         return
     yield "the models denoise latent cells, each of several pixels: the map is coarser than the picture"
