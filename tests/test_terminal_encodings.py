@@ -29,6 +29,7 @@ ROW = {
 VIEWS: dict[str, tuple[str, ...]] = {  # after the name of a row's file, or of a scored one's, what the command needs
     "score": ("--top-k", "2", "--show", "q,v,advantage"),
     "diff": ("--top-k", "2"),
+    "compare": ("--beta", "0.1", "--beta", "0.5"),
     "search": ("--beams", "1,2", "--max-new-tokens", "4"),
     "steer": ("--max-new-tokens", "4", "--base", "{reference}"),
     "inspect": ("--full",),
@@ -93,11 +94,16 @@ def test_a_view_prints_what_its_terminals_encoding_has(
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS[:2])
-@pytest.mark.parametrize("command", ["score", "diff", "search", "steer", "localise", "batch", "corrupt"])
+@pytest.mark.parametrize("command", ["score", "diff", "compare", "search", "steer", "localise", "batch", "corrupt"])
 def test_data_on_stdout_is_utf_8_whatever_the_terminal(
     command: str, encoding: str, rows: Path, pair: tuple[str, ...], few_resamples: None
 ) -> None:
-    more = {"search": ("--beams", "1", "--max-new-tokens", "4"), "steer": ("--max-new-tokens", "4")}.get(command, ())
+    flags = {
+        "compare": ("--beta", "0.1", "--beta", "0.5"),
+        "search": ("--beams", "1", "--max-new-tokens", "4"),
+        "steer": ("--max-new-tokens", "4"),
+    }
+    more = flags.get(command, ())
     to = () if command in ("batch", "corrupt") else ("--json", "-")
     models = () if command == "corrupt" else pair
     data = [run(command, rows, *models, *more, *to, encoding=named).data for named in (encoding, "utf-8")]
