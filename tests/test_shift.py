@@ -153,3 +153,34 @@ def test_a_length_normalised_reward_has_divergences_too():
     ended = run("score", EXAMPLES / "vet.json", "--show", "kl", "--length-normalised", "--device", "cpu")
     assert ended.code in (0, None), ended.stderr
     assert "π||π_ref" in ended.stdout
+
+
+def test_what_was_saved_is_drawn_again_and_what_was_not_is_asked_for(tmp_path: Path):
+    saved, page = tmp_path / "s.json", tmp_path / "s.html"
+    asked = ("--show", "q,v,advantage,kl,entropy,rank")
+    scored = run("score", EXAMPLES / "vet.json", *asked, "--device", "cpu", "--rows", "0", "--json", saved)
+    again = run("render", saved, *asked, "--rows", "0", "--html", page, "--json", tmp_path / "again.json")
+    assert again.code in (0, None), again.stderr
+    tables = [ended.stdout[ended.stdout.rindex("π_ref||π") :] for ended in (scored, again)]  # of the rejected answer
+    assert scored.stdout.count("nats a token on average") == again.stdout.count("nats a token on average") == 2
+    assert tables[0] == tables[1] and " nine " in tables[0]
+    assert "Cumulative KL(π ‖ π" in page.read_text(encoding="utf-8")
+    before, after = (json.loads(file.read_text())["credit"]["answers"] for file in (saved, tmp_path / "again.json"))
+    assert [(answer["shift"], answer["optimal_values"]) for answer in before] == [
+        (answer["shift"], answer["optimal_values"]) for answer in after
+    ]
+    doubled = run("render", saved, *asked, "--beta", "0.2", "--rows", "0", "--json", "-")
+    for one, two in zip(before, json.loads(doubled.stdout)["credit"]["answers"], strict=True):
+        assert two["optimal_values"]["q"] == pytest.approx([2 * q for q in one["optimal_values"]["q"]])
+        assert two["shift"] == one["shift"]
+    run("score", EXAMPLES / "vet.json", "--device", "cpu", "--json", saved)
+    ended = run("render", saved, "--show", "kl")
+    assert ended.code == 2 and "was scored without these. Score it with --show kl,entropy,rank" in ended.stderr
+
+
+def test_a_narrow_terminal_gets_every_token_and_number_whole():
+    asked = ("--show", "q,v,advantage,kl,entropy,rank", "--device", "cpu", "--rows", "0")
+    (wide, narrow) = (run("score", EXAMPLES / "vet.json", *asked, COLUMNS=columns).stdout for columns in ("160", "50"))
+    (nine,) = [line.split() for line in wide.splitlines() if line.startswith(" nine ")]
+    rows = [line.split() for line in narrow.splitlines() if line.startswith(" nine ")]
+    assert [row[0] for row in rows] == ["nine"] * 3 and [n for row in rows for n in row[1:]] == nine[1:]

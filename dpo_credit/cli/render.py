@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import closing
+from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,6 +29,15 @@ def render(
     beta: Annotated[
         float | None, typer.Option("--beta", help="Another beta than the saved one.", show_default=False)
     ] = None,
+    show: Annotated[
+        str | None,
+        typer.Option(
+            "--show",
+            metavar="q,v,advantage,kl,entropy,rank",
+            show_default=False,
+            help="What the file has of this for every token, from score --show.",
+        ),
+    ] = None,
     *,
     picking: PickOptions,
     bad: BadRows,
@@ -35,14 +45,16 @@ def render(
     colours: Colours,
 ) -> None:
     """Draw saved scores again: another page, figure, palette or beta. Several rows make one page with an index."""
+    from dpo_credit.cli import showing
     from dpo_credit.cli.scored import ScoredFiles, usable
-    from dpo_credit.cli.showing import show
     from dpo_credit.cli.talk import Talk
     from dpo_credit.credit import CreditError
     from dpo_credit.rows.output import credit_record
+    from dpo_credit.views.terminal import values
 
     outputs.check()
     _ = colours.shading, colours.shown
+    columns = values.shown(show) if show is not None else ()
     talk, aside = Talk(outputs.quiet), bad.aside()
     with (
         ScoredFiles([file], aside, quiet=outputs.quiet, again=not picking.picks, beta=beta) as files,
@@ -55,8 +67,12 @@ def render(
         if len(first) > 1:
             _index(file, files, chain(first, rows), outputs, colours.shading)
         else:
-            colours.check(len(first[0].credits))
-            show(first[0], credit_record(first[0], edits=first[0].kind == "preference"), outputs, colours)
+            (scored,) = first
+            colours.check(len(scored.credits))
+            values.require(scored, columns)
+            below = partial(values.render, scored, columns=columns) if columns else None
+            record = credit_record(scored, edits=scored.kind == "preference")
+            showing.show(scored, record, outputs, colours, below=below)
     end(aside, talk)
 
 

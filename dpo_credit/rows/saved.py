@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from dpo_credit.checked import check_fields
 from dpo_credit.credit import LARGEST, Alternative, Credit, CreditError, Source, Tokens
+from dpo_credit.optimal import OptimalValues
 from dpo_credit.rows.output import AnswerRecord
 from dpo_credit.rows.reader import Record
 from dpo_credit.rows.records import Kind, Row, labels_of, parse_row, without_credit
 from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.rows.token_lines import answer_of, is_token_line, scalars
+from dpo_credit.shift import Shift
 
+T = TypeVar("T")
 _MOST_TOKENS = 10**8  # of a prompt
 _REQUIRED = (  # what every version wrote; the others came later, or are there only where they were asked for
     *("id", "answer", "policy", "reference", "beta", "eos", "dtype", "token_ids", "tokens", "spans"),
@@ -66,9 +69,17 @@ def parse_scored(record: Any, name: str, *, default_id: str = "", beta: float | 
     else:
         row, parts = _first_row(record, default_id) if first else _row(record, name, default_id)
     credits = tuple(_credit(part, name, first=first) for part in parts)
+    values = _all(_values(part, beta) for part in parts)
+    shifts = _all(_shift(part) for part in parts)
     if beta is not None:
         credits = tuple(replace(credit, beta=beta) for credit in credits)
-    return ScoredRow(row, credits)
+    return ScoredRow(row, credits, values, shifts)
+
+
+def _all(each: Iterable[T | None]) -> tuple[T, ...]:
+    """What there is of every answer, or nothing."""
+    found = tuple(each)
+    return () if None in found else found  # type: ignore[return-value]
 
 
 def _row(record: dict[str, Any], name: str, default_id: str) -> tuple[Row, list[Any]]:
@@ -137,8 +148,10 @@ def _credit(record: Any, name: str, *, first: bool) -> Credit:
         )
         if not len(tokens.answer_ids) == len(tokens.pieces) == len(spans):
             raise CreditError(f"{name}: token_ids, tokens and spans differ in length. The file was changed.")
-        for field in ("roles", "policy_top", "reference_top"):
-            if record.get(field) and len(record[field]) != len(spans):
+        lists = {field: record.get(field) for field in ("roles", "policy_top", "reference_top")}
+        lists |= {key: each for field in ("optimal_values", "shift") for key, each in (record.get(field) or {}).items()}
+        for field, each in lists.items():
+            if each and len(each) != len(spans):
                 raise CreditError(f"{name}: tokens and {field} differ in length. The file was changed.")
         credit = Credit(
             tokens=tokens,
@@ -159,6 +172,20 @@ def _credit(record: Any, name: str, *, first: bool) -> Credit:
     except ZeroDivisionError as error:
         raise CreditError(f"{name}: no token of the answer counts. The file was changed: score it again.") from error
     return replace(credit, source=replace(credit.source, noise=noise))
+
+
+def _values(record: dict[str, Any], beta: float | None) -> OptimalValues | None:
+    """Q* and V*, which grow with beta as rewards do."""
+    saved = record.get("optimal_values")
+    if not saved:
+        return None
+    times = 1.0 if beta is None else beta / record["beta"]
+    return OptimalValues(tuple(times * q for q in saved["q"]), tuple(times * v for v in saved["v"]))
+
+
+def _shift(record: dict[str, Any]) -> Shift | None:
+    saved = record.get("shift")
+    return Shift(**{name: tuple(numbers) for name, numbers in saved.items()}) if saved else None
 
 
 def _top(top: Any) -> tuple[tuple[Alternative, ...], ...]:

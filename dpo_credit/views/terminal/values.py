@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import Literal, get_args
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -21,6 +22,8 @@ from dpo_credit.views.terminal.colours import signed
 OfPolicy = Literal["q", "v", "advantage"]
 OfBoth = Literal["kl", "entropy", "rank"]
 Shown = Literal["q", "v", "advantage", "kl", "entropy", "rank"]
+_TOKEN_WIDTH = 16  # columns at most, then a token is folded
+_PADDING = 2
 _HEADS = {"q": "Q*", "v": "V*", "advantage": "Q* − V*"}
 _PAIRS: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {  # fields of a Shift, and their heads
     "kl": (("kl", "KL\nπ||π_ref"), ("reverse_kl", "KL\nπ_ref||π")),
@@ -60,6 +63,20 @@ def of_both(columns: Sequence[Shown]) -> bool:
     return any(name in get_args(OfBoth) for name in columns)
 
 
+def require(scored: ScoredRow, columns: Sequence[Shown]) -> None:
+    """Make sure that a row that was read back has what is asked for.
+
+    Raises:
+        CreditError: it has not.
+    """
+    for asked, has, names in (
+        (of_policy(columns), scored.values, "q,v,advantage"),
+        (of_both(columns), scored.shifts, "kl,entropy,rank"),
+    ):
+        if asked and not has:
+            raise CreditError(f"{scored.id} was scored without these. Score it with --show {names} --json first.")
+
+
 def render(
     scored: ScoredRow,
     look: Look,
@@ -68,7 +85,7 @@ def render(
     """One table an answer: a row a token, its reward beside the columns asked for; then what they come to."""
     parts: list[RenderableType] = []
     for credit, values, shift, label in zip_longest(scored.credits, scored.values, scored.shifts, scored.labels):
-        parts.append(_table(credit, _columns(values, shift, columns, look), label, look))
+        parts += _tables(credit, _columns(values, shift, columns, look), label, look)
         if of_policy(columns):
             parts.append(_checks(credit, values, look))
         if "kl" in columns:
@@ -78,15 +95,31 @@ def render(
     return Group(*parts, *(Text(look.plain(note), style="dim") for note in notes))
 
 
-def _table(credit: Credit, columns: Sequence[tuple[str, Sequence[Text]]], label: str, look: Look) -> Table:
-    table = Table(box=None, pad_edge=False, title=label or None, title_justify="left", title_style="bold")
-    table.add_column("token", vertical="bottom", overflow="fold")
-    for head, _ in (*columns, ("reward", ())):
-        table.add_column(look.plain(head), justify="right", no_wrap=True, vertical="bottom")
-    for t, piece in enumerate(credit.tokens.pieces):
-        cells = [numbers[t] for _, numbers in columns]
-        table.add_row(Text(visible(piece, look)), *cells, Text(signed(credit.rewards[t], look, 3)))
-    return table
+def _tables(credit: Credit, columns: Sequence[tuple[str, Sequence[Text]]], label: str, look: Look) -> Iterator[Table]:
+    """A table of an answer; in a terminal too narrow for all columns several, each with its tokens."""
+    pieces = [Text(visible(piece, look)) for piece in credit.tokens.pieces]
+    rewards = [Text(signed(reward, look, 3)) for reward in credit.rewards]
+    room = look.width - min(_TOKEN_WIDTH, max(len("token"), *(piece.cell_len for piece in pieces)))
+    parts: list[list[tuple[str, Sequence[Text]]]] = [[]]
+    left = room
+    for head, numbers in (*columns, ("reward", rewards)):
+        width = _PADDING + max(cell_len(text) for text in (*head.split("\n"), *map(str, numbers)))
+        if width > left and parts[-1]:
+            parts.append([])
+            left = room
+        parts[-1].append((head, numbers))
+        left -= width
+    for n, part in enumerate(parts):
+        title = None if n else label or None
+        table = Table(
+            box=None, pad_edge=False, padding=(0, _PADDING, 0, 0), title=title, title_justify="left", title_style="bold"
+        )
+        table.add_column("token", vertical="bottom", overflow="fold")
+        for head, _ in part:
+            table.add_column(look.plain(head), justify="right", no_wrap=True, vertical="bottom")
+        for cells in zip(pieces, *(numbers for _, numbers in part), strict=True):
+            table.add_row(*cells)
+        yield table
 
 
 def _columns(
