@@ -10,7 +10,7 @@ import pytest
 
 from dpo_credit.demo import shapes_evaluate
 from dpo_credit.demo.shapes import CHANGES, Drawn, draw_pairs
-from dpo_credit.demo.shapes_evaluate import CARD, area, credits, results
+from dpo_credit.demo.shapes_evaluate import CARD, area, blurred, credits, is_first, results
 from dpo_credit.image.credit import PictureCredit, PictureDiff
 from dpo_credit.image.loading import load_denoisers
 from dpo_credit.image.scoring import Sampling
@@ -38,7 +38,9 @@ def rows(text: str) -> dict[str, list[str]]:
 def test_a_credit_that_marks_the_changed_shape_alone_is_perfect():
     text = results(PAIRS, diffs(PAIRS))
     table = rows(text)
-    assert table["-credit"][:3] == ["1.000 [1.000, 1.000]"] * 3
+    assert table["-credit"][:2] == ["1.000 [1.000, 1.000]"] * 2
+    assert table["-credit"][3:5] == ["1.000 [1.000, 1.000]"] * 2
+    assert 0.9 < float(table["-credit"][2][:5]) < 1  # the pixels that both kinds of a shape have are marked too
     assert table["policy's error"][0] == "1.000 [1.000, 1.000]"
     assert table["reference's error"][0] == "0.500 [0.500, 0.500]"  # all pixels tie
     assert 0.45 < float(table["random"][0][:5]) < 0.55  # 12 pictures of about 50 among 1,024 pixels
@@ -52,6 +54,26 @@ def test_the_area_counts_right_pixels_below_wrong_ones():
     mask = np.array([[True, False], [False, False]])
     # of three right pixels one is below, one ties, one is above: (1 + 1 / 2) / 3
     assert area(np.array([[2.0, 1.0], [2.0, 3.0]]), mask) == pytest.approx(0.5)
+
+
+def test_the_changed_shape_comes_first_by_the_mean_of_its_pixels():
+    pair = next(pair for pair in PAIRS if len(pair.wrong.shapes) == 2)
+    other = pair.wrong.mask(1 - pair.changed)
+    found = 2.0 * pair.mask() + other
+    assert is_first(found, pair) == 1
+    found[np.argwhere(other)[0][0], np.argwhere(other)[0][1]] = 1.5 * other.sum()  # one pixel lifts the mean above 2
+    assert is_first(found, pair) == 0
+    (alone, *_) = (pair for pair in PAIRS if len(pair.wrong.shapes) == 1)
+    assert np.isnan(is_first(np.ones((32, 32)), alone))
+
+
+def test_blurring_is_the_mean_of_nine():
+    found = np.zeros((32, 32))
+    found[4, 7] = 9.0
+    assert blurred(found)[3:6, 6:9].tolist() == [[1.0] * 3] * 3 and blurred(found).sum() == 9
+    found = np.zeros((32, 32))
+    found[0, 0] = 9.0  # stands for itself and the three beyond the corner
+    assert blurred(found)[0, 0] == 4
 
 
 TRAINED = pytest.mark.skipif(not (CARD.parent / "policy").is_dir(), reason="the pair is not in the package yet")

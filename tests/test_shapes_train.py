@@ -43,16 +43,18 @@ def test_at_the_start_of_dpo_nothing_is_preferred(fresh: Denoiser):
 
 def test_dpo_is_the_public_loss(fresh: Denoiser):
     # https://github.com/SalesforceAIResearch/DiffusionDPO, train.py: chosen in the first half, rejected in the second
-    policy, beta = copy.deepcopy(fresh), 50.0
+    policy, beta, anchor = copy.deepcopy(fresh), 50.0, 0.25
     with torch.no_grad():
         for weight in policy.unet.parameters():
             weight.add_(0.01 * torch.randn_like(weight))
     torch.manual_seed(3)
     with torch.no_grad():
         loss, _ = dpo_loss(policy, fresh, PAIRS, beta)
+        torch.manual_seed(3)
+        anchored, _ = dpo_loss(policy, fresh, PAIRS, beta, anchor)
     torch.manual_seed(3)  # the same draws
-    timesteps, noise = torch.randint(1000, (4,)), torch.randn(4, 3, 32, 32)
-    terms = []
+    timesteps, noise = torch.randint(1000, (2, 4)).amax(0), torch.randn(4, 3, 32, 32)
+    terms, on_right = [], []
     for number, pair in enumerate(PAIRS):
         read = fresh.read([pair.caption])
         kept = fresh.scheduler.alphas_cumprod[timesteps[number]]
@@ -64,8 +66,12 @@ def test_dpo_is_the_public_loss(fresh: Denoiser):
                 velocity = kept.sqrt() * added - (1 - kept).sqrt() * clean
                 errors.append((model.predict(noisy, timesteps[number], read) - velocity).square().mean())
         model_diff, ref_diff = errors[0] - errors[1], errors[2] - errors[3]
+        on_right.append(errors[0])
         terms.append(-torch.nn.functional.logsigmoid(-0.5 * beta * (model_diff - ref_diff)))
-    assert loss.item() == pytest.approx(torch.stack(terms).mean().item(), rel=1e-4)  # float32, other batches
+    public = torch.stack(terms).mean().item()
+    assert loss.item() == pytest.approx(public, rel=1e-4)  # float32, other batches
+    held = anchor * beta / 2 * torch.stack(on_right).mean().item()
+    assert anchored.item() == pytest.approx(public + held, rel=1e-4)
 
 
 def test_steps_on_a_batch_lower_its_loss(fresh: Denoiser):

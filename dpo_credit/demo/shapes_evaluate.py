@@ -45,6 +45,7 @@ def scores(credit: PictureCredit, rng: np.random.Generator) -> dict[str, Floats]
     middle = len(credit.timesteps) // 2
     return {
         "-credit": -credit.map,
+        "-credit, mean of 3 x 3": blurred(-credit.map),
         f"-credit at t = {credit.timesteps[middle]} alone": -credit.maps[middle],
         "policy's error": credit.policy.mean(axis=(0, 1)),
         "reference's error": credit.reference.mean(axis=(0, 1)),
@@ -52,11 +53,24 @@ def scores(credit: PictureCredit, rng: np.random.Generator) -> dict[str, Floats]
     }
 
 
+def blurred(found: Floats) -> Floats:
+    """(32, 32) the mean of each pixel and its neighbours; edges are repeated outwards."""
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(found, 1, mode="edge"), (3, 3))
+    return windows.mean(axis=(2, 3))
+
+
+def is_first(found: Floats, pair: Drawn) -> float:
+    """1 where the changed shape has the highest mean of the wrong picture's shapes, else 0; NaN where it is alone."""
+    means = [found[pair.wrong.mask(index)].mean() for index in range(len(pair.wrong.shapes))]
+    return float(np.argmax(means) == pair.changed) if len(means) > 1 else float("nan")
+
+
 def results(drawn: Sequence[Drawn], diffs: Sequence[PictureDiff]) -> str:
     """How well each score finds the changed shapes, and whether the right pictures are preferred, as Markdown."""
     rng = np.random.default_rng(0)
     masks = np.array([pair.mask() for pair in drawn])
     inked = np.array([pair.wrong.inked() for pair in drawn])
+    differing = np.array([(pair.right.picture() != pair.wrong.picture()).any(2) for pair in drawn]) & masks
     pairs = np.arange(len(drawn))
     draws = resamples(pairs, rng)
     changes = np.array([pair.change for pair in drawn])
@@ -67,10 +81,9 @@ def results(drawn: Sequence[Drawn], diffs: Sequence[PictureDiff]) -> str:
 
     every = [scores(diff.rejected, rng) for diff in diffs]
     lines = [
-        "| pixels | AUROC within pictures | AUROC, all pixels | against other shapes' | "
-        + " | ".join(f"{change} changed" for change in CHANGES)
-        + " |",
-        "|---|---|---|---|" + "---|" * len(CHANGES),
+        "| pixels | AUROC within pictures | AUROC, all pixels | those that differ | against other shapes' "
+        "| changed shape comes first | " + " | ".join(f"{change} changed" for change in CHANGES) + " |",
+        "|---|---|---|---|---|---|" + "---|" * len(CHANGES),
     ]
     within: dict[str, Floats] = {}
     for name in every[0]:
@@ -79,10 +92,14 @@ def results(drawn: Sequence[Drawn], diffs: Sequence[PictureDiff]) -> str:
         cells = masks[0].size
         pooled = Ranking(maps.ravel(), masks.ravel(), np.repeat(pairs, cells))
         among = np.array([area(map_[on], mask[on]) for map_, mask, on in zip(maps, masks, inked, strict=True)])
+        telling = np.array([area(map_, mask) for map_, mask in zip(maps, differing, strict=True)])
+        first = np.array([is_first(map_, pair) for map_, pair in zip(maps, drawn, strict=True)])
         estimates = [
             mean(within[name], draws),
             estimate(pooled.areas()[0], pooled.drawn(draws)[0]),
+            mean(telling, draws),
             mean(among, draws),
+            mean(first, draws),
         ]
         of_each = by_change(within[name])
         lines.append(f"| {name} | " + " | ".join([*map(shown, estimates), *of_each]) + " |")

@@ -4,7 +4,8 @@
     python -m dpo_credit.demo.shapes_train --stage dpo --reference shapes-run/reference --out shapes-run/policy
 
 DPO compares whole pictures (Wallace et al. 2023, Eq. 14, as in the public code): both pictures of a pair and both
-models get the same noise at the same timestep, and no mask is trained on. A line of JSON every `--every` updates. The
+models get the same noise at the same timestep, and no mask is trained on. With it goes the policy's error on the right
+pictures, as the NLL of chosen answers does in text: else both rewards fall. A line of JSON every `--every` updates. The
 state is kept in OUT/state.pt; after a stop the same command goes on from there.
 """
 
@@ -35,8 +36,8 @@ WRONG_SHARE = 0.3  # of the captions that the reference learns
 WARM_UP = 100  # updates
 EMA_DECAY = 0.999
 RECIPES: dict[str, dict[str, float]] = {
-    "sft": {"updates": 3000, "batch": 32, "rate": 2e-3, "muon": 0.02},
-    "dpo": {"updates": 1000, "batch": 32, "rate": 1e-4, "muon": 0.001, "beta": 1000.0},
+    "sft": {"updates": 4500, "batch": 32, "rate": 2e-3, "muon": 0.02},
+    "dpo": {"updates": 1000, "batch": 32, "rate": 4e-4, "muon": 0.004, "beta": 100.0, "anchor": 0.6},
 }
 
 Figures = dict[str, float]
@@ -49,30 +50,37 @@ def errors(denoiser: Denoiser, pictures: Tensor, noise: Tensor, timesteps: Tenso
     return (denoiser.predict(noisy, timesteps, read) - velocity).square().mean(dim=(1, 2, 3))
 
 
+def noisier(count: int) -> Tensor:
+    """(count,) timesteps, each the noisier of two: there the caption decides."""
+    return torch.randint(STEPS, (2, count)).amax(0)
+
+
 def sft_loss(denoiser: Denoiser, batch: Sequence[Drawn], rng: Random) -> tuple[Tensor, Figures]:
-    """The mean squared error of the predicted velocity, at the noisier of two timesteps: there the caption decides."""
+    """The mean squared error of the predicted velocity."""
     drawings = [pair.wrong if rng.random() < WRONG_SHARE else pair.right for pair in batch]
     pictures = scaled([drawing.picture() for drawing in drawings])
-    timesteps, noise = torch.randint(STEPS, (2, len(batch))).amax(0), torch.randn_like(pictures)
+    timesteps, noise = noisier(len(batch)), torch.randn_like(pictures)
     read = denoiser.read([pair.caption for pair in batch])
     return errors(denoiser, pictures, noise, timesteps, read).mean(), {}
 
 
-def dpo_loss(policy: Denoiser, reference: Denoiser, batch: Sequence[Drawn], beta: float) -> tuple[Tensor, Figures]:
-    """-log sigmoid of the margin.
+def dpo_loss(
+    policy: Denoiser, reference: Denoiser, batch: Sequence[Drawn], beta: float, anchor: float = 0.0
+) -> tuple[Tensor, Figures]:
+    """-log sigmoid of the margin, and `anchor` * beta / 2 times the policy's error on the right picture.
 
-    That is -beta / 2 * ((policy's - reference's error on the right picture) - (the same on the wrong one)).
+    The margin is -beta / 2 * ((policy's - reference's error on the right picture) - (the same on the wrong one)).
     """
     count = len(batch)
     pictures = scaled([pair.right.picture() for pair in batch] + [pair.wrong.picture() for pair in batch])
-    timesteps, noise = torch.randint(STEPS, (count,)).repeat(2), torch.randn_like(pictures[:count]).repeat(2, 1, 1, 1)
+    timesteps, noise = noisier(count).repeat(2), torch.randn_like(pictures[:count]).repeat(2, 1, 1, 1)
     with torch.no_grad():
         read = reference.read([pair.caption for pair in batch]).repeat(2, 1, 1)
         before = errors(reference, pictures, noise, timesteps, read)
     after = errors(policy, pictures, noise, timesteps, read)
     gains = -beta / 2 * (after - before)
     margins = gains[:count] - gains[count:]
-    return -nn.functional.logsigmoid(margins).mean(), {
+    return -nn.functional.logsigmoid(margins).mean() + anchor * beta / 2 * after[:count].mean(), {
         "accuracy": float((margins > 0).float().mean()),
         "margin": float(margins.detach().mean()),
         "right": float(gains.detach()[:count].mean()),
@@ -171,6 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rate", type=float, help="AdamW's")
     parser.add_argument("--muon", type=float, help="Muon's rate")
     parser.add_argument("--beta", type=float, help="of DPO")
+    parser.add_argument("--anchor", type=float, help="the weight of the error on right pictures in DPO")
     parser.add_argument("--seed", type=int, default=SEEDS["train"] * 10**6)
     parser.add_argument("--every", type=int, default=50, help="updates between two lines")
     parser.add_argument("--save", type=int, default=100, help="updates between two saved states")
@@ -186,8 +195,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--stage dpo needs --reference DIRECTORY")
     reference = load_denoiser(options.reference)
     policy = copy.deepcopy(reference)
-    learn(policy, [policy.unet], lambda batch, _: dpo_loss(policy, reference, batch, options.beta), options)
-    record = {"updates": options.updates, "batch": options.batch, "rate": options.rate, "muon": options.muon}
+    learn(
+        policy,
+        [policy.unet],
+        lambda batch, _: dpo_loss(policy, reference, batch, options.beta, options.anchor),
+        options,
+    )
+    record = {name: getattr(options, name) for name in ("updates", "batch", "rate", "muon", "anchor")}
     Trained(
         "dpo",
         "../reference",
