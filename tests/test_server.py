@@ -329,7 +329,16 @@ def test_what_a_side_is_known_by(serve: Callable[..., Served], tiny_pair_dirs: t
 
 
 @pytest.mark.parametrize(
-    "address", ["http://", "http://:80/v1", "http://host:port/v1", "http://[::1/v1", "https:///v1"]
+    "address",
+    [
+        "http://",
+        "http://:80/v1",
+        "http://host:port/v1",
+        "http://[::1/v1",
+        "https:///v1",
+        "http://h/ü",
+        "http://h/v1?k=a b",
+    ],
 )
 def test_what_is_no_address_is_one_line(address: str, tiny_pair_dirs: tuple[Path, Path]) -> None:
     assert "is no address of a server: give one such as http://localhost:8000/v1" in message(tiny_pair_dirs[0], address)

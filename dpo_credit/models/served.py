@@ -15,9 +15,9 @@ from dpo_credit.models.fit import heads_left_out
 from dpo_credit.models.loading import load_side
 from dpo_credit.models.locations import locate
 from dpo_credit.models.pair import Loading, ModelPair
-from dpo_credit.models.server import ServerSide, connect
+from dpo_credit.models.server import connect
 from dpo_credit.models.side import Side
-from dpo_credit.models.training import Training, training_of, training_unknown
+from dpo_credit.models.training import training_of, training_unknown
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -63,7 +63,10 @@ def load_served(
         tokenizer = load_tokenizer(Checkpoint(loading.tokenizer, "--tokenizer", place), loading)
     keys = dict(zip(names, loading.keys, strict=True))
     served = {role: connect(str(names[role]), role, tokenizer, keys[role]) for role in names if role not in local}
-    training = _training(local.get("policy"), served.get("policy"), beta, length_normalised)
+    if "policy" in local:
+        training = training_of(local["policy"], beta, length_normalised)
+    else:
+        training = training_unknown(served["policy"].name, beta, length_normalised)
     each = dict(zip(names, devices(loading.device), strict=True))
     sides: dict[Role, Side] = {**served}
     for role, checkpoint in local.items():
@@ -101,12 +104,3 @@ def _found(
     tokenizer = load_tokenizer(checkpoint, loading)
     checkpoint, _, notes = fitted(checkpoint, replace(checkpoint, own=True), (tokenizer, tokenizer), loading)
     return checkpoint, tokenizer, (*notes, *heads_left_out(checkpoint))
-
-
-def _training(
-    local: Checkpoint | None, served: ServerSide | None, beta: float | None, length_normalised: bool | None
-) -> Training:
-    if local is not None:
-        return training_of(local, beta, length_normalised)
-    assert served is not None
-    return training_unknown(served.name, beta, length_normalised)

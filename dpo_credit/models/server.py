@@ -10,13 +10,14 @@ import base64
 import http.client
 import json
 import logging
+import re
 import urllib.request
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from threading import Event
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from dpo_credit.credit import UNKNOWN_DTYPE, CreditError, Logps, Tokens
 from dpo_credit.endpoint import Unanswered, asked, bare, is_key, refused, together, whole, within
@@ -31,8 +32,9 @@ AT_A_TIME = 8  # requests: servers batch what they are asked at once
 _CHUNK = 2**16
 _SAID = 200  # characters of what a server says of a request that it refuses
 _PROBE = "In 1972, the café"  # what a server is asked first, and what goes on from there
-_MORE = " near Zürich sold 35 croissants (2.5 kg) before noon; nobody complained!\n"
+_MORE = " near Zürich sold 35 croissants (2.5 kg) before noon; nobody complained!"
 _START = 2  # where its numbers begin: llama-cpp-python has none for a first token after BOS
+_SENT = re.compile("[!-~]*")  # what a request's line may hold
 _log = logging.getLogger(__name__)
 
 
@@ -59,7 +61,7 @@ class Server:
             place = parts._replace(
                 netloc=parts.netloc.rpartition("@")[2], path=parts.path.rstrip("/") or "/v1", fragment=""
             )
-            if not parts.hostname or parts.port == 0:
+            if not parts.hostname or parts.port == 0 or not _SENT.fullmatch(parts.path + parts.query):
                 raise ValueError
         except ValueError as error:
             raise CreditError(
@@ -69,13 +71,15 @@ class Server:
         self.url = bare(urlunsplit(place))
         self.whose = f"the server at {self.url}"
         self._place = place
-        self._secrets = [secret for secret in (key, parts.password, parts.query) if secret]
         self._headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         if key is not None:
             self._headers["Authorization"] = f"Bearer {key}"
         elif parts.username is not None:
             both = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             self._headers["Authorization"] = f"Basic {base64.b64encode(both.encode()).decode()}"
+        authorization = self._headers.get("Authorization", "").partition(" ")[2]
+        queried = [value for _, value in parse_qsl(parts.query)]
+        self._secrets = [text for text in (authorization, unquote(parts.password or ""), *queried) if text]
         self._opener = urllib.request.OpenerDirector()  # without what follows redirects: answers go to no other host
         for handler in (urllib.request.ProxyHandler(), urllib.request.HTTPHandler(), urllib.request.HTTPSHandler()):
             self._opener.add_handler(handler)
@@ -241,7 +245,7 @@ def connect(address: str, role: str, tokenizer: PreTrainedTokenizerBase, key: st
         except Unanswered as failure:
             if failure.status in (401, 403) or (failure.again and failure.status != 500):
                 raise server.unanswered(failure) from failure
-            refusals.append(f"{dialect.name}: {failure}")
+            refusals.append(f"asked as {dialect.name}, {failure}")
             continue
         if shifted:
             raise CreditError(
@@ -257,6 +261,6 @@ def connect(address: str, role: str, tokenizer: PreTrainedTokenizerBase, key: st
                 )
         return ServerSide(server, model, dialect, tokenizer)
     raise CreditError(
-        f"{server.whose} gives no log-probabilities of given tokens, asked as these do: {'; '.join(refusals)}. vLLM, "
+        f"{server.whose} gives no log-probabilities of given tokens: {'; '.join(refusals)}. vLLM, "
         "SGLang and llama.cpp's llama-server do."
     )
