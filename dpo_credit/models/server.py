@@ -120,11 +120,11 @@ class Server:
             raise Unanswered("its reply is no JSON object", again=False)
         return answer
 
-    def _reply(self, request: urllib.request.Request, over: Event) -> tuple[int, http.client.HTTPMessage, bytes]:
+    def _reply(self, request: urllib.request.Request, over: Event) -> tuple[int, dict[str, str], bytes]:
         with self._opener.open(request, timeout=REPLY_S) as reply:
             chunks: Iterable[bytes] = iter(lambda: reply.read(_CHUNK), b"")
             body = whole(chunks, reply.headers.get("Content-Encoding"), MOST_BYTES, over)
-            return reply.status, reply.headers, body
+            return reply.status, {name.lower(): value for name, value in reply.headers.items()}, body
 
     def _said(self, content: bytes) -> str:
         """What a server says of a request that it refuses; "" where it repeats a secret."""
@@ -261,6 +261,6 @@ def connect(address: str, role: str, tokenizer: PreTrainedTokenizerBase, key: st
                 )
         return ServerSide(server, model, dialect, tokenizer)
     raise CreditError(
-        f"{server.whose} gives no log-probabilities of given tokens: {'; '.join(refusals)}. vLLM, "
-        "SGLang and llama.cpp's llama-server do."
+        f"{server.whose} gives no log-probabilities of given tokens: {'; '.join(refusals)}. vLLM, SGLang and "
+        "llama.cpp's llama-server do."
     )
