@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from dpo_credit.segments import Segment, Unit, joined, segments_of
 from dpo_credit.shown import TokenTable
 
+UNKNOWN_DTYPE = "unknown"  # of a body that runs elsewhere and does not say
 LARGEST = 1e50  # of a beta or a log-probability: sums and squares of their products stay far inside float64
 
 
@@ -38,6 +39,8 @@ def not_finite(fault: str, dtype: str) -> NotFiniteError:
     """
     if dtype == "float32":
         advice = "Its weights are broken: its training diverged, or its files are damaged. Take an earlier checkpoint."
+    elif dtype == UNKNOWN_DTYPE:
+        advice = "It runs on a server: look there for its weights and the dtype that they run in."
     elif dtype in ("4bit", "8bit"):
         advice = f"Its weights are broken, or quantising them breaks them: try without --load-in-{dtype}."
     else:

@@ -36,6 +36,7 @@ TOPICS = {
     "README",
     "annotations",
     "python",
+    "server",
     "data",
     "conventions",
     "speed",

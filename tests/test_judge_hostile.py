@@ -19,8 +19,9 @@ from program import run
 pytest.importorskip("openai")
 
 from dpo_credit.credit import CreditError
+from dpo_credit.endpoint import MOST_WAIT_S, RETRIES
 from dpo_credit.search.judges import Contest, client
-from dpo_credit.search.judges.openai import MOST_WAIT_S, RETRIES, Endpoint
+from dpo_credit.search.judges.openai import Endpoint
 
 SAID = {"choices": [{"message": {"role": "assistant", "content": 'Preferred: "A"'}}]}
 Send = Callable[[bytes], None]
@@ -100,7 +101,7 @@ def served() -> Iterator[Callable[..., Judge]]:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long was waited before each retry, without the wait."""
     waited: list[float] = []
-    monkeypatch.setattr("dpo_credit.search.judges.openai.sleep", waited.append)
+    monkeypatch.setattr("dpo_credit.endpoint.sleep", waited.append)
     return waited
 
 
@@ -121,7 +122,7 @@ def ask(judge: Judge, path: str = "/v1", *, seconds: float = 5.0) -> tuple[str, 
 def test_a_reply_that_never_ends_is_given_up_in_time(
     served: Callable[..., Judge], monkeypatch: pytest.MonkeyPatch, waits: list[float], data: bytes, rest: bytes
 ) -> None:
-    monkeypatch.setattr("dpo_credit.search.judges.openai.RETRIES", 1)
+    monkeypatch.setattr("dpo_credit.endpoint.RETRIES", 1)
     began = time.monotonic()
     said, told = ask(served(drip(data, rest, 0.1)), seconds=0.5)  # each byte restarts a read's own limit
     assert "does not answer (no whole reply in 0.5 s, which is --judge-timeout)" in said
@@ -141,7 +142,7 @@ def test_a_reply_of_a_gigabyte_is_not_read_to_its_end(served: Callable[..., Judg
             sent += 2**20
 
     said, told = ask(served(endless))
-    assert "sends more than 8 MiB, which is no verdict. Check --judge-url." in said and told == []
+    assert "sends more than 8 MiB, which is no reply to what was asked. Check --judge-url." in said and told == []
     assert sent < 8 * client.MOST_BYTES  # what the sockets' buffers hold beyond the limit
 
 

@@ -23,11 +23,12 @@ from dpo_credit.demo.judge import judge as facts_judge
 from dpo_credit.demo.reading import claims_of, facts_of, wrong_and_right
 from dpo_credit.demo.rows import labelled_row
 from dpo_credit.demo.world import topics
+from dpo_credit.endpoint import bare
 from dpo_credit.rows.kept import Kept
 from dpo_credit.search import rows as search_rows
 from dpo_credit.search.beams import Judged, JudgedAnswer, Search, figures, header, line, parse, sentence
 from dpo_credit.search.judges import Contest
-from dpo_credit.search.judges.openai import PROMPT, Endpoint, bare
+from dpo_credit.search.judges.openai import PROMPT, Endpoint
 from dpo_credit.search.judges.reward import judge as reward_judge
 from dpo_credit.views.page import beams as html_beams
 

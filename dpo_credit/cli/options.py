@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -55,7 +56,7 @@ class PairOptions:
         str | None,
         _option(
             *("--policy", "--model", "-m"),
-            help="The DPO-trained model: a directory, a hub name or a PEFT adapter.",
+            help="The DPO-trained model: a directory, a hub name, a PEFT adapter, or a server (http://HOST:PORT/v1).",
             show_default="that of the default pair",
         ),
     ] = None
@@ -63,7 +64,7 @@ class PairOptions:
         str | None,
         _option(
             *("--reference", "--ref-model", "-r"),
-            help="The SFT model it was trained from.",
+            help="The SFT model it was trained from, likewise.",
             show_default="an adapter's own base",
         ),
     ] = None
@@ -117,6 +118,10 @@ class PairOptions:
             help="The GGUF file in a model's directory or repository, or its base's; two with a comma for two models.",
             show_default=False,
         ),
+    ] = None
+    tokenizer: Annotated[
+        str | None,
+        _option("--tokenizer", help="A directory or a hub name, where both are servers.", show_default=False),
     ] = None
     device_map: Annotated[
         str | None,
@@ -238,6 +243,8 @@ class PairOptions:
             trust_remote_code=self.trust_remote_code,
             allow_pickle=self.allow_pickle,
             tokens_per_batch=self._budget,
+            tokenizer=self.tokenizer,
+            keys=(os.environ.get("DPO_CREDIT_POLICY_KEY"), os.environ.get("DPO_CREDIT_REFERENCE_KEY")),
         )
 
     @property

@@ -94,10 +94,13 @@ def _shifts(pair: ModelPair, credits: tuple[Credit, ...]) -> tuple[Shift, ...]:
 
 def notes_on_training(options: PairOptions) -> tuple[str, ...]:
     """What to know of a pair's beta and loss, where it is loaded elsewhere."""
+    from dpo_credit.endpoint import is_address
     from dpo_credit.models.bases import default
     from dpo_credit.models.checkpoints import find
     from dpo_credit.models.training import training_of
 
+    if is_address(options.policy):  # the pair says it, once it is there
+        return ()
     policy = find(options.policy or default().names[0] or "embedded", "policy", options.loading())
     return training_of(policy, options.beta, options.length_normalised).notes
 

@@ -22,7 +22,7 @@ _ADDRESS = re.compile(r"\b(?:https?|wss?|ftp|socks5h?)://[^\s'\"<>]+")
 def one_line(text: str) -> str:
     """What is said, on one line: no character of a file's, a model's or a post's acts, no address shows its secrets."""
     if "://" in text:
-        from dpo_credit.search.judges.openai import bare
+        from dpo_credit.endpoint import bare
 
         text = _ADDRESS.sub(lambda match: bare(match[0]), text)
     return "".join(char if char.isprintable() else f"<U+{ord(char):04X}>" for char in text)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from dpo_credit.credit import CreditError
+from dpo_credit.endpoint import is_address
 from dpo_credit.forward.budget import Budget, budget_for, is_memory_error
 from dpo_credit.forward.sharing import share_prompts
 from dpo_credit.models.adapters import adapter_off, adapter_ref, fitted, resize, with_adapter
@@ -53,7 +54,8 @@ def load_pair(
     """Load a policy and its reference; the default pair where neither is named, which is noted (see `bases.default`).
 
     Args:
-        policy: a directory or a hub id of a causal LM, or of a PEFT adapter.
+        policy: a directory or a hub id of a causal LM, or of a PEFT adapter; or the address of a server's API, such as
+            http://localhost:8000/v1, where it has several models with one's name after a # (see `models.server`).
         reference: likewise. With an adapter as the policy it defaults to the adapter named "ref" that TRL saves beside
             it, else to the same base with the adapter off; either way there is one base in memory. With a policy of
             `dpo-credit train` it defaults to what its record names.
@@ -65,6 +67,12 @@ def load_pair(
         CreditError: a model cannot be loaded safely, the two tokenizers differ, or the policy was trained for rewards
             that are no sum of its tokens' log-ratios (and `length_normalised` is None).
     """
+    if is_address(policy) or is_address(reference):
+        from dpo_credit.models.served import load_served
+
+        return load_served(policy, reference, beta=beta, length_normalised=length_normalised, loading=loading)
+    if loading.tokenizer is not None:
+        raise CreditError("--tokenizer is for two servers; models that run here bring theirs. Leave it out.")
     each = devices(loading.device)
     chosen, other = find_pair(policy, reference, loading)
     training = training_of(chosen, beta, length_normalised)

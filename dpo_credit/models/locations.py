@@ -13,6 +13,7 @@ from typing import Any
 
 from dpo_credit.checked import reason_of
 from dpo_credit.credit import CreditError
+from dpo_credit.endpoint import bare, is_address
 from dpo_credit.models.pair import Loading
 
 _SHOWN = 40  # characters of what a file holds that is no object
@@ -109,6 +110,7 @@ def locate(name: str, role: str, revision: str | None = None, subfolder: str | N
     Raises:
         CreditError: there is no such directory, it lacks the folder, or the name is none of the hub's.
     """
+    refuse_server(name, role)
     path = Path(name).expanduser()
     repository, colon, folder = name.rpartition(":")
     if colon and not path.exists():
@@ -131,6 +133,21 @@ def locate(name: str, role: str, revision: str | None = None, subfolder: str | N
     if name.startswith(("/", ".", "~")) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise CreditError(f"{role} {name} does not exist. Give a model's directory or its name on the hub.")
     return Location(name, False, revision, subfolder)
+
+
+def refuse_server(name: str, role: str) -> None:
+    """Make sure that a name is no address: what is wanted of it, or of its role, no server can do.
+
+    Raises:
+        CreditError: it is one.
+    """
+    if is_address(name):
+        raise CreditError(
+            f"{role} {bare(name)} is a server, which gives log-probabilities of answers and nothing else: name a model "
+            "that runs here."
+        )
+    if "://" in name:
+        raise CreditError(f"{role} {bare(name)} is no server's address, which begins with http:// or https://.")
 
 
 def cannot_load(role: str, name: str, error: Exception, advice: str = "") -> CreditError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from dpo_credit.credit import CreditError, Tokens
@@ -82,6 +82,8 @@ class Loading:
     `sequential`: load one model, score, free it, then the other.
     `allow_pickle`: load weights that are not safetensors, which can run code of whoever made them.
     `tokens_per_batch`: tokens in one forward pass, halved where memory is short; None is the device's own number.
+    `tokenizer`: the directory or hub id of the one that two servers share.
+    `keys`: what the servers of the policy and of the reference want in a request's header.
     """
 
     device: str = "auto"
@@ -97,6 +99,8 @@ class Loading:
     trust_remote_code: bool = False
     allow_pickle: bool = False
     tokens_per_batch: int | None = None
+    tokenizer: str | None = None
+    keys: tuple[str | None, str | None] = field(default=(None, None), repr=False)
 
     def of(self, role: Literal["policy", "reference"], flag: Literal["revision", "gguf"]) -> str | None:
         """What an option says of one side; what it says once, it says of both.

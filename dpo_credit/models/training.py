@@ -50,12 +50,24 @@ def training_of(policy: Checkpoint, beta: float | None = None, length_normalised
         CreditError: the record cannot be read, or the policy was trained for rewards of another formula.
     """
     known = _Known(objective({"beta": named(policy.pair).beta})) if policy.pair else _known(policy)
-    own, trained = known.objective, f"{policy.name} was trained with"
+    return _training(policy.name, known, beta, length_normalised, comes_with_us=policy.pair is not None)
+
+
+def training_unknown(name: str, beta: float | None = None, length_normalised: bool | None = None) -> Training:
+    """`training_of` a policy that is elsewhere, so that nothing can lie beside it."""
+    known = _Known(without=f"{name} is on a server, which does not say otherwise")
+    return _training(name, known, beta, length_normalised)
+
+
+def _training(
+    name: str, known: _Known, beta: float | None, length_normalised: bool | None, *, comes_with_us: bool = False
+) -> Training:
+    own, trained = known.objective, f"{name} was trained with"
     notes, assumed = [], ""
     if beta is None and own.beta is None:
         assumed = f"beta {DEFAULT_BETA:g} assumed: {known.without}"
         notes.append(assumed)
-    elif beta is None and policy.pair is None:
+    elif beta is None and not comes_with_us:
         notes.append(f"beta {own.beta:g}, as {trained}{known.where}")
     elif beta is not None and own.beta is not None and beta != own.beta:
         notes.append(f"beta {beta:g} as given; {trained} {own.beta:g}{known.where}")

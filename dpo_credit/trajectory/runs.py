@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpo_credit.credit import CreditError
+from dpo_credit.models.locations import refuse_server
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ def checkpoints(run: str, every: int = 1) -> list[At]:
     Raises:
         CreditError: there is none.
     """
+    refuse_server(run, "run")
     name, at, revisions = run.partition("@")
     if at and not Path(run).exists():
         models = [At(_step(listed, n), name, listed) for n, listed in enumerate(_listed(revisions), 1)]

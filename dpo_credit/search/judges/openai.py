@@ -5,14 +5,10 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from itertools import count
-from time import sleep
-from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from dpo_credit.credit import CreditError
+from dpo_credit.endpoint import Unanswered, asked, bare, is_key, refused
 from dpo_credit.search.judges import Contest, Verdict
 
 # Rafailov et al. 2024, Appendix H, word for word.
@@ -23,31 +19,8 @@ PROMPT = (
     'new line, state only "A" or "B" to indicate your choice. Your response should use the format:\n\n'
     'Comparison: <one-sentence comparison and explanation> Preferred: <"A" or "B">'
 )
-RETRIES = 5
 REPLY_S = 120.0  # for a reply, from the request to its last byte
-MOST_WAIT_S = 60.0  # before a retry, whatever the endpoint asks for
-_AGAIN = (408, 409, 429)  # statuses, besides 500 and above, after which asking again may help
 _CHOICE = re.compile(r"Preferred:\s*[\"'<]*([AB])[\"'>]*\.?\s*$")
-
-
-def bare(url: str) -> str:
-    """An address without what may be secret in it: names, passwords and what follows a question mark."""
-    try:
-        parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:  # none at all
-        parts, port = None, ""
-    if parts is None or not parts.netloc:
-        return re.split("[?#]", url, maxsplit=1)[0].rpartition("@")[2]
-    return urlunsplit((parts.scheme, f"{parts.hostname or ''}{port}", parts.path, "", ""))
-
-
-class _Unanswered(Exception):
-    """Why there is no answer; whether asking again may help, and after how many seconds, if the endpoint says."""
-
-    def __init__(self, reason: str, *, again: bool = True, wait: float | None = None) -> None:
-        super().__init__(reason)
-        self.again, self.wait = again, wait
 
 
 class Endpoint:
@@ -84,7 +57,7 @@ class Endpoint:
         self.url, self.model, self.seed = bare(url), model, seed
         self.requests = self.prompt_tokens = self.completion_tokens = self.unclear = 0
         self._seconds, self._tell = seconds, tell
-        if key is not None and not (key.isascii() and key.isprintable()):
+        if key is not None and not is_key(key):
             raise CreditError("OPENAI_API_KEY holds characters that no key has, such as a line break. Set it anew.")
         try:
             parts = urlsplit(url)
@@ -130,22 +103,13 @@ class Endpoint:
         return text + (f"; {self.unclear} answers named no choice and count as ties" if self.unclear else "")
 
     def _ask(self, text: str) -> str:
-        for tries in count(1):
-            try:
-                return self._reply(text)
-            except _Unanswered as failure:
-                if not failure.again or tries > RETRIES:
-                    raise CreditError(
-                        f"the judge at {self.url} does not answer ({failure}). "
-                        "Check --judge-url, --judge-model and key."
-                    ) from failure
-                wait = min(MOST_WAIT_S, 2.0 ** (tries - 1) if failure.wait is None else failure.wait)
-                self._tell(
-                    f"the judge at {self.url} does not answer ({failure}); asking again in {wait:.3g} s, "
-                    f"{tries} of {RETRIES}"
-                )
-                sleep(wait)
-        raise AssertionError  # the count has no end
+        whose = f"the judge at {self.url}"
+        try:
+            return asked(lambda: self._reply(text), whose, self._tell)
+        except Unanswered as failure:
+            raise CreditError(
+                f"{whose} does not answer ({failure}). Check --judge-url, --judge-model and key."
+            ) from failure
 
     def _reply(self, text: str) -> str:
         import openai
@@ -165,33 +129,12 @@ class Endpoint:
         except CreditError as error:
             raise CreditError(f"the judge at {self.url} {error} Check --judge-url.") from error
         except openai.APIStatusError as error:
-            status, headers = error.status_code, error.response.headers
-            if 300 <= status < 400:
-                to = f" to {bare(headers['location'])}" if "location" in headers else ""
-                raise _Unanswered(f"status {status}: a redirect{to}, where no post is sent", again=False) from error
-            raise _Unanswered(
-                f"status {status}", again=status in _AGAIN or status >= 500, wait=_retry_after(headers)
-            ) from error
+            raise refused(error.status_code, error.response.headers) from error
         except openai.APITimeoutError as error:
-            raise _Unanswered(f"no whole reply in {self._seconds:g} s, which is --judge-timeout") from error
+            raise Unanswered(f"no whole reply in {self._seconds:g} s, which is --judge-timeout") from error
         except openai.APIConnectionError as error:
-            raise _Unanswered("no connection, or one that broke off") from error
+            raise Unanswered("no connection, or one that broke off") from error
         except openai.OpenAIError as error:
-            raise _Unanswered(type(error).__name__, again=False) from error
+            raise Unanswered(type(error).__name__, again=False) from error
         except (TypeError, AttributeError, LookupError, ValueError, RecursionError) as error:
             raise CreditError(f"the judge at {self.url} gives no chat completion. Is it OpenAI-compatible?") from error
-
-
-def _retry_after(headers: Any) -> float | None:
-    """Seconds that a reply's headers ask for before the next request: a number, milliseconds, or a date."""
-    asked = headers.get("retry-after", "")
-    try:
-        if "retry-after-ms" in headers:
-            seconds = float(headers["retry-after-ms"]) / 1000
-        elif asked.strip().replace(".", "", 1).isdigit():
-            seconds = float(asked)
-        else:
-            seconds = (parsedate_to_datetime(asked) - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return max(0.0, seconds) if seconds == seconds else None
