@@ -4,7 +4,7 @@
 
 Rafailov et al. 2024, Appendix D, Eq. 18, on the embedded world: both models start from their references, the rows are
 requests with a right and a wrong answer, and nothing says whether words or pixels of the wrong one are at fault.
-About three minutes on two cores.
+About eight minutes of a core.
 """
 
 import argparse

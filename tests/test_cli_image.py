@@ -21,6 +21,7 @@ from dpo_credit.image.credit import PictureDiff
 from dpo_credit.image.saved import read_image
 from dpo_credit.image.schema import SHIPPED, json_schema
 
+EXAMPLES = Path(__file__).parents[1] / "examples"
 FEW = ("--steps", "2", "--draws", "2")
 
 
@@ -208,3 +209,16 @@ def test_a_table_of_pick_a_pic_is_scored_by_its_labels_and_ties_are_set_aside(fo
     assert [sorted(row) for row in read(out)] == [["caption", "credit", "id", "label_0"]] * 2
     (tie,) = read(folder / "picked.jsonl.errors.jsonl")
     assert "its label_0 is 0.5. It is 1 where jpg_0 was preferred and 0 where jpg_1 was" in tie["error"]
+
+
+def test_the_embedded_pair_punishes_the_square_of_another_colour(tmp_path: Path) -> None:
+    folder, page = EXAMPLES / "image", tmp_path / "out.html"
+    asked = ("--prompt", "a red triangle left of a green square", "--steps", "5", "--draws", "2", "--html", page)
+    ended = run("image", "diff", folder / "chosen.png", folder / "rejected.png", *asked, "--json", "-")
+    assert ended.code == 0, ended
+    record = json.loads(ended.stdout)
+    chosen, rejected = (np.array(one["map"]) for one in record["pictures"])
+    square = (slice(13, 19), slice(23, 29))  # its inner pixels
+    assert rejected[square].mean() < 5 * min(chosen[square].mean(), rejected[10:22, 2:10].mean()) < 0
+    assert record["margin"] > 0.5 and "beta" not in ended.stderr  # what training left is known
+    assert "shapes policy" in (text := page.read_text("utf-8")) and "shapes reference" in text

@@ -76,3 +76,13 @@ def test_the_loss_is_equation_18(example: ModuleType, tmp_path: Path, monkeypatc
     assert min(map(abs, margins)) > 0.01  # no row says nothing
     # the scheduler keeps its products in float32, so noisy pictures differ by some 1e-8
     assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_step_moves_both_models_and_the_table_says_by_how_much(
+    example: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figure = tmp_path / "joint.png"
+    example.main(["--steps", "2", "--batch", "2", "--held-out", "8", "--every", "2", "--png", str(figure)])
+    step, words, pixels, *_ = capsys.readouterr().out.splitlines()[-1].split()
+    assert step == "2" and float(words) != 0 and float(pixels) != 0
+    assert figure.stat().st_size > 1000

@@ -94,6 +94,23 @@ def test_a_view_prints_what_its_terminals_encoding_has(
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS[:2])
+@pytest.mark.parametrize("command", ["image", "refine"])
+def test_a_view_of_pictures_prints_what_its_terminals_encoding_has(command: str, encoding: str) -> None:
+    examples = ROOT.parent / "examples"
+    drawings = (
+        examples / "image/chosen.png",
+        examples / "image/rejected.png",
+        "--prompt",
+        "a “red” triangle at the left",
+    )
+    given = ("diff", *drawings) if command == "image" else (examples / "refine/rows.jsonl", "--row", "2")
+    ended = run(command, *given, "--steps", "2", "--draws", "2", encoding=encoding)
+    assert ended.code == 0, ended.stderr
+    assert ended.data.decode(encoding) == ended.stdout and "margin" in ended.stdout
+    assert not set(ended.stdout) & set("▼▲−±▀"), "some signs of ours, but not all, would differ"
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS[:2])
 @pytest.mark.parametrize("command", ["score", "diff", "compare", "search", "steer", "localise", "batch", "corrupt"])
 def test_data_on_stdout_is_utf_8_whatever_the_terminal(
     command: str, encoding: str, rows: Path, pair: tuple[str, ...], few_resamples: None

@@ -153,7 +153,7 @@ def _show(scored: ScoredPictures, outputs: Outputs) -> None:
     def page() -> str:
         from dpo_credit.views.page import image
 
-        return image.page(shown, pixels)
+        return image.page(shown, pixels, source=scored.source)
 
     def figure() -> Any:
         from dpo_credit.views.figure import image

@@ -70,7 +70,7 @@ def results(drawn: Sequence[Drawn], diffs: Sequence[PictureDiff]) -> str:
     rng = np.random.default_rng(0)
     masks = np.array([pair.mask() for pair in drawn])
     inked = np.array([pair.wrong.inked() for pair in drawn])
-    differing = np.array([(pair.right.picture() != pair.wrong.picture()).any(2) for pair in drawn]) & masks
+    differing = np.array([(pair.right.picture() != pair.wrong.picture()).any(2) for pair in drawn])
     pairs = np.arange(len(drawn))
     draws = resamples(pairs, rng)
     changes = np.array([pair.change for pair in drawn])
@@ -81,7 +81,7 @@ def results(drawn: Sequence[Drawn], diffs: Sequence[PictureDiff]) -> str:
 
     every = [scores(diff.rejected, rng) for diff in diffs]
     lines = [
-        "| pixels | AUROC within pictures | AUROC, all pixels | those that differ | against other shapes' "
+        "| pixels | AUROC within pictures | AUROC, all pixels | pixels that differ | against other shapes' "
         "| changed shape comes first | " + " | ".join(f"{change} changed" for change in CHANGES) + " |",
         "|---|---|---|---|---|---|" + "---|" * len(CHANGES),
     ]

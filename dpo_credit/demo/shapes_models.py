@@ -27,6 +27,7 @@ WIDTH = 64  # of the caption's states
 CHANNELS = (8, 24, 64)  # at 32, 16 and 8 pixels: most of the time goes to the finest of them
 GROUPS = 4
 STEPS = 1000
+_LOADED_FROM = "_name_or_path"  # diffusers keeps in a model's config where it was read
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,9 @@ class Denoiser:
     def save(self, directory: Path) -> None:
         """Write float16 weights and what is needed to load them; a pipeline without `vae/` works on pixels."""
         self.unet.half().save_pretrained(directory / "unet")
+        config = directory / "unet" / "config.json"
+        fields = {name: value for name, value in json.loads(config.read_text("utf-8")).items() if name != _LOADED_FROM}
+        config.write_text(json.dumps(fields, indent=2) + "\n", "utf-8")
         self.text_encoder.half().save_pretrained(directory / "text_encoder")
         self.unet.float(), self.text_encoder.float()
         self.tokenizer.save_pretrained(directory / "tokenizer")

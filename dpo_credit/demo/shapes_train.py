@@ -37,7 +37,7 @@ WARM_UP = 100  # updates
 EMA_DECAY = 0.999
 RECIPES: dict[str, dict[str, float]] = {
     "sft": {"updates": 4500, "batch": 32, "rate": 2e-3, "muon": 0.02},
-    "dpo": {"updates": 1000, "batch": 32, "rate": 4e-4, "muon": 0.004, "beta": 100.0, "anchor": 0.6},
+    "dpo": {"updates": 1000, "batch": 32, "rate": 4e-4, "muon": 0.004, "beta": 40.0, "anchor": 0.4},
 }
 
 Figures = dict[str, float]

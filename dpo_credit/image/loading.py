@@ -64,8 +64,6 @@ def load_denoisers(
         raise CreditError(
             f"{named} is named, and {other} is not. Give both: the reference is what training began with."
         )
-    if policy is None and not (SHAPES / "policy").is_dir():
-        raise CreditError("no pair of image models comes with this package. Name yours: --policy and --reference.")
     each = devices(loading.device)
     chosen = find(SHAPES / "policy" if policy is None else policy, "policy", loading)
     base = find(SHAPES / "reference" if reference is None else reference, "reference", loading)

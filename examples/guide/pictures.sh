@@ -18,6 +18,9 @@ shoot() {
 "$program" render scored.json --heatmap "$examples/pictures/render.svg" --style paper --width-in 3.25 --quiet >/dev/null
 "$program" diff "$examples/porto.json" --heatmap "$examples/pictures/folded.svg" --by word --around-edits 5 --quiet >/dev/null
 "$program" mdp "$examples/grid.jsonl" --row 1 --png "$examples/pictures/mdp.svg" --quiet >/dev/null
+"$program" image diff "$examples/image/chosen.png" "$examples/image/rejected.png" --quiet \
+    --prompt "a red triangle left of a green square" --png "$examples/pictures/image.png" >/dev/null
+"$program" refine "$examples/refine/rows.jsonl" --id clip --png "$examples/pictures/refine.png" --quiet >/dev/null
 "$program" batch "$examples/free_prose.jsonl" -o free_prose.jsonl --quiet
 "$program" report free_prose.jsonl --html report.html --quiet >/dev/null
 shoot report.html report.png 1180,930

@@ -15,6 +15,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from dpo_credit.credit import Source
 from dpo_credit.image.credit import PictureCredit, PictureDiff
 from dpo_credit.views import image
 from dpo_credit.views.image import Floats, Picture, Pictures, Side
@@ -36,8 +37,9 @@ def page(
     *,
     title: str = "Credit of a picture",
     palette: Palette = "orange-blue",
+    source: Source | None = None,
 ) -> str:
-    """The page.
+    """The page; `source` is which models scored, where that is known.
 
     Raises:
         CreditError: the pictures do not fit the credit.
@@ -72,7 +74,7 @@ def page(
         timesteps=first.timesteps,
         chart=_chart(shown),
         notes=[visible(note) for note in dict.fromkeys(note for side in shown for note in side.credit.notes)],
-        source=_basis(shown),
+        source=_basis(shown, source),
         data={
             "timesteps": first.timesteps,
             "across": _across(first.timesteps, first.timesteps),
@@ -230,12 +232,14 @@ def _across(marks: Sequence[int], times: Sequence[int]) -> list[float]:
     return [round(1.5 + 97 * (mark - first) / (last - first), 2) for mark in marks]
 
 
-def _basis(shown: Sequence[Side]) -> list[tuple[str, str]]:
+def _basis(shown: Sequence[Side], source: Source | None) -> list[tuple[str, str]]:
     """What the rewards rest on."""
     credit = shown[0].credit
     height, width = credit.policy.shape[2:]
     cells = f"{width} × {height} {'latent cells' if credit.latent else 'pixels'}"
+    models = [] if source is None else [("policy", source.policy), ("reference", source.reference)]
     return [
+        *((role, visible(name)) for role, name in models),
         ("beta", f"{credit.beta:g}"),
         ("timesteps", str(credit.policy.shape[0])),
         ("draws of noise", str(credit.policy.shape[1])),
