@@ -113,7 +113,10 @@ def test_killed_at_any_write_it_resumes_to_the_same_bytes(
 def test_a_failure_at_any_write_is_one_line_and_can_be_resumed(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    """As a disk that is full from the nth write, sync or truncation on, for every n (or second one) there is; half a write arrives."""
+    """As a disk that is full from the nth write, sync or truncation on, for every n there is; half a write arrives.
+
+    Of trajectory, which takes long, for every second n.
+    """
     assert run(*asked(folder, tmp_path / "whole", command)).code == 3  # type: ignore[arg-type]
     expected, write = files(tmp_path / "whole"), os.write
     left = 0
@@ -132,7 +135,7 @@ def test_a_failure_at_any_write_is_one_line_and_can_be_resumed(
 
         return fails
 
-    for failures in range(0, 60, 2 if command == "trajectory" else 1):  # which writes twice as often
+    for failures in range(0, 60, 2 if command == "trajectory" else 1):
         at = tmp_path / str(failures)
         arguments = asked(folder, at, command)
         with monkeypatch.context() as patched:
