@@ -10,7 +10,7 @@ import pytest
 
 from dpo_credit.demo import shapes_evaluate
 from dpo_credit.demo.shapes import CHANGES, Drawn, draw_pairs
-from dpo_credit.demo.shapes_evaluate import CARD, area, blurred, credits, is_first, results
+from dpo_credit.demo.shapes_evaluate import CARD, area, credits, is_first, results, scores
 from dpo_credit.image.credit import PictureCredit, PictureDiff
 from dpo_credit.image.loading import load_denoisers
 from dpo_credit.image.scoring import Sampling
@@ -75,13 +75,14 @@ def test_the_changed_shape_comes_first_by_the_mean_of_its_pixels():
     assert np.isnan(is_first(np.ones((32, 32)), alone))
 
 
-def test_blurring_is_the_mean_of_nine():
-    found = np.zeros((32, 32))
-    found[4, 7] = 9.0
-    assert blurred(found)[3:6, 6:9].tolist() == [[1.0] * 3] * 3 and blurred(found).sum() == 9
-    found = np.zeros((32, 32))
-    found[0, 0] = 9.0  # stands for itself and the three beyond the corner
-    assert blurred(found)[0, 0] == 4
+def test_a_mean_of_nine_is_that_and_edges_are_repeated():
+    policy = np.ones((32, 32))
+    policy[4, 7] = policy[0, 0] = 10.0
+    found = scores(credit(policy), np.random.default_rng(0))
+    mean, wrong = found["-credit, mean of 3 x 3"], found["-credit"][4, 7]
+    np.testing.assert_allclose(mean[3:6, 6:9], wrong / 9)
+    assert mean.sum() == pytest.approx(wrong * (1 + 9 / 9))  # a corner stands for itself and the three beyond it
+    assert mean[0, 0] == pytest.approx(wrong * 4 / 9)
 
 
 def test_the_pair_of_the_package_finds_changed_shapes():

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from dpo_credit.compare.saved import SCHEMA, CompareRecord
+from dpo_credit.rows.schema import schema_of, ship
 
 SHIPPED = Path(__file__).parent / "schema.json"
 
 
 def json_schema() -> dict[str, Any]:
     """Draft 2020-12."""
-    from pydantic import TypeAdapter
-
-    schema = TypeAdapter(CompareRecord).json_schema(mode="serialization")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": SCHEMA}
+    return schema_of(CompareRecord, SCHEMA)
 
 
 if __name__ == "__main__":
-    SHIPPED.write_text(json.dumps(json_schema(), indent=2) + "\n", encoding="utf-8")
+    ship(json_schema(), SHIPPED)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from dpo_credit.export.form import Form
 from dpo_credit.export.rollouts import PrimeRecord, RolloutRecord
 from dpo_credit.export.tokens import TokenRecord
 from dpo_credit.export.trl import REFERENCE
+from dpo_credit.rows.schema import DRAFT, ship
 
 SHIPPED = Path(__file__).parent / "schema.json"
 _NUMBER, _NUMBERS = {"type": "number"}, {"type": "array", "items": {"type": "number"}}
@@ -44,7 +44,7 @@ def json_schema() -> dict[str, Any]:
         },
     )
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$schema": DRAFT,
         "title": "dpo-credit/export@1",
         "$defs": dict(sorted(forms.items())),
     }
@@ -61,4 +61,4 @@ def _row(
 
 
 if __name__ == "__main__":
-    SHIPPED.write_text(json.dumps(json_schema(), indent=2) + "\n", encoding="utf-8")
+    ship(json_schema(), SHIPPED)

@@ -20,7 +20,7 @@ from dpo_credit.image.denoiser import DenoiserPair
 from dpo_credit.image.pictures import Picture
 
 BATCH_CELLS = 1 << 15  # cells of noisy pictures that go through a model at a time: 8 of Stable Diffusion's latents
-SHOWN = 3  # of the words that a text encoder does not know
+_SHOWN = 3  # of the words that a text encoder does not know
 Role = Literal["policy", "reference"]
 
 
@@ -193,8 +193,8 @@ def _fitting(pair: DenoiserPair, pictures: Sequence[Picture], resize: bool) -> S
 def _notes_on(pair: DenoiserPair, prompt: str, picture: Picture) -> Iterator[str]:
     """What there is to say about where the numbers stand."""
     if unknown := pair.space.unknown(prompt):
-        words = ", ".join(map(repr, unknown[:SHOWN]))
-        yield f"the text encoder has no token for {words}{', ...' if unknown[SHOWN:] else ''}: it reads <unk> there"
+        words = ", ".join(map(repr, unknown[:_SHOWN]))
+        yield f"the text encoder has no token for {words}{', ...' if unknown[_SHOWN:] else ''}: it reads <unk> there"
     if not pair.space.latent:
         return
     yield "the models denoise latent cells, each of several pixels: the map is coarser than the picture"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from dpo_credit.mdp.credit import PairCredit, SegmentCredit
 from dpo_credit.rows.output import json_line
+from dpo_credit.rows.schema import schema_of, ship
 
 SHIPPED = Path(__file__).parent / "schema.json"
 
@@ -77,10 +77,7 @@ def to_json(pair: PairCredit) -> str:
 
 def json_schema() -> dict[str, Any]:
     """Draft 2020-12, of a line."""
-    from pydantic import TypeAdapter
-
-    schema = TypeAdapter(PairRecord).json_schema(mode="serialization")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "dpo-credit/mdp@1"}
+    return schema_of(PairRecord, "dpo-credit/mdp@1")
 
 
 def _segment(segment: SegmentCredit) -> SegmentRecord:
@@ -97,4 +94,4 @@ def _segment(segment: SegmentCredit) -> SegmentRecord:
 
 
 if __name__ == "__main__":
-    SHIPPED.write_text(json.dumps(json_schema(), indent=2) + "\n", encoding="utf-8")
+    ship(json_schema(), SHIPPED)

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, get_args
+from typing import TYPE_CHECKING, BinaryIO, Literal, get_args
 
 from dpo_credit.align import Diff
 from dpo_credit.credit import CreditError
@@ -20,8 +20,8 @@ from dpo_credit.views.figure.cells import LOOK, AnswerCells, draw_cells, gutter
 from dpo_credit.views.figure.chart import BAR_ENDS_PT, add_charts, add_scale, signed
 from dpo_credit.views.figure.edits import list_edits
 from dpo_credit.views.figure.folding import Shown, caption, check, fold, select
-from dpo_credit.views.figure.fonts import MIN_SIZE_PT, SANS, fonts_for
-from dpo_credit.views.figure.sheet import MUTED, Sheet, listed
+from dpo_credit.views.figure.fonts import MIN_SIZE_PT, fonts_for
+from dpo_credit.views.figure.sheet import MUTED, RC, Sheet, listed
 from dpo_credit.views.look import visible
 from dpo_credit.views.scale import Shading
 from dpo_credit.views.wording import extent, meaning
@@ -35,16 +35,6 @@ DPI = 300
 _MAX_PNG_PX = 2**16 - 1  # matplotlib draws no taller pixels
 _BAR_MIN_PT = 150.0
 _OWN_SIGNS = "↵⇥␣∅Δ→−π…·×β±0123456789ABCDEFU+"
-_RC: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "pdf.fonttype": 42,
-    "svg.hashsalt": "dpo-credit",
-    "font.sans-serif": list(SANS),
-    "text.hinting": "no_hinting",
-    "text.parse_math": False,
-    "figure.dpi": 150,
-    "path.simplify": False,
-}
 
 
 def render(
@@ -67,14 +57,12 @@ def render(
     credits, labels = scored.credits, scored.labels
     if not credits:
         raise CreditError("There is no answer to draw: give at least one.")
-    if not 2 <= width_in <= 40:
-        raise CreditError(f"The figure's width is {width_in} in; give 2 to 40 (a column of a paper is 3.25 to 6.75).")
     if style == "paper":
         shading = replace(shading, palette="paper")
     if len(labels) != len(credits):
         raise CreditError(f"{len(labels)} labels for {len(credits)} answers: give each answer its own.")
     check(shown, credits)
-    with matplotlib.style.context(["default", _RC]):
+    with matplotlib.style.context(["default", RC]):
         units = [credit.by(shading.unit) for credit in credits]
         texts = [segment.text or segment.piece for segments in units for segment in segments]
         names = [" ".join(visible(label, LOOK).split()) for label in labels]
@@ -121,7 +109,7 @@ def save(figure: Figure, target: Path | BinaryIO, format: Format | None = None) 
             f"The figure is {height:.0f} in tall, too tall for a PNG at {DPI} dpi: save it as SVG or PDF."
         )
     metadata: dict[str, dict[str, None]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    with matplotlib.style.context(["default", _RC]):
+    with matplotlib.style.context(["default", RC]):
         figure.savefig(target, format=format, dpi=DPI, metadata=metadata[format])
 
 

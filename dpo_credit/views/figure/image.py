@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dpo_credit.credit import CreditError
 from dpo_credit.image.credit import PictureCredit, PictureDiff
 from dpo_credit.views import image
 from dpo_credit.views.figure.chart import BAR_ENDS_PT, add_scale, plain
@@ -50,8 +49,6 @@ def draw(
     Raises:
         CreditError: the pictures do not fit the credit, or the figure is too narrow.
     """
-    if not 2 <= width_in <= 40:
-        raise CreditError(f"The figure's width is {width_in} in; give 2 to 40 (a column of a paper is 3.25 to 6.75).")
     shown = image.sides(scored, pictures)
     maps = [side.credit.map for side in shown]
     scale, level, decimals = image.scale_of(maps, palette), image.level_of(maps), image.decimals_of(scored)

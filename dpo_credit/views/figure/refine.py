@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dpo_credit.credit import CreditError
 from dpo_credit.refine.credit import RefinedCredit
 from dpo_credit.refine.scored import ScoredRefinement
 from dpo_credit.rows.chats import prompt_text
@@ -53,8 +52,6 @@ def render(scored: ScoredRefinement, *, width_in: float = 6.75) -> Figure:
     Raises:
         CreditError: the figure is too narrow.
     """
-    if not 2 <= width_in <= 40:
-        raise CreditError(f"The figure's width is {width_in} in; give 2 to 40 (a column of a paper is 3.25 to 6.75).")
     diff, frames = scored.diff, frames_of(scored)
     answers = (diff.chosen, diff.rejected)
     scales = Shading().scales([answer.words for answer in answers])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dpo_credit.views.figure.fonts import MIN_SIZE_PT, Fonts
+from dpo_credit.credit import CreditError
+from dpo_credit.views.figure.fonts import MIN_SIZE_PT, SANS, Fonts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,15 +15,37 @@ if TYPE_CHECKING:
 
 POINTS = 72  # per inch
 MARGIN_PT = 5.0
+RC: dict[str, Any] = {  # matplotlib's settings under which figures are made and saved
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "dpo-credit",
+    "font.sans-serif": list(SANS),
+    "text.hinting": "no_hinting",
+    "text.parse_math": False,
+    "figure.dpi": 150,
+    "path.simplify": False,
+}
 INK, MUTED = "#1a1a1a", "#626262"
 _LONGEST = 1000  # characters of a table's cell of which some may fit
 _WIDE_PT = 5 * POINTS  # from this width on, text is a size larger
 
 
 class Sheet:
-    """Parts are added with their height; `figure` then draws them on one axes, whose units are points from the top."""
+    """Parts are added with their height; `figure` then draws them on one axes, whose units are points from the top.
+
+    Args:
+        width_in: the figure's width, inches.
+        fonts: what can write its texts.
+
+    Raises:
+        CreditError: it is too narrow or too wide.
+    """
 
     def __init__(self, width_in: float, fonts: Fonts) -> None:
+        if not 2 <= width_in <= 40:
+            raise CreditError(
+                f"The figure's width is {width_in} in; give 2 to 40 (a column of a paper is 3.25 to 6.75)."
+            )
         self.fonts = fonts
         self.width = width_in * POINTS
         self.inner = self.width - 2 * MARGIN_PT
