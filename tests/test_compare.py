@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import json
 import weakref
 from dataclasses import asdict, replace
@@ -25,6 +26,9 @@ from dpo_credit.models.pair import ModelPair
 from dpo_credit.rows.aside import SetAside
 from dpo_credit.rows.records import Row
 from dpo_credit.scoring import score
+from dpo_credit.views.figure import compare as figures
+from dpo_credit.views.figure.heatmap import save
+from dpo_credit.views.scale import Shading
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TOKENIZER = tokenizer()
@@ -166,6 +170,17 @@ def test_the_command_writes_everything(tmp_path: Path):
     text = page.read_text(encoding="utf-8")
     assert "β = 0.1, 0.5; one scale for all policies" in text and "http" not in text.replace("http-equiv", "")
     assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_figures_colour_bar_points_to_what_lies_beyond_it(compared: Comparison):
+    first = replace(compared, rows=compared.rows[:1], credits=tuple(its[:1] for its in compared.credits))
+    largest = max(abs(reward) for its in first.credits for credit in its[0] for reward in credit.rewards)
+    paths = []
+    for limit in (largest, largest / 1e6):  # beyond which nothing lies, or both signs do
+        drawn = io.BytesIO()
+        save(figures.render(first, shading=Shading(limit=limit)), drawn, "svg")
+        paths.append(drawn.getvalue().count(b"<path"))
+    assert paths[1] == paths[0] + 2
 
 
 def test_a_data_set_has_correlations_and_no_figure(tmp_path: Path):

@@ -173,6 +173,14 @@ def test_what_was_saved_is_drawn_again_and_what_was_not_is_asked_for(tmp_path: P
     for one, two in zip(before, json.loads(doubled.stdout)["credit"]["answers"], strict=True):
         assert two["optimal_values"]["q"] == pytest.approx([2 * q for q in one["optimal_values"]["q"]])
         assert two["shift"] == one["shift"]
+    record = json.loads(saved.read_text())
+    for answer in record["credit"]["answers"]:
+        answer["shift"]["later"] = answer["shift"]["kl"]  # of a version to come
+    saved.write_text(json.dumps(record) + "\n")
+    assert run("render", saved, "--show", "kl").code in (0, None)
+    saved.write_text(2 * saved.read_text())
+    ended = run("render", saved, "--show", "kl", "--html", page)
+    assert ended.code == 2 and "--show is about one row, and the file holds several. Pick one" in ended.stderr
     run("score", EXAMPLES / "vet.json", "--device", "cpu", "--json", saved)
     ended = run("render", saved, "--show", "kl")
     assert ended.code == 2 and "was scored without these. Score it with --show kl,entropy,rank" in ended.stderr

@@ -15,6 +15,7 @@ from dpo_credit.cli.flags import option, with_shared_options
 from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.outputs import Colours, Outputs
 from dpo_credit.cli.reading import PickOptions, ReadingOptions
+from dpo_credit.cli.run import hear
 from dpo_credit.cli.talk import Talk
 from dpo_credit.credit import CreditError
 
@@ -157,4 +158,5 @@ def _policies(
 def _load(options: PairOptions, talk: Talk) -> ModelPair:
     pair = options.load_pair()
     talk.notes(pair.notes)
+    hear(pair, talk)
     return pair

@@ -65,6 +65,8 @@ def render(
         if not first:
             raise CreditError(f"{file} is empty. Give what dpo-credit score --json wrote.")
         if len(first) > 1:
+            if columns:
+                raise CreditError("--show is about one row, and the file holds several. Pick one with --row or --id.")
             _index(file, files, chain(first, rows), outputs, colours.shading)
         else:
             (scored,) = first

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from dpo_credit.checked import check_fields
@@ -185,7 +185,7 @@ def _values(record: dict[str, Any], beta: float | None) -> OptimalValues | None:
 
 def _shift(record: dict[str, Any]) -> Shift | None:
     saved = record.get("shift")
-    return Shift(**{name: tuple(numbers) for name, numbers in saved.items()}) if saved else None
+    return Shift(*(tuple(saved[field.name]) for field in fields(Shift))) if saved else None
 
 
 def _top(top: Any) -> tuple[tuple[Alternative, ...], ...]:

@@ -8,19 +8,17 @@ from dpo_credit.compare.comparison import Comparison
 from dpo_credit.credit import CreditError
 from dpo_credit.views.figure import layout
 from dpo_credit.views.figure.cells import LOOK, AnswerCells, draw_cells, gutter
-from dpo_credit.views.figure.chart import colour_bar, signed
-from dpo_credit.views.figure.fonts import MIN_SIZE_PT, SANS, fonts_for
+from dpo_credit.views.figure.chart import BAR_ENDS_PT, add_scale, signed
+from dpo_credit.views.figure.fonts import MIN_SIZE_PT, fonts_for
 from dpo_credit.views.figure.layout import Column
-from dpo_credit.views.figure.sheet import MUTED, Sheet, listed
+from dpo_credit.views.figure.sheet import RC, Sheet, listed
 from dpo_credit.views.look import visible
 from dpo_credit.views.scale import Shading
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _WORDS = 5  # in the table of where they disagree
-_RC = {"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "dpo-credit", "font.sans-serif": list(SANS)}
 _SIGNS = "↵⇥␣∅−…·×β0123456789+."
 
 
@@ -37,11 +35,9 @@ def render(comparison: Comparison, *, shading: Shading = Shading(), width_in: fl
             f"A figure shows one row, and here are {len(comparison.rows)}: choose one with --row, or write a page with "
             "--html."
         )
-    if not 2 <= width_in <= 40:
-        raise CreditError(f"The figure's width is {width_in} in; give 2 to 40 (a column of a paper is 3.25 to 6.75).")
     row, each = comparison.rows[0], [its[0] for its in comparison.credits]
     scale = shading.scales([credit for answers in each for credit in answers])[0]
-    with matplotlib.style.context(["default", _RC]):
+    with matplotlib.style.context(["default", RC]):
         texts = [segment.text or segment.piece for credit in each[0] for segment in credit.segments]
         shown = [visible(text, LOOK) for text in (*texts, *comparison.names, *row.labels)]
         fonts = fonts_for([*shown, _SIGNS])
@@ -67,16 +63,15 @@ def render(comparison: Comparison, *, shading: Shading = Shading(), width_in: fl
             columns = [Column(((piece,),) * len(cells)) for unit in pieces for piece in unit]
             draw_cells(sheet, cells, [columns], names=names, outlined=True)
 
-        def bar(axes: Axes) -> None:
-            colour_bar(axes, scale, fonts.properties(MIN_SIZE_PT), (False, False))
-
-        sheet.add_axes(19, (13, 2, 13, 11), bar)
+        rewards = [unit.reward for answers in each for credit in answers for unit in credit.by(shading.unit)]
+        beyond = (min(rewards) < -scale.limit, max(rewards) > scale.limit)
         betas = ", ".join(f"{beta:g}" for beta in sorted({answers[0].beta for answers in each}))
-        sheet.add_line(f"reward = β · (log π − log π_ref); β = {betas}; one scale for all policies", colour=MUTED)
+        unit = f"reward = β · (log π − log π_ref); β = {betas}; one scale for all policies"
+        add_scale(sheet, scale, beyond, unit, BAR_ENDS_PT, beside=False)
         sheet.add(sheet.size / 2)
-        unit = shading.unit if shading.unit != "token" else "word"
+        by = shading.unit if shading.unit != "token" else "word"
         lines = [["where they disagree most", *names, "range"]]
-        for word in comparison.disagreements(unit)[:_WORDS]:
+        for word in comparison.disagreements(by)[:_WORDS]:
             text = visible((word.segments[0].text or word.segments[0].piece).strip(), LOOK)
             label = row.labels[word.answer]
             lines.append([f"{text}  ({label})" if label else text, *map(signed, word.rewards), f"{word.range:.3g}"])
