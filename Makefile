@@ -37,6 +37,7 @@ schema: $(VENV)/installed-dev
 	$(BIN)/python -m dpo_credit.image.schema
 	$(BIN)/python -m dpo_credit.export.schema
 	$(BIN)/python -m dpo_credit.compare.schema
+	$(BIN)/python -m dpo_credit.localise.schema
 	$(BIN)/python -m dpo_credit.refine.schema
 	$(BIN)/python -m dpo_credit.mdp.saved
 

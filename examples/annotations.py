@@ -4,9 +4,10 @@
     python examples/annotations.py faithbench batch_1.json batch_2.json > rows.jsonl
     python examples/annotations.py frank human_annotations_sentence.json > rows.jsonl
 
-With --chat a prompt is a message of the user, for pairs with a chat template; without, text that ends in "TL;DR:" where
-the data has no prompt of its own. The files are those of ParticleMedia/RAGTruth (dataset), vectara/FaithBench
-(data_for_release) and artidoro/frank (data) on GitHub; what of them counts as wrong stands at each function.
+Where the data has no prompt of its own, it is the source and "TL;DR:"; with --chat, for pairs with a chat template, a
+prompt is a message of the user, and asks for a summary in words. The files are those of ParticleMedia/RAGTruth
+(dataset), vectara/FaithBench (data_for_release) and artidoro/frank (data) on GitHub; what of them counts as
+wrong stands at each function.
 """
 
 import argparse
@@ -44,7 +45,7 @@ def faithbench(files: list[Path]) -> Iterator[Row]:
         for sample in json.loads(file.read_text(encoding="utf-8"))["samples"]:
             unwanted = [mark for mark in sample["annotations"] if "Unwanted" in mark["label"]]
             labels = [label_of(mark["summary_start"], mark["summary_span"], mark["label"][-1]) for mark in unwanted]
-            yield summary_row(
+            yield summary(
                 f"{file.stem}-{sample['sample_id']}",
                 sample["metadata"]["summarizer"],
                 sample["source"],
@@ -56,34 +57,44 @@ def faithbench(files: list[Path]) -> Iterator[Row]:
 def frank(files: list[Path]) -> Iterator[Row]:
     """Every sentence that most annotators find an error in, as a whole: FRANK has no spans within sentences."""
     for file in files:
-        for summary in json.loads(file.read_text(encoding="utf-8")):
+        for entry in json.loads(file.read_text(encoding="utf-8")):
             labels, text = [], ""
-            votes = summary["summary_sentences_annotations"]
-            for sentence, by_annotator in zip(summary["summary_sentences"], votes, strict=True):
+            votes = entry["summary_sentences_annotations"]
+            for sentence, by_annotator in zip(entry["summary_sentences"], votes, strict=True):
                 wrong = [errors for errors in by_annotator.values() if "NoE" not in errors]
                 text += " " * bool(text)
                 if 2 * len(wrong) > len(by_annotator):
                     kind, _ = Counter(error for errors in wrong for error in errors).most_common(1)[0]
                     labels.append(label_of(len(text), sentence, kind))
                 text += sentence
-            name = f"{summary['hash']}-{summary['model_name']}"
-            yield summary_row(name, summary["model_name"], summary["article"], text, labels)
+            name = f"{entry['hash']}-{entry['model_name']}"
+            yield summary(name, entry["model_name"], entry["article"], text, labels)
 
 
 def label_of(start: int, text: str, kind: str) -> Row:
     return {"start": start, "end": start + len(text), "text": text, "kind": kind}
 
 
-def summary_row(name: str, model: str, source: str, summary: str, labels: list[Row]) -> Row:
+def summary(name: str, model: str, source: str, text: str, labels: list[Row]) -> Row:
+    return {"id": name, "model": model, "source": source, "completion": text, "labels": labels}
+
+
+def as_text(row: Row) -> Row:
     """A summary after its source and "TL;DR:", and a space, where it begins with none."""
-    shift = not summary.startswith(" ")
-    moved = [{**label, "start": label["start"] + shift, "end": label["end"] + shift} for label in labels]
-    prompt, completion = f"{source}\n\nTL;DR:", " " * shift + summary
-    return {"id": name, "model": model, "prompt": prompt, "completion": completion, "labels": moved}
+    if "source" not in row:
+        return row
+    shift = not row["completion"].startswith(" ")
+    labels = [{**label, "start": label["start"] + shift, "end": label["end"] + shift} for label in row["labels"]]
+    own = {name: value for name, value in row.items() if name != "source"}
+    prompt, completion = f"{row['source']}\n\nTL;DR:", " " * shift + row["completion"]
+    return {**own, "prompt": prompt, "completion": completion, "labels": labels}
 
 
 def as_chat(row: Row) -> Row:
-    return {**row, "prompt": [{"role": "user", "content": row["prompt"]}]}
+    """An answer to a message of the user; messages' text begins with no space, so nothing moves."""
+    own = {name: value for name, value in row.items() if name != "source"}
+    content = row["prompt"] if "prompt" in row else f"Summarize this text.\n\n{row['source']}"
+    return {**own, "prompt": [{"role": "user", "content": content}]}
 
 
 def lines_of(file: Path) -> Iterator[Row]:
@@ -100,7 +111,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--chat", action="store_true", help="prompts as messages")
     given = parser.parse_args(arguments)
     for row in sets[given.data](given.files):
-        print(json.dumps(as_chat(row) if given.chat else row, ensure_ascii=False))
+        print(json.dumps(as_chat(row) if given.chat else as_text(row), ensure_ascii=False))
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def test_ragtruth_has_its_spans_but_those_that_are_true(script: ModuleType, tmp_
 
 
 def test_faithbench_has_what_is_unwanted(script: ModuleType, tmp_path: Path) -> None:
-    rows = list(script.faithbench([written(tmp_path / "batch_1.json", {"samples": [SAMPLE]})]))
+    rows = list(map(script.as_text, script.faithbench([written(tmp_path / "batch_1.json", {"samples": [SAMPLE]})])))
     (case,) = cases(rows)
     assert (case.id, rows[0]["model"]) == ("batch_1-0", "mistralai/Mistral-7B-Instruct-v0.3")
     assert (case.prompt, case.wrong.answer) == ("The film had a budget.\n\nTL;DR:", " The production budget.")
@@ -83,7 +83,7 @@ def test_faithbench_has_what_is_unwanted(script: ModuleType, tmp_path: Path) -> 
 
 
 def test_frank_has_the_sentences_that_most_find_wrong(script: ModuleType, tmp_path: Path) -> None:
-    (case,) = cases(list(script.frank([written(tmp_path / "annotations.json", [SUMMARY])])))
+    (case,) = cases(list(map(script.as_text, script.frank([written(tmp_path / "annotations.json", [SUMMARY])]))))
     assert (case.id, case.wrong.answer) == ("29347895-BERTS2S", " He lives . He is 83 .")
     assert marked(case) == [("He is 83 .", "OutE")]
 
@@ -94,5 +94,5 @@ def test_the_script_prints_rows_with_prompts_as_messages_if_asked(
     file = written(tmp_path / "annotations.json", [SUMMARY, SUMMARY])
     script.main(["frank", str(file), "--chat"])
     first, _ = (json.loads(line) for line in capsys.readouterr().out.splitlines())
-    assert first["prompt"] == [{"role": "user", "content": "He lives.\n\nTL;DR:"}]
-    assert first["labels"] == [{"start": 12, "end": 22, "text": "He is 83 .", "kind": "OutE"}]
+    assert first["prompt"] == [{"role": "user", "content": "Summarize this text.\n\nHe lives."}]
+    assert first["labels"] == [{"start": 11, "end": 21, "text": "He is 83 .", "kind": "OutE"}]

@@ -21,6 +21,7 @@ from dpo_credit.credit import Credit, CreditError
 from dpo_credit.export.columns import columns_row
 from dpo_credit.export.rollouts import prime_records, rollout_records
 from dpo_credit.export.schema import SHIPPED, json_schema
+from dpo_credit.export.weights import keep_of, weights_row
 from dpo_credit.rows.output import to_json
 from dpo_credit.rows.records import parse_row
 from dpo_credit.rows.saved import parse_scored
@@ -79,6 +80,13 @@ def test_columns_of_one_answer_and_of_several_and_a_name_that_is_taken() -> None
     assert (single["reward"], single["input_reward"], single["tokens"]) == (0.375, "mine", 3)
     several = columns_row(row({"prompt": "Cats?", "completions": [" 3 cats", " 4 cats"]}, (CHOSEN, REJECTED)))
     assert several["rewards"] == [0.375, -0.75] and several["tokens"] == [3, 3] and "margin" not in several
+
+
+def test_weights_leave_a_rows_own_columns_of_their_names() -> None:
+    made = weights_row(
+        row({"prompt": "Cats?", "completion": " 3 cats", "completion_weights": [7]}, (CHOSEN,)), keep_of("sign")
+    )
+    assert made["input_completion_weights"] == [7] and len(made["completion_weights"]) == 3
 
 
 def test_tokens_are_a_line_each(file: Path) -> None:

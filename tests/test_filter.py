@@ -56,6 +56,19 @@ def test_rows_stay_in_their_order(arguments: list[str], margins: list[float], fi
     assert f"{len(margins)} of 10 rows kept" in ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--margin", "< 0", "--of", "length"], "--of length is of an end. Give --smallest 10% or --largest 10% too."),
+        (["--margin", "< 0", "--answer", "chosen"], "--answer chosen is of rewards, lengths and classes of tokens."),
+        (["--smallest", "10%", "--answer", "chosen"], "--answer chosen is of rewards, lengths and classes of tokens."),
+    ],
+)
+def test_a_flag_that_changes_nothing_is_refused(arguments: list[str], message: str, file: Path) -> None:
+    ended = run("filter", file, *arguments)
+    assert (ended.code, ended.stdout) == (2, "") and message in ended.stderr
+
+
 def test_a_line_comes_out_byte_by_byte(file: Path) -> None:
     lines = file.read_bytes().splitlines(keepends=True)
     strange = lines[2].replace(b'"id"', b'   "text": "caf\\u00e9", "id"  ', 1)

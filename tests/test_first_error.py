@@ -9,10 +9,12 @@ from typing import Any
 import credits
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 from program import run
 
 from dpo_credit.credit import CreditError, Example
 from dpo_credit.localise.first_error import Options, f1, measure, named, step_scores, swept
+from dpo_credit.localise.schema import json_schema
 from dpo_credit.localise.solutions import Solution, solutions_of
 from dpo_credit.localise.stepwise import StepScore
 from dpo_credit.rows.reader import Record
@@ -102,6 +104,7 @@ def test_the_command_shows_it_and_refuses_what_does_not_go_with_it(tmp_path: Pat
     assert ended.code == 0, ended.stderr
     record = json.loads(ended.stdout)
     assert (record["schema"], record["step_score"]) == ("dpo-credit/first-error@1", "mean")
+    assert not list(Draft202012Validator(json_schema()).iter_errors(record))
     assert {"-reward", "-log pi", "random"} < {finding["name"] for finding in record["findings"]}
     shown = run("localise", rows, "--first-error", "--tune-on", "0.5", *tiny, COLUMNS="80")
     assert shown.code == 0 and "The reward names the first wrong step with an F1 of" in " ".join(shown.stdout.split())

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from credits import credit
+from jsonschema import Draft202012Validator
 from program import run
 
 from dpo_credit import CreditError, ModelPair, score
@@ -17,8 +18,11 @@ from dpo_credit.localise.labels import Error, cases_of
 from dpo_credit.localise.localise import localise
 from dpo_credit.localise.localised import Fact
 from dpo_credit.localise.paraphrase import _compared, earned, paraphrase, reworded
+from dpo_credit.localise.schema import SHIPPED, json_schema
 from dpo_credit.localise.wording import paraphrased
+from dpo_credit.rows.aside import SetAside
 from dpo_credit.rows.given import rows_of
+from dpo_credit.text.conventions import Conventions
 
 PROMPT = "We met in Rome in May.\n\nTL;DR:"
 SAID = {
@@ -82,6 +86,40 @@ def test_a_paraphrase_that_does_not_fit_is_refused(changes: dict[str, Any], mess
     assert message in str(said.value)
 
 
+def test_an_id_of_several_answers_is_refused() -> None:
+    with pytest.raises(
+        CreditError, match="met is the id of 2 labelled answers, so which it says in other words is not"
+    ):
+        reworded(cases_of(rows_of([SAID, SAID])), rows_of(OTHER))
+
+
+def test_what_cannot_be_scored_is_set_aside(tiny_pair: ModelPair) -> None:
+    said = [SAID, {**SAID, "id": "too"}]
+    long = {**OTHER, "id": "too", "completion": OTHER["completion"] + " Far too long." * 5000}
+    cases, aside = cases_of(rows_of(said)), SetAside(strict=False)
+    found = paraphrase(tiny_pair, localise(tiny_pair, cases), reworded(cases, rows_of([OTHER, long])), aside=aside)
+    assert (found.facts, [row.id for row in aside.rows]) == (2, ["too"])
+    with pytest.raises(CreditError, match="no paraphrase can be scored"):
+        paraphrase(tiny_pair, localise(tiny_pair, cases), reworded(cases, rows_of(long)), aside=SetAside(strict=False))
+
+
+def test_a_template_that_rewrites_a_paraphrase_sets_it_aside(tiny_pair: ModelPair) -> None:
+    template = "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}{% endfor %}"
+    chat = {"prompt": [{"role": "user", "content": "Where?"}], "completion": "Met in Bonn."}
+    said = {**SAID, **chat, "labels": [{"start": 7, "end": 11, "text": "Bonn"}]}
+    other = {**said, "completion": "  In Bonn, met.", "labels": [{"start": 5, "end": 9, "text": "Bonn"}]}
+    cases, aside = cases_of(rows_of(said)), SetAside(strict=False)
+    under = Conventions(chat_template=template)
+    localised = localise(tiny_pair, cases, conventions=under)
+    with pytest.raises(CreditError, match="no paraphrase can be scored"):
+        paraphrase(tiny_pair, localised, reworded(cases, rows_of(other)), conventions=under, aside=aside)
+    assert "the chat template rewrites the paraphrase" in aside.rows[0].error
+
+
+def test_the_shipped_schema_is_that_of_the_types() -> None:
+    assert json.loads(SHIPPED.read_text(encoding="utf-8")) == json_schema(), "python -m dpo_credit.localise.schema"
+
+
 def test_the_paragraph_says_what_moved() -> None:
     facts = [Fact("a", "x", "y", -1.0, -2.0), Fact("b", "x", "y", -3.0, 1.0)]
     made = _compared(facts, np.array([0, 1]), np.array([0, 0]), np.random.default_rng(0))
@@ -102,7 +140,9 @@ def test_the_command_shows_it_and_writes_it(tmp_path: Path, few_resamples: None)
     ended = run("localise", said, "--paraphrase", other, "--by", "word", "--device", "cpu", *outputs, COLUMNS="80")
     assert ended.code == 0, ended.stderr
     assert "In other words, 2 facts of 1 answer earn otherwise" in " ".join(ended.stdout.split())
-    record = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))["paraphrased"]
+    record = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    assert not list(Draft202012Validator(json_schema()).iter_errors(record))
+    record = record["paraphrased"]
     assert record["facts"] == 2 and [fact["text"] for fact in record["each"]] == ["Bonn", "July"]
     assert "Is it the wording?" in (tmp_path / "page.html").read_text(encoding="utf-8")
     ended = run("localise", said, "--paraphrase", tmp_path / "none.jsonl", "--device", "cpu")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from program import run
 from servers import Reply, Served, serving
 from tiny import language_model, tokenizer
 from tokenizers.processors import TemplateProcessing
@@ -86,6 +87,20 @@ def test_two_servers_share_a_tokenizer_that_is_named(
     assert "is for two servers" in message(*tiny_pair_dirs, tokenizer="x")
 
 
+def test_policies_of_servers_are_compared(
+    serve: Callable[..., Served], tiny_pair: ModelPair, tiny_pair_dirs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    policy, other, reference = (serve("vllm", seed=seed).address for seed in (1, 3, 2))
+    post = tmp_path / "post.json"
+    post.write_text(json.dumps({"prompt": ANSWERS[0][0], "completion": ANSWERS[0][1]}), encoding="utf-8")
+    sides = ("--policy", policy, "--policy", other, "--reference", reference, "--beta", "0.1")
+    ended = run("compare", post, *sides, "--tokenizer", tiny_pair_dirs[0], "--json", "-")
+    assert ended.code == 0, ended.stderr
+    (row,) = json.loads(ended.stdout)["rows"]
+    (credit,) = score(tiny_pair, ANSWERS[:1])
+    assert row["answers"][0]["rewards"][0] == pytest.approx(credit.rewards, abs=FLOAT32)
+
+
 def test_servers_are_sent_the_rows_own_tokens(serve: Callable[..., Served], tiny_pair_dirs: tuple[Path, Path]) -> None:
     served = serve("vllm")
     (credit,) = score(load(tiny_pair_dirs[0], served.address), ANSWERS[:1])
@@ -132,6 +147,15 @@ def test_a_busy_server_is_asked_again(
     replies = itertools.chain([(503, {"error": {"message": "busy"}})] * 2, itertools.repeat(None))
     served.wrong = lambda path, reply: next(replies) or reply
     assert len(list(score(pair, ANSWERS[:1]))) == 1 and len(waits) == 2
+
+
+def test_a_server_that_is_busy_from_the_start_is_asked_again(
+    serve: Callable[..., Served], waits: list[float], tiny_pair_dirs: tuple[Path, Path]
+) -> None:
+    served = serve("vllm")
+    replies = itertools.chain([(429, {"error": {"message": "busy"}})] * 2, itertools.repeat(None))
+    served.wrong = lambda path, reply: reply if path.endswith("/models") else next(replies) or reply
+    assert len(list(score(load(tiny_pair_dirs[0], served.address), ANSWERS[:1]))) == 1 and len(waits) == 2
 
 
 def test_a_server_that_stays_away_is_given_up(

@@ -1,9 +1,10 @@
-"""The pair smollm2 as it is shipped, where its base was fetched (`make demo` does)."""
+"""The pair smollm2 as shipped, where its base was fetched (`make demo` does); DPO_CREDIT_BASE=required wants it."""
 
 from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +32,10 @@ def pair() -> Iterator[ModelPair]:
         patched.setattr(constants, "HF_HOME", HOME)
         assert BASE is not None
         if not is_whole(directory_of(BASE.sha256)):
-            pytest.skip("its base is not here: dpo-credit pairs --fetch smollm2")
+            missing = "its base is not here: dpo-credit pairs --fetch smollm2"
+            if os.environ.get("DPO_CREDIT_BASE") == "required":
+                pytest.fail(f"DPO_CREDIT_BASE=required, but {missing}")
+            pytest.skip(missing)
         yield load_pair(loading=Loading(device="cpu"))
 
 

@@ -1,8 +1,13 @@
 #!/usr/bin/env bash
 # Prove that the wheel stands alone: a clean environment outside the checkout scores with the embedded pair, renders a
-# notebook cell from the shipped templates, and finds the shipped schema.
+# notebook cell from the shipped templates, and finds the shipped schema. It has less than 30 MB, with all pairs.
 set -euo pipefail
 python=$1 torch=$2 wheel=$(realpath "$3")
+size=$(wc -c <"$wheel")
+if [ "$size" -gt 30000000 ]; then
+    echo "the wheel has $size bytes, more than 30 MB" >&2
+    exit 1
+fi
 clean=$(mktemp -d)
 trap 'rm -rf "$clean"' EXIT
 "$python" -m venv "$clean/venv"

@@ -67,7 +67,7 @@ def compare(
     options: Annotated[
         PairOptions,
         *("length_normalised", "device", "dtype", "attn_implementation", "device_map", "adapter_base"),
-        *("load_in_4bit", "load_in_8bit", "sequential", "tokens_per_batch"),
+        *("tokenizer", "load_in_4bit", "load_in_8bit", "sequential", "tokens_per_batch"),
         *("eos", "chat_template", "max_length", "truncate", "turns", "date", "trust_remote_code", "allow_pickle"),
     ],
 ) -> None:

@@ -74,13 +74,14 @@ class FilterOptions:
         ),
     ] = None
     answer: Annotated[
-        Side,
+        Side | None,
         option(
             "--answer",
             panel=CONDITIONS,
             help="Whose reward, length and classes count in a preference; of all, each has to meet a condition.",
+            show_default="all",
         ),
-    ] = "all"
+    ] = None
     smallest: Annotated[
         str | None,
         option("--smallest", panel=END, metavar="10%", help="Such a share of them, or so many.", show_default=False),
@@ -89,14 +90,15 @@ class FilterOptions:
         str | None, option("--largest", panel=END, metavar="10%", help="Likewise.", show_default=False)
     ] = None
     of: Annotated[
-        Quantity,
+        Quantity | None,
         option(
             "--of",
             panel=END,
             metavar="QUANTITY",
             help="By what: margin, abs-margin, reward, length or disagreement; of several answers it is their mean.",
+            show_default="margin",
         ),
-    ] = "margin"
+    ] = None
     invert: Annotated[bool, flag("--invert", help="Keep the other rows instead.")] = False
 
     def filter(self) -> Filter:
@@ -107,10 +109,21 @@ class FilterOptions:
         """
         from dpo_credit.filter.filter import Filter
 
-        return Filter(self._conditions(), self._end(), invert=self.invert)
+        end = self._end()
+        if self.of is not None and end is None:
+            raise CreditError(f"--of {self.of} is of an end. Give --smallest 10% or --largest 10% too.")
+        of_answers = (self.reward, self.length, self.token_class, self.of in ("reward", "length"))
+        if self.answer is not None and not any(of_answers):
+            raise CreditError(
+                f"--answer {self.answer} is of rewards, lengths and classes of tokens. Give --reward, --length, "
+                "--token-class, or --of reward or length."
+            )
+        return Filter(self._conditions(), end, invert=self.invert)
 
     def _conditions(self) -> list[Condition]:
         from dpo_credit.filter.conditions import class_condition, comparison
+
+        side = self.answer or "all"
 
         asked: dict[Quantity, Sequence[str] | None] = {
             "margin": self.margin,
@@ -119,12 +132,8 @@ class FilterOptions:
             "disagreement": self.disagreement,
         }
         return [
-            *(
-                comparison(f"--{name}", text, name, self.answer)
-                for name, texts in asked.items()
-                for text in texts or ()
-            ),
-            *(class_condition("--token-class", text, self.answer) for text in self.token_class or ()),
+            *(comparison(f"--{name}", text, name, side) for name, texts in asked.items() for text in texts or ()),
+            *(class_condition("--token-class", text, side) for text in self.token_class or ()),
         ]
 
     def _end(self) -> End | None:
@@ -132,9 +141,8 @@ class FilterOptions:
 
         if self.smallest is not None and self.largest is not None:
             raise CreditError("--smallest and --largest exclude each other. Give one, or filter what the other keeps.")
-        if self.smallest is not None:
-            return end_of("smallest", self.smallest, self.of, self.answer)
-        return None if self.largest is None else end_of("largest", self.largest, self.of, self.answer)
+        which, size = ("smallest", self.smallest) if self.smallest is not None else ("largest", self.largest)
+        return None if size is None else end_of(which, size, self.of or "margin", self.answer or "all")
 
 
 @with_shared_options

@@ -133,8 +133,9 @@ def localise(
             from dpo_credit.localise.paraphrase import paraphrase as compare_words
 
             stage.update(f"Scoring {len(answers)} answers in other words")
-            moved = compare_words(pair, localised, answers, conventions=conventions, seed=seed)
-            localised = replace(localised, report=replace(localised.report, paraphrased=moved))
+            moved = compare_words(pair, localised, answers, conventions=conventions, seed=seed, aside=aside)
+            report = replace(localised.report, paraphrased=moved, set_aside=list(aside.rows))
+            localised = replace(localised, report=report)
     both = zip(localised.right, localised.wrong, strict=True)
     talk.notes_of([wrong] if right is None else [right, wrong] for right, wrong in both)
     talk.notes(localised.report.notes)

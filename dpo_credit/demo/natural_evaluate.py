@@ -3,6 +3,7 @@
     python -m dpo_credit.demo.natural_evaluate --write                        # held-out posts
     python -m dpo_credit.demo.natural_evaluate free-prose=examples/free_prose.jsonl --write
     python -m dpo_credit.demo.natural_evaluate spans=my-spans.jsonl --pair tiny
+    python -m dpo_credit.demo.natural_evaluate --split validation --posts 100 --trained natural-run/dpo
 
 What is measured is named; with --write its results stand in the card between the marks of that name.
 """
@@ -10,9 +11,11 @@ What is measured is named; with --write its results stand in the card between th
 import argparse
 from collections.abc import Iterable, Sequence
 
-from dpo_credit import load_pair
+from dpo_credit import Loading, ModelPair, load_pair
 from dpo_credit.localise.labels import cases_of
 from dpo_credit.localise.localise import Localised, Options, localise
+from dpo_credit.models.bases import fetched
+from dpo_credit.models.published import named
 from dpo_credit.rows.aside import SetAside
 from dpo_credit.rows.reader import read_records, read_rows
 from dpo_credit.rows.records import Row, parse_row
@@ -32,10 +35,17 @@ def natural(split: Split, posts: int) -> list[Row]:
     return [parse_row(row, row["id"]) for row in labelled_rows(SEEDS[split], posts, split)]
 
 
-def measure(rows: Iterable[Row], pair: str) -> Localised:
-    """How well a pair that comes with the package finds the wrong words of labelled answers."""
+def pair_of(name: str, trained: str | None = None) -> ModelPair:
+    """A pair that comes with the package, or adapters that were trained on the base of smollm2."""
+    if trained is None:
+        return load_pair(*PAIRS[name])
+    return load_pair(trained, beta=0.1, loading=Loading(base=fetched(named("smollm2")).path))
+
+
+def measure(rows: Iterable[Row], pair: ModelPair) -> Localised:
+    """How well a pair finds the wrong words of labelled answers."""
     aside = SetAside(strict=False)
-    return localise(load_pair(*PAIRS[pair]), cases_of(rows, aside), options=Options("word", LOWEST), aside=aside)
+    return localise(pair, cases_of(rows, aside), options=Options("word", LOWEST), aside=aside)
 
 
 def results(measured: Localised) -> str:
@@ -63,12 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pair", choices=list(PAIRS), default="smollm2")
     parser.add_argument("--posts", type=int, default=POSTS)
     parser.add_argument("--split", choices=["held_out", "validation"], default="held_out")
+    parser.add_argument("--trained", metavar="DIRECTORY", help="adapters of a training, instead of a pair's")
     parser.add_argument("--write", action="store_true", help="into the card, between the marks of this name")
     options = parser.parse_args(arguments)
     name, _, file = (options.rows or "").partition("=")
     rows = list(read_rows(read_records(expand([file])))) if file else natural(options.split, options.posts)
     label = f"{name or options.split} {options.pair}"
-    text = results(measure(rows, options.pair))
+    text = results(measure(rows, pair_of(options.pair, options.trained)))
     print(text)
     if options.write:
         write_between(CARD, f"<!-- {label} -->", f"<!-- end of {label} -->", text)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from dpo_credit.credit import Credit, CreditError
 from dpo_credit.export.trl import ANSWERS, trl_row
+from dpo_credit.rows.output import beside
 from dpo_credit.rows.scored import ScoredRow
 
 _KEEP = re.compile(r"(top|above):([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
@@ -63,15 +64,16 @@ def weights_row(row: ScoredRow, keep: Keep) -> dict[str, Any]:
     """A row as TRL takes it, with each answer's token ids, weights and rewards, (T,) each.
 
     They are called `chosen_token_ids`, `chosen_weights`, `chosen_rewards` and so on; of a single answer, `completion_`.
+    A column of the row with such a name becomes `input_<name>`.
 
     Raises:
         CreditError: see `trl_row`.
     """
-    fields = trl_row(row)
+    fields, added = trl_row(row), {}
     for name, credit in zip(ANSWERS[row.kind], row.credits, strict=True):
-        fields |= {
+        added |= {
             f"{name}_token_ids": list(credit.tokens.answer_ids),
             f"{name}_weights": keep.weights(credit, rejected=name == "rejected"),
             f"{name}_rewards": list(credit.rewards),
         }
-    return fields
+    return beside(fields, added)

@@ -23,6 +23,7 @@ from dpo_credit.localise.solutions import Solution
 from dpo_credit.localise.stepwise import FirstErrorReport, SolutionSteps, StepDetection, StepScore
 from dpo_credit.models.pair import ModelPair
 from dpo_credit.rows.aside import STRICT, SetAside
+from dpo_credit.rows.tally import Tally
 from dpo_credit.scoring import score_rows
 from dpo_credit.text.conventions import Conventions
 
@@ -75,7 +76,10 @@ def first_errors(
         steps[RANDOM] = rng.random(len(solution.starts))
         scores.append({name: steps[name] for name in ABOUT if name in steps})
     say("Resampling")
-    notes = [pair.assumed] if pair.assumed else []
+    tally = Tally()
+    for solution, credit in scored:
+        tally.add(solution.id, credit.tokens.notes)
+    notes = [*([pair.assumed] if pair.assumed else []), *tally.lines("solutions")]
     report = measure(kept, credits, scores, options, rng=rng, notes=notes)
     return replace(report, set_aside=list(aside.rows))
 

@@ -7,7 +7,8 @@ A reward of facts alone would not move. DPO's implicit reward is known to hold o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,8 +20,9 @@ from dpo_credit.localise.labels import Case, Error, marked
 from dpo_credit.localise.localise import Localised
 from dpo_credit.localise.localised import Fact, Paraphrased
 from dpo_credit.models.pair import ModelPair
+from dpo_credit.rows.aside import STRICT, SetAside
 from dpo_credit.rows.records import Row
-from dpo_credit.scoring import score
+from dpo_credit.scoring import score_rows
 from dpo_credit.text.conventions import Conventions
 
 
@@ -31,6 +33,7 @@ class Reworded:
     case: Case
     answer: Example
     spans: tuple[Error, ...]
+    place: str = ""
 
 
 def reworded(cases: Sequence[Case], rows: Iterable[Row]) -> list[Reworded]:
@@ -42,16 +45,21 @@ def reworded(cases: Sequence[Case], rows: Iterable[Row]) -> list[Reworded]:
             case's n-th error is, counted as these stand in the answer. The prompt is the case's own.
 
     Raises:
-        CreditError: a row belongs to no case, has another prompt, or not as many labels as the case has errors; or no
-            row has a fact.
+        CreditError: a row belongs to no case or to several, has another prompt, or not as many labels as the case has
+            errors; or no row has a fact.
     """
-    known = {case.id: case for case in cases}
+    known, named = {case.id: case for case in cases}, Counter(case.id for case in cases)
     made = []
     for row in rows:
         answer, spans = marked(row)
         case = known.get(row.id)
         if case is None:
             raise CreditError(f"{row.place}: {row.id} is the id of no labelled answer, so it says none in other words.")
+        if named[row.id] > 1:
+            raise CreditError(
+                f"{row.place}: {row.id} is the id of {named[row.id]} labelled answers, so which it says in other words "
+                "is not known. Give each an id of its own."
+            )
         if answer.prompt not in ("", case.wrong.prompt):
             raise CreditError(f"{row.place}: {row.id} follows another prompt than the answer that it paraphrases.")
         if len(spans) != len(case.errors):
@@ -60,7 +68,7 @@ def reworded(cases: Sequence[Case], rows: Iterable[Row]) -> list[Reworded]:
                 "errors. Give a label for each of the same facts, in the order that they stand in there."
             )
         if spans:
-            made.append(Reworded(case, replace(answer, prompt=case.wrong.prompt, id=row.id), tuple(spans)))
+            made.append(Reworded(case, replace(answer, prompt=case.wrong.prompt, id=row.id), tuple(spans), row.place))
     if not made:
         raise CreditError("no paraphrase has a fact. Give rows with the ids of the labelled answers, and labels.")
     return made
@@ -73,6 +81,7 @@ def paraphrase(
     *,
     conventions: Conventions = Conventions(),
     seed: int = 0,
+    aside: SetAside = STRICT,
 ) -> Paraphrased:
     """Score the answers in other words, and compare what each fact earns: the rewards of the tokens that touch it.
 
@@ -82,9 +91,10 @@ def paraphrase(
         answers: see `reworded`; those whose case was set aside are left out.
         conventions: how text becomes tokens, as for `localised`.
         seed: of the bootstrap, which draws whole prompts.
+        aside: takes the answers that cannot be scored.
 
     Raises:
-        CreditError: an answer cannot be scored, or none is left.
+        CreditError: an answer cannot be scored and is not set aside, or none is left.
     """
     credits = {case.id: credit for case, credit in zip(localised.report.cases, localised.wrong, strict=True)}
     left = [answer for answer in answers if answer.case.id in credits]
@@ -92,9 +102,10 @@ def paraphrase(
         raise CreditError("all answers that were paraphrased were set aside.")
     facts: list[Fact] = []
     owners = []
-    for number, (answer, other) in enumerate(
-        zip(left, score(pair, [answer.answer for answer in left], conventions=conventions), strict=True)
-    ):
+    scored = list(_score(pair, left, conventions, aside))
+    if not scored:
+        raise CreditError("no paraphrase can be scored.")
+    for number, (answer, other) in enumerate(scored):
         credit = credits[answer.case.id]
         for error, span in zip(answer.case.errors, answer.spans, strict=True):
             facts.append(
@@ -107,8 +118,24 @@ def paraphrase(
                 )
             )
             owners.append(number)
-    prompts = numbered([answer.case.prompt or n for n, answer in enumerate(left)])
+    prompts = numbered([answer.case.prompt or n for n, (answer, _) in enumerate(scored)])
     return _compared(facts, np.array(owners), prompts, np.random.default_rng(seed))
+
+
+def _score(
+    pair: ModelPair, answers: Sequence[Reworded], conventions: Conventions, aside: SetAside
+) -> Iterator[tuple[Reworded, Credit]]:
+    results = score_rows(pair, [[answer.answer] for answer in answers], conventions=conventions)
+    for answer, result in zip(answers, results, strict=True):
+        if not isinstance(result, CreditError) and result[0].tokens.answer != answer.answer.answer:
+            result = CreditError(
+                f"{answer.case.id}: the chat template rewrites the paraphrase, so its labels no longer fit it. "
+                f"Label it as rendered: {result[0].tokens.answer[:60]!r}"
+            )
+        if isinstance(result, CreditError):
+            aside.add(answer.case.id, answer.place, result)
+        else:
+            yield answer, result[0]
 
 
 def earned(credit: Credit, span: Error) -> float:

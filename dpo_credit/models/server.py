@@ -97,6 +97,18 @@ class Server:
         """
         return asked(lambda: self.ask_once(path, body, outside=outside), self.whose, _log.info)
 
+    def ask_first(self, path: str, body: dict[str, Any] | None = None, *, outside: bool = False) -> dict[str, Any]:
+        """`ask`, where status 500 is an answer: so some servers refuse what they do not know."""
+
+        def once() -> dict[str, Any]:
+            try:
+                return self.ask_once(path, body, outside=outside)
+            except Unanswered as failure:
+                failure.again &= failure.status != 500
+                raise
+
+        return asked(once, self.whose, _log.info)
+
     def ask_once(self, path: str, body: dict[str, Any] | None = None, *, outside: bool = False) -> dict[str, Any]:
         """`ask`, without a second try."""
         under = self._place.path.removesuffix("/v1") if outside else self._place.path
@@ -240,10 +252,10 @@ def connect(address: str, role: str, tokenizer: PreTrainedTokenizerBase, key: st
     question, refusals = Question(model, ids, _START, tokenizer), []
     for dialect in DIALECTS:
         try:
-            given = dialect.answers(server.ask_once, question)
-            shifted = dialect.may_be_shifted and is_shifted(dialect, server.ask_once, question, cut)
+            given = dialect.answers(server.ask_first, question)
+            shifted = dialect.may_be_shifted and is_shifted(dialect, server.ask_first, question, cut)
         except Unanswered as failure:
-            if failure.status in (401, 403) or (failure.again and failure.status != 500):
+            if failure.status in (401, 403) or failure.again:
                 raise server.unanswered(failure) from failure
             refusals.append(f"asked as {dialect.name}, {failure}")
             continue

@@ -226,10 +226,15 @@ def to_json(scored: ScoredRow, record: CreditRecord | None = None, more: Mapping
 
 
 def beside_own(row: Row, added: Mapping[str, Any]) -> dict[str, Any]:
-    """A row's own fields, then what is added; an own one that has the name of one of these becomes `input_<name>`."""
+    """A row's own fields, then what is added; see `beside`."""
+    return beside(own_fields(row), added)
+
+
+def beside(own: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields, then what is added; an own one that has the name of one of these becomes `input_<name>`."""
     fields: dict[str, Any] = {}
     # those that keep their names first
-    for name, value in sorted(own_fields(row).items(), key=lambda column: column[0] in added):
+    for name, value in sorted(own.items(), key=lambda column: column[0] in added):
         while name in added or name in fields:
             name = f"input_{name}"
         fields[name] = value

@@ -15,6 +15,5 @@ else
     "$python" -m dpo_credit.demo.natural_rows --out natural-run --dpo "$rows" --reference natural-run/sft
     "$program" train dpo -c examples/demo/natural_dpo.yaml
 fi
-"$python" -m dpo_credit.demo.natural_publish natural-run/dpo --out natural-run/smollm2
-"$program" localise natural-run/validation.jsonl --by word --policy natural-run/smollm2 --dtype float32
+"$python" -m dpo_credit.demo.natural_evaluate --split validation --posts 100 --trained natural-run/dpo
 echo "if that is better: python -m dpo_credit.demo.natural_publish natural-run/dpo" >&2
