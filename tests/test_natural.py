@@ -78,7 +78,7 @@ def check(draft: Draft) -> None:
     for text in (draft.text, *draft.summaries):
         assert set(slots_in(text)) <= set(draft.slots)
     words = len(draw(Random(0), draft).post.body.split())
-    assert 50 <= words <= 390
+    assert 60 <= words <= 350
 
 
 def test_a_drawn_post_holds_its_values_and_its_right_summary_says_them() -> None:

@@ -203,6 +203,8 @@ def _unit(fact: Fact) -> str:
                 if re.search(signs, value):
                     return unit
             return re.sub(r"[^a-z]", "", value.split()[-1])
+        case "count":  # of what: stars are no meals
+            return re.sub(r"[^a-z]", "", value.split()[-1]).removesuffix("s")
         case "date":
             return "clock" if re.search(_CLOCK, value) else ""
         case _:
