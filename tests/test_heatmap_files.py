@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import matplotlib
 import pytest
 from figures import CHOSEN, COLUMN_IN, HOSTILE, REJECTED, WORLD, cells, credit, pair, unhinted, words, written  # noqa: F401  (unhinted is a fixture)
+from PIL import Image
 from scored import scored_row
 
 from dpo_credit.credit import Credit, CreditError
 from dpo_credit.views.figure.heatmap import format_of, render, save
+from dpo_credit.views.wording import models_of
 
 
 @pytest.mark.parametrize("format", ["png", "svg", "pdf"])
@@ -102,6 +107,21 @@ def test_an_svg_holds_the_words_and_a_pdf_its_fonts() -> None:
         assert f">{piece.strip()}</text>" in svg
     pdf = written(figure, "pdf")
     assert b"/FontFile2" in pdf and b"/Type3" not in pdf
+
+
+@pytest.mark.parametrize("format", ["png", "svg", "pdf"])
+def test_a_file_says_which_models_its_numbers_come_from(format: str) -> None:
+    answers, labels = pair()
+    strange = [replace(each, source=replace(each.source, policy="run/<é>\x1b")) for each in answers]
+    written_file = written(render(scored_row(strange, labels)), format)
+    about = models_of(strange[0]).replace("\x1b", "<U+001B>")
+    if format == "png":
+        assert Image.open(io.BytesIO(written_file)).info["Description"] == about
+    elif format == "svg":
+        (said,) = ElementTree.fromstring(written_file).iter("{http://purl.org/dc/elements/1.1/}description")
+        assert said.text == about
+    else:
+        assert b"/Subject" in written_file
 
 
 @pytest.mark.parametrize("format", ["png", "svg", "pdf"])

@@ -294,6 +294,12 @@ def test_the_legend_names_the_scales_ends() -> None:
     assert plain == "▼▼ −0.25  ▼ −0.125  ▲ +0.125  ▲▲ +0.25  reward of a sentence, beta × nats"
 
 
+def test_the_models_are_named_below_the_scale() -> None:
+    source = replace(credits.SOURCE, policy="mine\x1b[0m", dtype="bfloat16")
+    shown = printed(replace(credit((" a", -0.25)), source=source), look=Look(colours="none"))
+    assert f"mine<U+001B>[0m against {source.reference}, beta 1, bfloat16" in " ".join(shown.split())
+
+
 def test_a_preference_shows_its_margin_and_its_probability() -> None:
     """-0.5 - -1.5 = 1, and sigmoid(1) = 0.731."""
     pair = credit((" a", -0.5)), credit((" b", -1.5))

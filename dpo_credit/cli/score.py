@@ -12,7 +12,7 @@ from dpo_credit.cli.options import PairOptions
 from dpo_credit.cli.outputs import Colours, Outputs
 from dpo_credit.cli.reading import PickOptions, ReadingOptions
 
-EXAMPLE = "Example: dpo-credit score examples/vet.json --top-k 3"
+EXAMPLE = "Example: dpo-credit score examples/offer.json --top-k 3"
 
 
 @with_shared_options

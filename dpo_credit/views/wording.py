@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from dpo_credit.credit import Tokens
+from dpo_credit.credit import Credit, Tokens
 from dpo_credit.segments import Unit
+
+
+def models_of(credit: Credit) -> str:
+    """Which models an answer's numbers come from, and what a nat is multiplied with."""
+    source = credit.source
+    beta = f"beta {credit.beta:g}" + " / T (length-normalised)" * credit.length_normalised
+    return f"{source.policy} against {source.reference}, {beta}, {source.dtype}"
 
 
 def extent(tokens: Tokens) -> str:

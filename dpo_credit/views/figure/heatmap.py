@@ -24,7 +24,7 @@ from dpo_credit.views.figure.fonts import MIN_SIZE_PT, fonts_for
 from dpo_credit.views.figure.sheet import MUTED, RC, Sheet, listed
 from dpo_credit.views.look import visible
 from dpo_credit.views.scale import Shading
-from dpo_credit.views.wording import extent, meaning
+from dpo_credit.views.wording import extent, meaning, models_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,7 +78,9 @@ def render(
         else:
             _draw_answers(sheet, sorted(answers, key=lambda a: -a.credit.reward), shading, style, shown)
         _explain_boxes(sheet, texts)
-        return sheet.figure()
+        figure = sheet.figure()
+        figure.set_label(visible(models_of(credits[0]), LOOK))
+        return figure
 
 
 def format_of(path: Path) -> Format:
@@ -96,6 +98,8 @@ def format_of(path: Path) -> Format:
 def save(figure: Figure, target: Path | BinaryIO, format: Format | None = None) -> None:
     """Write a figure, the same bytes every time: PNG at 300 dpi, or SVG or PDF with text as text.
 
+    Its label, which names the models, is the file's description.
+
     Raises:
         CreditError: no `format` is given and the extension is unknown, or a PNG would be too tall to draw.
     """
@@ -108,7 +112,12 @@ def save(figure: Figure, target: Path | BinaryIO, format: Format | None = None) 
         raise CreditError(
             f"The figure is {height:.0f} in tall, too tall for a PNG at {DPI} dpi: save it as SVG or PDF."
         )
-    metadata: dict[str, dict[str, None]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    about = str(figure.get_label()) or None
+    metadata: dict[str, dict[str, str | None]] = {
+        "png": {"Description": about} if about else {},
+        "svg": {"Date": None, "Description": about},
+        "pdf": {"CreationDate": None, "Subject": about},
+    }
     with matplotlib.style.context(["default", RC]):
         figure.savefig(target, format=format, dpi=DPI, metadata=metadata[format])
 

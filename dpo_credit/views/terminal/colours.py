@@ -7,8 +7,9 @@ from rich.text import Text
 
 from dpo_credit.credit import Credit
 from dpo_credit.segments import Unit
-from dpo_credit.views.look import Look
+from dpo_credit.views.look import Look, visible
 from dpo_credit.views.scale import Palette, Scale, shade
+from dpo_credit.views.wording import models_of
 
 _BASIC = {
     -3: "bold black on bright_red",
@@ -38,6 +39,11 @@ def legend(scale: Scale, credit: Credit, look: Look, unit: Unit = "token") -> Te
     if scale.noise:
         text.append(f"; italic: within the {credit.source.dtype} error of {scale.noise:.1g}")
     return text
+
+
+def models(credit: Credit, look: Look) -> Text:
+    """A line that names the two models."""
+    return Text(visible(models_of(credit), look), style="dim", overflow="fold")
 
 
 def signs(scale: Scale, look: Look) -> str:

@@ -15,7 +15,7 @@ from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.segments import is_boundary
 from dpo_credit.views.look import Look, visible
 from dpo_credit.views.scale import Shading, decimals_for
-from dpo_credit.views.terminal.colours import legend, signed
+from dpo_credit.views.terminal.colours import legend, models, signed
 from dpo_credit.views.terminal.deltas import tables as deltas
 from dpo_credit.views.terminal.score import answer, comparison, in_text, prompt_end, sums, tables
 from dpo_credit.views.wording import meaning
@@ -62,7 +62,8 @@ def render(
     ]
     if shading.quantity == "delta":
         parts.append(Text(look.plain(meaning("delta", labels, text.unit)), style="dim"))
-    parts += [Text(), edits(diff, look, labels), echo(diff, look), Text(), *chart(diff, look, labels)]
+    parts += [models(diff.chosen, look), Text()]
+    parts += [edits(diff, look, labels), echo(diff, look), Text(), *chart(diff, look, labels)]
     rows = 5 if rows is None else rows
     if shading.quantity == "delta" and rows:
         return Group(*parts, Text(), deltas(scored, look, shading, rows))

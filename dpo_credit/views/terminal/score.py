@@ -18,7 +18,7 @@ from dpo_credit.rows.scored import ScoredRow
 from dpo_credit.segments import Segment, Unit, ends, is_boundary
 from dpo_credit.views.look import Look, visible
 from dpo_credit.views.scale import Scale, Shading
-from dpo_credit.views.terminal.colours import legend, mark, signed, style
+from dpo_credit.views.terminal.colours import legend, mark, models, signed, style
 from dpo_credit.views.wording import extent
 
 _SIDE_BY_SIDE = 140  # columns from which the two tables stand beside each other
@@ -53,7 +53,8 @@ def render(
     if tuple(labels) == ("chosen", "rejected"):
         parts += [comparison(credits[0], credits[1], look), Text()]
     if shading.limit != "per-answer":
-        parts += [legend(scales[0], credits[0], look, text.unit), Text()]
+        parts.append(legend(scales[0], credits[0], look, text.unit))
+    parts += [models(credits[0], look), Text()]
     for label, credit, scale in zip(labels, credits, shading.scales(credits), strict=True) if rows else ():
         parts += [tables(credit, scale, look, shading.unit, rows, label), Text()]
     return Group(*parts[:-1])
