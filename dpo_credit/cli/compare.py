@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from dpo_credit.compare.compare import Policy
     from dpo_credit.models.pair import ModelPair
+    from dpo_credit.models.reward_model import RewardModel
     from dpo_credit.rows.aside import SetAside
     from dpo_credit.rows.records import Row
     from dpo_credit.views.look import Look
@@ -57,6 +58,16 @@ def compare(
             show_default="what each one's training left beside it, else 0.1",
         ),
     ] = None,
+    reward_models: Annotated[
+        list[str] | None,
+        option(
+            "--reward-model",
+            help="An explicit reward model to compare with: a sequence classifier with one output, a directory or a "
+            "hub name; may be given several times.",
+            panel="Models",
+            show_default=False,
+        ),
+    ] = None,
     limit: Annotated[int | None, option("--limit", min=1, help="Read this many rows.", show_default="all")] = None,
     *,
     picking: PickOptions,
@@ -73,6 +84,8 @@ def compare(
 ) -> None:
     """Compare policies on the same answers: token by token, where they disagree most, and over a data set.
 
+    An explicit reward model gives a number for a whole answer: it joins the figures over rows.
+
     One pair is in memory at a time. Of one row, its answers stand under each other on one scale of colours; of many,
     rank correlations of margins and rewards, and how many pairs each policy gets right.
     """
@@ -86,10 +99,13 @@ def compare(
     named = _policies(policies, references or [], betas or [], options, talk)
     rows = _rows(files, picking, reading, talk, aside, limit)
     with talk.working("Loading the models") as stage:
+        from dpo_credit.compare.compare import Judge
         from dpo_credit.compare.compare import compare as measure
         from dpo_credit.compare.saved import record
 
-        comparison = measure(named, rows, conventions=options.conventions(), aside=aside, say=stage.update)
+        judges = [Judge(name, partial(_load_judge, name, options)) for name in reward_models or ()]
+        conventions = options.conventions()
+        comparison = measure(named, rows, judges=judges, conventions=conventions, aside=aside, say=stage.update)
     talk.notes_of([credit for answers in row for credit in answers] for row in zip(*comparison.credits, strict=True))
     unit = shading.unit_of_signs
 
@@ -160,3 +176,9 @@ def _load(options: PairOptions, talk: Talk) -> ModelPair:
     talk.notes(pair.notes)
     hear(pair, talk)
     return pair
+
+
+def _load_judge(name: str, options: PairOptions) -> RewardModel:
+    from dpo_credit.models.reward_model import load_reward_model
+
+    return load_reward_model(name, options.loading())

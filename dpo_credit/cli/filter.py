@@ -141,8 +141,10 @@ class FilterOptions:
 
         if self.smallest is not None and self.largest is not None:
             raise CreditError("--smallest and --largest exclude each other. Give one, or filter what the other keeps.")
-        which, size = ("smallest", self.smallest) if self.smallest is not None else ("largest", self.largest)
-        return None if size is None else end_of(which, size, self.of or "margin", self.answer or "all")
+        of, side = self.of or "margin", self.answer or "all"
+        if self.smallest is not None:
+            return end_of("smallest", self.smallest, of, side)
+        return None if self.largest is None else end_of("largest", self.largest, of, side)
 
 
 @with_shared_options

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from dpo_credit.compare.comparison import Comparison
-from dpo_credit.credit import Credit, CreditError
+from dpo_credit.compare.comparison import Comparison, Explicit
+from dpo_credit.credit import Credit, CreditError, Example
 from dpo_credit.forward.budget import free
 from dpo_credit.rows.aside import STRICT, SetAside
 from dpo_credit.rows.records import Row
@@ -16,6 +16,7 @@ from dpo_credit.text.conventions import Conventions
 
 if TYPE_CHECKING:
     from dpo_credit.models.pair import ModelPair
+    from dpo_credit.models.reward_model import RewardModel
 
 Answers = tuple[Credit, ...]
 
@@ -32,10 +33,19 @@ class Policy:
     betas: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """An explicit reward model to compare with: its name, and what loads it."""
+
+    name: str
+    load: Callable[[], RewardModel]
+
+
 def compare(
     policies: Sequence[Policy],
     rows: Sequence[Row],
     *,
+    judges: Sequence[Judge] = (),
     conventions: Conventions = Conventions(),
     aside: SetAside = STRICT,
     say: Callable[[str], None] = lambda line: None,
@@ -43,18 +53,19 @@ def compare(
     """Score rows under each policy in turn.
 
     Args:
-        policies: at least two, or one under several betas.
+        policies: at least two, or one under several betas or with a judge.
         rows: what is scored.
+        judges: explicit reward models, loaded after the policies.
         conventions: how text becomes tokens.
         aside: takes the rows that one of the policies cannot score.
         say: hears which policy is at work.
 
     Raises:
-        CreditError: there is one policy with one beta; a pair cannot be loaded; policies have different tokenizers or
-            write an answer as different tokens; or no row is left.
+        CreditError: there is one policy with one beta and no judge; a pair or a judge cannot be
+            loaded; policies have different tokenizers or write an answer as different tokens; or no row is left.
     """
-    if sum(max(1, len(policy.betas)) for policy in policies) < 2:
-        raise CreditError("One policy compares with none: give --policy twice, or --beta twice.")
+    if sum(max(1, len(policy.betas)) for policy in policies) + len(judges) < 2:
+        raise CreditError("One policy compares with none: give --policy twice, or --beta twice, or a --reward-model.")
     names: list[str] = []
     scored: list[list[Answers | CreditError]] = []
     vocabulary: dict[str, int] = {}
@@ -74,12 +85,22 @@ def compare(
         scored += [[_under(result, beta) for result in results] for beta in betas]
         del pair
         free()  # before the next one is loaded
-    kept = list(_kept(rows, scored, names, aside))
+    judged: list[list[tuple[float, ...] | CreditError]] = []
+    for judge in judges:
+        say(f"reward model {judge.name}")
+        model = judge.load()
+        judged.append([_judged(model, row.examples, conventions) for row in rows])
+        del model
+        free()
+    kept = list(_kept(rows, scored, judged, names, aside))
     aside.require(kept)
+    everyone = tuple(_told_apart([*names, *(judge.name for judge in judges)]))
+    rewards = zip(*(rewards for _, _, rewards in kept), strict=True)
     return Comparison(
-        tuple(_told_apart(names)),
-        tuple(row for row, _ in kept),
-        tuple(zip(*(answers for _, answers in kept), strict=True)),
+        everyone[: len(names)],
+        tuple(row for row, _, _ in kept),
+        tuple(zip(*(answers for _, answers, _ in kept), strict=True)),
+        tuple(Explicit(name, its) for name, its in zip(everyone[len(names) :], rewards, strict=True)),
     )
 
 
@@ -89,12 +110,26 @@ def _under(result: Answers | CreditError, beta: float) -> Answers | CreditError:
     return tuple(replace(credit, beta=beta) for credit in result)
 
 
+def _judged(
+    model: RewardModel, answers: Sequence[Example], conventions: Conventions
+) -> tuple[float, ...] | CreditError:
+    try:
+        return tuple(model.rewards(answers, conventions))
+    except CreditError as error:
+        return error
+
+
 def _kept(
-    rows: Sequence[Row], scored: Sequence[Sequence[Answers | CreditError]], names: Sequence[str], aside: SetAside
-) -> Iterator[tuple[Row, tuple[Answers, ...]]]:
-    """The rows that every policy can score, with their answers under each."""
-    for row, results in zip(rows, zip(*scored, strict=True), strict=True):
-        error = next((result for result in results if isinstance(result, CreditError)), None)
+    rows: Sequence[Row],
+    scored: Sequence[Sequence[Answers | CreditError]],
+    judged: Sequence[Sequence[tuple[float, ...] | CreditError]],
+    names: Sequence[str],
+    aside: SetAside,
+) -> Iterator[tuple[Row, tuple[Answers, ...], tuple[tuple[float, ...], ...]]]:
+    """The rows that everyone can score, with their answers under each policy and their rewards by each judge."""
+    for n, row in enumerate(rows):
+        results, rewards = [its[n] for its in scored], [its[n] for its in judged]
+        error = next((result for result in (*results, *rewards) if isinstance(result, CreditError)), None)
         if error is not None:
             aside.add(row.id, row.place, error)
             continue
@@ -105,7 +140,7 @@ def _kept(
                     f"{row.id}: {name} reads other tokens than {names[0]}, since their chat templates or limits "
                     "differ. Give one --chat-template FILE for all."
                 )
-        yield row, answers
+        yield row, answers, tuple(reward for reward in rewards if not isinstance(reward, CreditError))
 
 
 def _ids(answers: Answers) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:

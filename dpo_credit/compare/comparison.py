@@ -39,26 +39,44 @@ class Disagreement:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One policy over all rows: `accuracy` and `margin` (a mean) are of preferences, None where there is none.
+    """One policy, or reward model, over all rows.
 
-    `accuracy` is the share of preferences whose margin is above 0, with Wilson's 95 % interval for as many draws as
-    there are prompts. `reward` is the mean of all answers'.
+    `accuracy` and `margin` (a mean) are of preferences, None where there is none: `accuracy` is the share whose margin
+    is above 0, with Wilson's 95 % interval for as many draws as there are prompts. `reward` is the mean of all
+    answers'. A reward model has no `beta`.
     """
 
     name: str
-    beta: float
+    beta: float | None
     accuracy: Share | None
     margin: float | None
     reward: float
 
 
 @dataclass(frozen=True, slots=True)
+class Explicit:
+    """An explicit reward model, whose rewards are of whole answers: for each row, one an answer."""
+
+    name: str
+    rewards: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
-    """Policies and rows, and `credits`: for each policy, for each row, one an answer. Tokens are the same for all."""
+    """Policies and rows, and `credits`: for each policy, for each row, one an answer. Tokens are the same for all.
+
+    `explicit`: reward models of whole answers, which stand behind the policies in figures that need no tokens.
+    """
 
     names: tuple[str, ...]
     rows: tuple[Row, ...]
     credits: tuple[tuple[Answers, ...], ...]
+    explicit: tuple[Explicit, ...] = ()
+
+    @property
+    def everyone(self) -> tuple[str, ...]:
+        """The policies' names, then the reward models'."""
+        return (*self.names, *(model.name for model in self.explicit))
 
     def disagreements(self, unit: Unit = "word") -> list[Disagreement]:
         """Every unit of every answer, those first whose rewards range widest over the policies."""
@@ -71,34 +89,37 @@ class Comparison:
         return sorted(units, key=lambda each: -each.range)
 
     def margins(self) -> list[list[float]]:
-        """For each policy, the margin of each preference."""
+        """For each policy and reward model, the margin of each preference."""
+        kept = [n for n, row in enumerate(self.rows) if row.kind == "preference"]
         return [
-            [margin(*answers) for row, answers in zip(self.rows, its, strict=True) if row.kind == "preference"]
-            for its in self.credits
+            *([margin(*its[n]) for n in kept] for its in self.credits),
+            *([model.rewards[n][0] - model.rewards[n][1] for n in kept] for model in self.explicit),
         ]
 
     def rewards(self) -> list[list[float]]:
-        """For each policy, the reward of each answer."""
-        return [[credit.reward for answers in its for credit in answers] for its in self.credits]
+        """For each policy and reward model, the reward of each answer."""
+        return [
+            *([credit.reward for answers in its for credit in answers] for its in self.credits),
+            *([reward for rewards in model.rewards for reward in rewards] for model in self.explicit),
+        ]
 
     def summaries(self) -> list[Summary]:
-        """Each policy by itself."""
+        """Each policy, and each reward model, by itself."""
         prompts = self._prompts([n for n, row in enumerate(self.rows) if row.kind == "preference"])
+        betas = [*(its[0][0].beta for its in self.credits), *(None for _ in self.explicit)]
         return [
             Summary(
                 name,
-                its[0][0].beta,
+                beta,
                 _share(margins, prompts) if margins else None,
                 math.fsum(margins) / len(margins) if margins else None,
                 math.fsum(rewards) / len(rewards),
             )
-            for name, its, margins, rewards in zip(
-                self.names, self.credits, self.margins(), self.rewards(), strict=True
-            )
+            for name, beta, margins, rewards in zip(self.everyone, betas, self.margins(), self.rewards(), strict=True)
         ]
 
     def correlations(self, quantity: str = "margin") -> list[list[Correlation | None]]:
-        """Spearman's rank correlation of every two policies over preferences' margins, or answers' rewards.
+        """Spearman's rank correlation of every two (`everyone`) over preferences' margins, or answers' rewards.
 
         None where one of them is constant, or there are fewer than two. See `intervals.correlation` for the interval.
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from dpo_credit.compare.comparison import Comparison
+from dpo_credit.compare.comparison import Comparison, Summary
 from dpo_credit.estimates.intervals import Correlation
 from dpo_credit.segments import Unit
 
@@ -32,6 +32,19 @@ class PolicyRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class RewardModelRecord:
+    """An explicit reward model over all rows, likewise; `rewards` has one list a row, one entry an answer."""
+
+    name: str
+    accuracy: float | None
+    low: float | None
+    high: float | None
+    margin: float | None
+    reward: float
+    rewards: list[list[float]]
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerRecord:
     """One answer: `rewards` has one list a policy, one entry a token."""
 
@@ -44,7 +57,7 @@ class AnswerRecord:
 
 @dataclass(frozen=True, slots=True)
 class RowRecord:
-    """A row's answers; `margins`, one a policy, of a preference."""
+    """A row's answers; `margins`, one a policy and then one a reward model, of a preference."""
 
     id: str
     answers: list[AnswerRecord]
@@ -66,12 +79,14 @@ class DisagreementRecord:
 class CompareRecord:
     """Several policies on the same answers.
 
-    `margin_correlations` and `reward_correlations` are Spearman's, policies by policies, over preferences' margins and
-    answers' rewards; null where one is constant. `disagreements` are the first 1,000 units, widest range first.
+    `margin_correlations` and `reward_correlations` are Spearman's, of every two, the reward models behind the policies,
+    over preferences' margins and answers' rewards; null where one is constant. `disagreements` are the first 1,000
+    units, widest range first.
     """
 
     schema: Literal["dpo-credit/compare@1"]
     policies: list[PolicyRecord]
+    reward_models: list[RewardModelRecord]
     unit: Unit
     rows: list[RowRecord]
     margin_correlations: list[list[float | None]]
@@ -96,6 +111,7 @@ def record(comparison: Comparison, unit: Unit = "word") -> CompareRecord:
         ]
         rows.append(RowRecord(row.id, answers, list(next(margins)) if row.kind == "preference" else None))
     sources = [its[0][0].source for its in comparison.credits]
+    summaries = comparison.summaries()
     return CompareRecord(
         "dpo-credit/compare@1",
         [
@@ -103,15 +119,14 @@ def record(comparison: Comparison, unit: Unit = "word") -> CompareRecord:
                 summary.name,
                 source.policy,
                 source.reference,
-                summary.beta,
-                share.share if share else None,
-                share.low if share else None,
-                share.high if share else None,
-                summary.margin,
-                summary.reward,
+                credits[0][0].beta,
+                *_figures(summary),
             )
-            for summary, source in zip(comparison.summaries(), sources, strict=True)
-            for share in [summary.accuracy]
+            for summary, source, credits in zip(summaries, sources, comparison.credits, strict=False)
+        ],
+        [
+            RewardModelRecord(model.name, *_figures(summary), [list(rewards) for rewards in model.rewards])
+            for model, summary in zip(comparison.explicit, summaries[len(sources) :], strict=True)
         ],
         unit,
         rows,
@@ -128,6 +143,13 @@ def record(comparison: Comparison, unit: Unit = "word") -> CompareRecord:
             for each in comparison.disagreements(unit)[:MOST]
         ],
     )
+
+
+def _figures(summary: Summary) -> tuple[float | None, float | None, float | None, float | None, float]:
+    """Accuracy with its interval, mean margin and mean reward."""
+    share = summary.accuracy
+    accuracy = (share.share, share.low, share.high) if share else (None, None, None)
+    return *accuracy, summary.margin, summary.reward
 
 
 def _values(matrix: Sequence[Sequence[Correlation | None]]) -> list[list[float | None]]:

@@ -69,7 +69,8 @@ def weights_row(row: ScoredRow, keep: Keep) -> dict[str, Any]:
     Raises:
         CreditError: see `trl_row`.
     """
-    fields, added = trl_row(row), {}
+    fields = trl_row(row)
+    added: dict[str, Any] = {}
     for name, credit in zip(ANSWERS[row.kind], row.credits, strict=True):
         added |= {
             f"{name}_token_ids": list(credit.tokens.answer_ids),

@@ -39,7 +39,7 @@ def render(comparison: Comparison, *, shading: Shading = Shading(), width_in: fl
     scale = shading.scales([credit for answers in each for credit in answers])[0]
     with matplotlib.style.context(["default", RC]):
         texts = [segment.text or segment.piece for credit in each[0] for segment in credit.segments]
-        shown = [visible(text, LOOK) for text in (*texts, *comparison.names, *row.labels)]
+        shown = [visible(text, LOOK) for text in (*texts, *comparison.everyone, *row.labels)]
         fonts = fonts_for([*shown, _SIGNS])
         sheet = Sheet(width_in, fonts)
         fits = all(fonts.width(name, MIN_SIZE_PT) < 0.2 * sheet.inner for name in comparison.names)
@@ -57,6 +57,7 @@ def render(comparison: Comparison, *, shading: Shading = Shading(), width_in: fl
                 f"{prefix.format(k)}{visible(name, LOOK)} {signed(credit.reward)}"
                 for k, (name, credit) in enumerate(sums, 1)
             ]
+            said += [f"{visible(judge.name, LOOK)} {signed(judge.rewards[0][n])}" for judge in comparison.explicit]
             sheet.add_line(listed(said), lead=visible(label, LOOK))
             wide = sheet.inner - gutter(sheet, names)
             pieces = layout.pieces(cells[0].units, fonts, sheet.size, wide)

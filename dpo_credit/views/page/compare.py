@@ -31,6 +31,7 @@ def render(comparison: Comparison, shading: Shading = Shading()) -> str:
     return templates.get_template("compare.html").render(
         title="Policies compared",
         names=[visible(name) for name in comparison.names],
+        everyone=[visible(name) for name in comparison.everyone],
         summaries=comparison.summaries(),
         matrices=comparison.agreements(),
         unit=unit,
@@ -77,6 +78,9 @@ def _row(comparison: Comparison, n: int, shading: Shading, scale: Scale) -> dict
                         "groups": cell_groups(credit.segments, bounds, [], shading.unit, scale),
                     }
                     for name, credit in zip(comparison.names, credits, strict=True)
+                ],
+                "judges": [
+                    {"name": visible(judge.name), "reward": judge.rewards[n][k]} for judge in comparison.explicit
                 ],
             }
         )

@@ -27,17 +27,24 @@ def render(
     comparison: Comparison, look: Look, *, rows: int | None = None, shading: Shading = Shading()
 ) -> RenderableType:
     """The policies in figures, how far they agree, the answers of a single row, and `rows` words they disagree on."""
-    names = [_short(visible(name, look), look) for name in comparison.names]
-    parts: list[RenderableType] = [_summaries(comparison, names, look), Text()]
+    everyone = [_short(visible(name, look), look) for name in comparison.everyone]
+    names, judges = everyone[: len(comparison.names)], everyone[len(comparison.names) :]
+    parts: list[RenderableType] = [_summaries(comparison, everyone, look), Text()]
     for quantity, correlations in comparison.agreements():
-        parts += [_matrix(correlations, names, quantity, look), Text()]
+        parts += [_matrix(correlations, everyone, quantity, look), Text()]
     text = in_text(shading, look)
     scale = scale_of(comparison, text)
     if len(comparison.rows) == 1:
         for n, label in enumerate(comparison.rows[0].labels):
             credits = [its[0][n] for its in comparison.credits]
             parts += [Text(label, style="bold")] * bool(label)
-            parts += [*_lines(credits, names, scale, look, text), Text()]
+            parts += _lines(credits, names, scale, look, text)
+            given = zip(judges, comparison.explicit, strict=True)
+            parts += [
+                Text(f"{name}  {signed(judge.rewards[0][n], look)}, a reward model's for the whole answer", style="dim")
+                for name, judge in given
+            ]
+            parts.append(Text())
         parts += [legend(scale, comparison.credits[0][0][0], look, text.unit), Text()]
     unit = shading.unit if shading.unit != "token" else shading.unit_of_signs
     parts += [_disagreements(comparison, names, look, Shading(unit), 5 if rows is None else rows)]
@@ -62,7 +69,8 @@ def _summaries(comparison: Comparison, names: Sequence[str], look: Look) -> Tabl
         right = "" if share is None else f"{share.hits} of {share.count}"
         interval = "" if share is None or share.low is None else f"{share.low:.2f} to {share.high:.2f}"
         margin = "" if summary.margin is None else signed(summary.margin, look, 3)
-        made.add_row(Text(name, "bold"), f"{summary.beta:g}", right, interval, margin, signed(summary.reward, look, 3))
+        beta = look.plain("–") if summary.beta is None else f"{summary.beta:g}"
+        made.add_row(Text(name, "bold"), beta, right, interval, margin, signed(summary.reward, look, 3))
     return whole(made, look)
 
 
