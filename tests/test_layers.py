@@ -21,7 +21,7 @@ import dpo_credit
 ROOT = Path(dpo_credit.__file__).parent
 HEAVY = {"torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers", "huggingface_hub"}
 LOADERS = {f"dpo_credit.models.{name}" for name in ("adapters", "checkpoints", "gguf", "loading")}
-LOADERS |= {f"dpo_credit.image.{name}" for name in ("loading", "lora")}
+LOADERS |= {"dpo_credit.compare.reward_model", *(f"dpo_credit.image.{name}" for name in ("loading", "lora"))}
 TRAINERS = ("dpo_credit.demo", "dpo_credit.train")  # recipes: they make models, and are no part of scoring
 PROGRAM = ("dpo_credit.cli", "dpo_credit.demo")
 FREE = ("dpo_credit", "dpo_credit.__main__")  # the package's front: public names, fetched when they are asked for

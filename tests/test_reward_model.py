@@ -16,10 +16,10 @@ from tiny import CHATML, VOCABULARY, randomise, save, tokenizer
 from transformers import AutoModelForSequenceClassification
 
 from dpo_credit.compare.compare import Judge, Policy, compare
+from dpo_credit.compare.reward_model import load_reward_model
 from dpo_credit.compare.schema import json_schema
 from dpo_credit.credit import CreditError, Example, Message
 from dpo_credit.models.pair import Loading, ModelPair
-from dpo_credit.models.reward_model import load_reward_model
 from dpo_credit.rows.aside import SetAside
 from dpo_credit.rows.records import Row
 

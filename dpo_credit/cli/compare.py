@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from dpo_credit.compare.compare import Policy
+    from dpo_credit.compare.reward_model import RewardModel
     from dpo_credit.models.pair import ModelPair
-    from dpo_credit.models.reward_model import RewardModel
     from dpo_credit.rows.aside import SetAside
     from dpo_credit.rows.records import Row
     from dpo_credit.views.look import Look
@@ -179,6 +179,6 @@ def _load(options: PairOptions, talk: Talk) -> ModelPair:
 
 
 def _load_judge(name: str, options: PairOptions) -> RewardModel:
-    from dpo_credit.models.reward_model import load_reward_model
+    from dpo_credit.compare.reward_model import load_reward_model
 
     return load_reward_model(name, options.loading())

@@ -15,8 +15,8 @@ from dpo_credit.scoring import score_rows
 from dpo_credit.text.conventions import Conventions
 
 if TYPE_CHECKING:
+    from dpo_credit.compare.reward_model import RewardModel
     from dpo_credit.models.pair import ModelPair
-    from dpo_credit.models.reward_model import RewardModel
 
 Answers = tuple[Credit, ...]
 
