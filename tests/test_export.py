@@ -246,6 +246,7 @@ def test_every_form_makes_a_table_and_a_dataset(form: str, file: Path, tmp_path:
     plain = lines(file, "--to", form)
     assert run("export", file, "--to", form, "-o", tmp_path / "out.parquet").code == 0
     assert parquet.read_table(tmp_path / "out.parquet").to_pylist() == plain
+    assert pytest.importorskip("polars").read_parquet(tmp_path / "out.parquet").to_dicts() == plain
     folder = f"{tmp_path}/out/"
     assert run("export", file, "--to", form, "-o", folder).code == 0
     assert datasets.load_from_disk(folder).to_list() == plain

@@ -158,6 +158,13 @@ def test_a_table_is_pandas_where_pandas_is() -> None:
     assert made.to_dataframe("pandas").to_dict("records") == made.to_dataframe("dicts")
 
 
+def test_a_table_of_polars_is_one() -> None:
+    polars = pytest.importorskip("polars")
+    made = credit([" We", " met"], [0.5, -1.0])
+    frame = made.to_dataframe("polars")
+    assert isinstance(frame, polars.DataFrame) and frame.to_dicts() == made.to_dataframe("dicts")
+
+
 @pytest.mark.parametrize(("here", "kind"), [({"pandas", "polars"}, "pandas"), ({"polars"}, "polars"), (set(), "list")])
 def test_a_table_is_of_the_first_package_that_is_installed(
     here: set[str], kind: str, monkeypatch: pytest.MonkeyPatch
