@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as parquet
 import pytest
-from credits import credit
+from credits import END, credit
 from jsonschema import Draft202012Validator
 from program import run
 from scored import saved, write
@@ -80,6 +80,25 @@ def test_columns_of_one_answer_and_of_several_and_a_name_that_is_taken() -> None
     assert (single["reward"], single["input_reward"], single["tokens"]) == (0.375, "mine", 3)
     several = columns_row(row({"prompt": "Cats?", "completions": [" 3 cats", " 4 cats"]}, (CHOSEN, REJECTED)))
     assert several["rewards"] == [0.375, -0.75] and several["tokens"] == [3, 3] and "margin" not in several
+
+
+@pytest.mark.parametrize("unit", ["word", "sentence", "line", "step", "turn"])
+def test_units_are_a_line_each_and_have_their_tokens_sums(unit: str, file: Path) -> None:
+    found = lines(file, "--to", "tokens", "--by", unit)
+    schema = json_schema()
+    validator = Draft202012Validator({**schema, "$ref": "#/$defs/units"})
+    assert not [error for line in found for error in validator.iter_errors(line)]
+    ours = [line for line in found if (line["row"], line["answer"]) == ("r0", 0)]
+    assert sum(line["reward"] for line in ours) == CHOSEN.reward and sum(line["tokens"] for line in ours) == 3
+    assert [line["index"] for line in ours] == [*range(len(ours))]
+    assert "".join(FIELDS["chosen"][line["start"] : line["end"]] for line in ours) == FIELDS["chosen"]
+    if unit == "word":
+        assert [(line["text"], line["reward"]) for line in ours] == [(" 3", 0.5), (" cats", -0.25), (END, 0.125)]
+
+
+def test_units_are_of_tokens_alone(file: Path) -> None:
+    ended = run("export", file, "--to", "columns", "--by", "word")
+    assert ended.code == 2 and "--by goes with --to tokens, and this is --to columns." in ended.stderr
 
 
 def test_weights_leave_a_rows_own_columns_of_their_names() -> None:

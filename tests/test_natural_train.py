@@ -64,8 +64,9 @@ def sum_of(model: torch.nn.Module, answer: str) -> float:
     return sum(float(logps[n - 1, ids[n]]) for n in range(len(prompt), len(ids)))
 
 
+@pytest.mark.parametrize("beta", [0.1, 0.4])
 def test_the_loss_is_trls_with_the_wrong_answers_that_the_reference_finds_likeliest(
-    start: Path, tmp_path: Path
+    beta: float, start: Path, tmp_path: Path
 ) -> None:
     module, words = load(str(start), str(start.parent / "base"))
     policy, reference = merged(module, "default"), merged(module, "ref")
@@ -76,7 +77,7 @@ def test_the_loss_is_trls_with_the_wrong_answers_that_the_reference_finds_likeli
         {"prompt": PROMPT, "chosen": POSED[1].chosen, "rejected": " I have two days."},
     ]
     config = DPOConfig(
-        str(tmp_path), beta=0.1, loss_type=["sigmoid", "sft"], loss_weights=[1.0, 0.2], use_cpu=True, bf16=False,
+        str(tmp_path), beta=beta, loss_type=["sigmoid", "sft"], loss_weights=[1.0, 0.2], use_cpu=True, bf16=False,
         gradient_checkpointing=False, report_to="none",
     )  # fmt: skip
     trainer = DPOTrainer(
@@ -87,11 +88,11 @@ def test_the_loss_is_trls_with_the_wrong_answers_that_the_reference_finds_likeli
         float(trainer._compute_loss(trainer.model, trainer.data_collator([row]), return_outputs=False))
         for row in trainer.train_dataset
     ]
-    loss, margins = loss_of(module, words, [(PROMPT, POSED)])
+    loss, margins = loss_of(module, words, [(PROMPT, POSED)], beta)
     assert float(loss.detach()) == pytest.approx(sum(theirs) / 3, rel=1e-4)
     naive = [
-        0.1 * (sum_of(policy, row["chosen"]) - sum_of(reference, row["chosen"]))
-        - 0.1 * (sum_of(policy, row["rejected"]) - sum_of(reference, row["rejected"]))
+        beta * (sum_of(policy, row["chosen"]) - sum_of(reference, row["chosen"]))
+        - beta * (sum_of(policy, row["rejected"]) - sum_of(reference, row["rejected"]))
         for row in rows
     ]
     assert margins.tolist() == pytest.approx(naive, abs=1e-4)
@@ -100,14 +101,15 @@ def test_the_loss_is_trls_with_the_wrong_answers_that_the_reference_finds_likeli
 def test_posts_together_have_the_mean_of_their_losses(start: Path) -> None:
     module, words = load(str(start), str(start.parent / "base"))
     prompts = (PROMPT, "We drove to the lake on Sunday.\n\nTL;DR:")
-    apart = [loss_of(module, words, [(prompt, POSED)]) for prompt in prompts]
-    loss, margins = loss_of(module, words, [(prompt, POSED) for prompt in prompts])
+    apart = [loss_of(module, words, [(prompt, POSED)], 0.1) for prompt in prompts]
+    loss, margins = loss_of(module, words, [(prompt, POSED) for prompt in prompts], 0.1)
     assert float(loss.detach()) == pytest.approx(sum(float(mean.detach()) for mean, _ in apart) / 2, rel=1e-5)
     assert margins.tolist() == pytest.approx([margin for _, both in apart for margin in both.tolist()], abs=1e-5)
 
 
 def test_only_the_policy_learns_and_what_was_saved_goes_on(start: Path, tmp_path: Path, capsys) -> None:
-    options = argparse.Namespace(posts=4, batch=2, together=None, rate=1e-2, seed=1, save=1, out=tmp_path / "dpo")
+    options = argparse.Namespace(posts=4, batch=2, together=None, rate=1e-2, beta=0.1, seed=1, save=1)
+    options.out = tmp_path / "dpo"
     with patch.object(natural_train, "choices", lambda drawn, rng: POSED):
         learn(*load(str(start), str(start.parent / "base")), options)
         records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -13,6 +13,7 @@ from dpo_credit.cli.flags import option, with_shared_options
 from dpo_credit.cli.outputs import Outputs
 from dpo_credit.credit import CreditError
 from dpo_credit.export.form import FLAT, Form
+from dpo_credit.segments import Unit
 
 if TYPE_CHECKING:
     from dpo_credit.export.exporter import Exporter
@@ -30,7 +31,7 @@ def export(
         option(
             "--to",
             metavar="FORM",
-            help="columns: each row with its numbers beside its own columns. tokens: a line a token. "
+            help="columns: each row with its numbers beside its own columns. tokens: a line a token, or --by. "
             "token-weights: TRL's rows with a weight for each token. trl-reference: TRL's rows with ref_chosen_logps "
             "and ref_rejected_logps. prime-rl, rollout-viz: a line an answer, for these.",
         ),
@@ -54,6 +55,7 @@ def export(
             show_default="top:0.3",
         ),
     ] = None,
+    by: Annotated[Unit, option("--by", help="Of tokens: a line a word, sentence, line, step or turn.")] = "token",
     beta: Annotated[float | None, option("--beta", help="Another beta than the saved one.", show_default=False)] = None,
     *,
     bad: BadRows,
@@ -73,7 +75,9 @@ def export(
 
     if keep is not None and to != "token-weights":
         raise CreditError(f"--keep goes with --to token-weights, and this is --to {to}.")
-    exporter = Exporter(to, keep_of(keep or "top:0.3"))
+    if by != "token" and to != "tokens":
+        raise CreditError(f"--by goes with --to tokens, and this is --to {to}.")
+    exporter = Exporter(to, keep_of(keep or "top:0.3"), by)
     _check(output)
     talk, aside = Talk(outputs.quiet), bad.aside()
     with (

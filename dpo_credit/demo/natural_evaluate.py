@@ -39,7 +39,8 @@ def pair_of(name: str, trained: str | None = None) -> ModelPair:
     """A pair that comes with the package, or adapters that were trained on the base of smollm2."""
     if trained is None:
         return load_pair(*PAIRS[name])
-    return load_pair(trained, beta=0.1, loading=Loading(base=fetched(named("smollm2")).path))
+    smollm2 = named("smollm2")
+    return load_pair(trained, beta=smollm2.beta, loading=Loading(base=fetched(smollm2).path))
 
 
 def measure(rows: Iterable[Row], pair: ModelPair) -> Localised:

@@ -39,7 +39,7 @@ from .natural import Drawn, Wrong, draw_posts, errors_in
 from .natural_rows import LIKELY_SHARE, RULED_SHARE, choices_of, ruled
 from .rows import preference_row
 
-BETA, NLL_WEIGHT = 0.1, 0.2
+NLL_WEIGHT = 0.2
 WARM_UP = 10  # updates
 TEMPLATES, WRONGS = 2, 3  # right summaries of a post, and wrong ones of each
 END = Conventions(eos="always")
@@ -91,7 +91,7 @@ def answer_sums(module: Any, batch: Sequence[Tokens]) -> Tensor:
 
 
 def loss_of(
-    module: Any, tokenizer: PreTrainedTokenizerBase, posts: Sequence[tuple[str, Sequence[Choice]]]
+    module: Any, tokenizer: PreTrainedTokenizerBase, posts: Sequence[tuple[str, Sequence[Choice]]], beta: float
 ) -> tuple[Tensor, Tensor]:
     """The mean loss of posts' pairs, each post a prompt and its choices, and their margins (pairs,)."""
     encoded: dict[tuple[str, str], Tokens] = {}
@@ -109,7 +109,7 @@ def loss_of(
     ]
     used = list(dict.fromkeys(answer for pair in pairs for answer in pair))
     policy = dict(zip(used, answer_sums(module, [encoded[answer] for answer in used]), strict=True))
-    reward = {answer: BETA * (policy[answer] - reference[answer]) for answer in used}
+    reward = {answer: beta * (policy[answer] - reference[answer]) for answer in used}
     margins = torch.stack([reward[chosen] - reward[rejected] for chosen, rejected in pairs])
     nll = torch.stack([-policy[chosen] / len(encoded[chosen].answer_ids) for chosen, _ in pairs])
     return (NLL_WEIGHT * nll - torch.nn.functional.logsigmoid(margins)).mean(), margins.detach()
@@ -131,7 +131,7 @@ def learn(module: Any, tokenizer: PreTrainedTokenizerBase, options: argparse.Nam
         losses, margins = [], []
         posed = [(drawn.post.prompt, list(choices(drawn, rng))) for drawn, rng in islice(posts, options.batch)]
         for start in range(0, options.batch, together):
-            loss, margin = loss_of(module, tokenizer, posed[start : start + together])
+            loss, margin = loss_of(module, tokenizer, posed[start : start + together], options.beta)
             (loss * together / options.batch).backward()
             losses.append(float(loss.detach()))
             margins.append(margin)
@@ -177,6 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--posts", type=int, default=1600, help="drawn posts, each of about six pairs")
     parser.add_argument("--batch", type=int, default=4, help="posts an update")
     parser.add_argument("--together", type=int, help="posts in a pass (default: 1 on a CPU, else all of an update)")
+    parser.add_argument("--beta", type=float, default=0.1)
     parser.add_argument("--rate", type=float, default=3e-4)
     parser.add_argument("--seed", type=int, default=3000)
     parser.add_argument("--save", type=int, default=20, help="updates between two saved states")

@@ -9,10 +9,11 @@ from typing import Any
 from dpo_credit.export.columns import columns_row
 from dpo_credit.export.form import Form
 from dpo_credit.export.rollouts import prime_records, rollout_records
-from dpo_credit.export.tokens import token_records
+from dpo_credit.export.tokens import token_records, unit_records
 from dpo_credit.export.trl import ANSWERS, reference_row
 from dpo_credit.export.weights import Keep, weights_row
 from dpo_credit.rows.scored import ScoredRow
+from dpo_credit.segments import Unit
 
 
 class Exporter:
@@ -21,13 +22,14 @@ class Exporter:
     Args:
         form: which.
         keep: which tokens "token-weights" keeps.
+        by: what "tokens" has a line of.
 
     `rows` and `lines` count; of token weights, `kept` of `tokens` have one. `longest` is the most tokens of a row's
     prompt and answer.
     """
 
-    def __init__(self, form: Form, keep: Keep | None = None) -> None:
-        self.form, self._keep = form, keep
+    def __init__(self, form: Form, keep: Keep | None = None, by: Unit = "token") -> None:
+        self.form, self._keep, self._by = form, keep, by
         self.rows = self.lines = self.kept = self.tokens = self.longest = 0
 
     def lines_of(self, row: ScoredRow) -> list[dict[str, Any]]:
@@ -56,7 +58,8 @@ class Exporter:
             assert self._keep is not None
             yield weights_row(row, self._keep)
         elif self.form == "tokens":
-            yield from map(asdict, token_records(row))
+            records = token_records(row) if self._by == "token" else unit_records(row, self._by)
+            yield from map(asdict, records)  # type: ignore[arg-type]
         elif self.form == "prime-rl":
             yield from map(asdict, prime_records(row, self.lines))
         else:

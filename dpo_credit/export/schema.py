@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dpo_credit.export.form import Form
 from dpo_credit.export.rollouts import PrimeRecord, RolloutRecord
-from dpo_credit.export.tokens import TokenRecord
+from dpo_credit.export.tokens import TokenRecord, UnitRecord
 from dpo_credit.export.trl import REFERENCE
 from dpo_credit.rows.schema import DRAFT, ship
 
@@ -17,13 +16,15 @@ _SUMS = r"(reward|policy_logp|reference_logp)"
 
 
 def json_schema() -> dict[str, Any]:
-    """Draft 2020-12: the line of each form under `$defs`; a row's own fields stand beside the columns."""
+    """Draft 2020-12: the line of each form under `$defs`, of tokens `--by` another unit as `units`.
+
+    A row's own fields stand beside the columns.
+    """
     from pydantic import TypeAdapter
 
-    kinds = {"tokens": TokenRecord, "prime-rl": PrimeRecord, "rollout-viz": RolloutRecord}
-    forms: dict[Form, dict[str, Any]] = {
-        name: TypeAdapter(kind).json_schema(mode="serialization")  # type: ignore[misc]
-        for name, kind in kinds.items()
+    kinds = {"tokens": TokenRecord, "units": UnitRecord, "prime-rl": PrimeRecord, "rollout-viz": RolloutRecord}
+    forms: dict[str, dict[str, Any]] = {
+        name: TypeAdapter(kind).json_schema(mode="serialization") for name, kind in kinds.items()
     }
     forms["trl-reference"] = _row(
         dict.fromkeys(REFERENCE, _NUMBER), required=["prompt", "chosen", "rejected", *REFERENCE]

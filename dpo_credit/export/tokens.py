@@ -1,4 +1,4 @@
-"""One record a token: what a table of tokens has, ready for pandas and polars."""
+"""One record a token, or a larger unit: what a table of these has, ready for pandas and polars."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dpo_credit.rows.scored import ScoredRow
+from dpo_credit.segments import Unit
 from dpo_credit.text.token_class import CLASSES, token_classes
 
 
@@ -32,6 +33,51 @@ class TokenRecord:
     reference_logp: float
     log_ratio: float
     reward: float
+
+
+@dataclass(frozen=True, slots=True)
+class UnitRecord:
+    """One word (sentence, line, step or turn) of an answer, with the sums over its `tokens`.
+
+    Log-probabilities are in nats. `row`, `answer`, `label`, `start` and `end` are a `TokenRecord`'s, and `index` counts
+    the answer's units from 0. `text` is a unit's own, white space and all; of a token that shows none, its name.
+    """
+
+    row: str
+    answer: int
+    label: str
+    index: int
+    text: str
+    start: int
+    end: int
+    tokens: int
+    policy_logp: float
+    reference_logp: float
+    log_ratio: float
+    reward: float
+
+
+def unit_records(row: ScoredRow, unit: Unit) -> Iterator[UnitRecord]:
+    """The units of all answers of a row, in order; see `Credit.by`."""
+    for answer, (label, credit) in enumerate(zip(row.labels, row.credits, strict=True)):
+        start = 0
+        for index, segment in enumerate(credit.by(unit)):
+            end = start + len(segment.text)
+            yield UnitRecord(
+                row=row.id,
+                answer=answer,
+                label=label,
+                index=index,
+                text=segment.text or segment.piece,
+                start=start,
+                end=end,
+                tokens=segment.stop - segment.start,
+                policy_logp=segment.policy_logp,
+                reference_logp=segment.reference_logp,
+                log_ratio=segment.policy_logp - segment.reference_logp,
+                reward=segment.reward,
+            )
+            start = end
 
 
 def token_records(row: ScoredRow) -> Iterator[TokenRecord]:
