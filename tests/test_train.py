@@ -54,6 +54,40 @@ def test_a_policy_brings_its_beta_and_reference(folder: Path) -> None:
     assert answer["reference"].endswith("sft")
 
 
+def test_a_training_is_followed_on_other_rows(folder: Path) -> None:
+    rows = [{**row, "id": f"v{n}"} for n, row in enumerate(ROWS[:3])]
+    (folder / "validation.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    train("--set", "follow=validation.jsonl", "--set", "follow_steps=4", "--set", "watch=v1")
+    _, *moments = map(json.loads, (folder / "dpo/credit.jsonl").read_text().splitlines())
+    assert [moment["step"] for moment in moments] == [4, 6]
+    scored = run("batch", "validation.jsonl", "--policy", "dpo").stdout.splitlines()  # by the policy as it was saved
+    chosen, rejected = json.loads(scored[2])["credit"]["answers"]
+    for name, answer in (("chosen_logps", chosen), ("rejected_logps", rejected)):
+        assert moments[-1][name][2] == pytest.approx(answer["policy_logps"], abs=1e-5)
+    assert run("trajectory", "dpo/credit.jsonl").code == 0
+    train("--resume", "--set", "follow=validation.jsonl", "--set", "follow_steps=4", "--set", "watch=v1")
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "message"),
+    [
+        ("sft", ["follow=rows.jsonl"], "follow is of DPO, whose rewards it shows. Leave it out."),
+        ("dpo", ["watch=x"], "watch names one of the rows of follow, and there is none. Set follow: FILE."),
+        ("dpo", ["follow=single.jsonl"], "s has no chosen and rejected. Give preferences."),
+        ("dpo", ["follow=none.jsonl"], "none.jsonl does not exist"),
+    ],
+)
+def test_what_cannot_be_followed_is_said_before_training(
+    method: str, settings: list[str], message: str, folder: Path
+) -> None:
+    (folder / "single.jsonl").write_text(json.dumps({"id": "s", "prompt": "a", "completion": "b"}))
+    changes = [part for setting in settings for part in ("--set", setting)]
+    recipe = folder / f"{method}.yaml"
+    recipe.write_text((folder / "dpo.yaml").read_text().replace("beta: 0.25\n", ""))
+    ended = run("train", method, "--config", recipe, "--dry-run", *changes)
+    assert ended.code == 2 and message in ended.stderr
+
+
 def test_training_raises_the_margin_of_its_rows(folder: Path) -> None:
     train("--set", "max_steps=12")
     lines = run("batch", "rows.jsonl", "--policy", "dpo").stdout.splitlines()

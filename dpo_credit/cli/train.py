@@ -18,7 +18,10 @@ from dpo_credit.extras import INSTALL, trl_installed
 from dpo_credit.rows.encodings import decoded
 
 if TYPE_CHECKING:
+    from transformers import Trainer, TrainerCallback
+
     from dpo_credit.train.recipe import Recipe
+    from dpo_credit.train.run import Prepared
 
 _LOGGED = {
     "sft": {"loss": "loss", "mean_token_accuracy": "tokens right"},
@@ -74,13 +77,25 @@ def train(
     if resume:
         talk.notes([f"going on from {checkpoint}" if checkpoint else "no checkpoint yet: training from the start"])
     with stopping(talk, "with a checkpoint after this step") as stopped, _bar(talk, method) as show:
-        done = run.train(prepared, checkpoint, show=show, stop=stopped)
+        done = run.train(prepared, checkpoint, show=show, stop=stopped, follow=_follow(prepared))
     if not done:
         talk.notes([f"interrupted: {recipe.output} holds a checkpoint; go on with --resume"])
         raise typer.Exit(stopped.code)
     talk.say("trained; next: dpo-credit score post.json --policy " + recipe.output if method == "dpo" else "trained")
     if first:
         write("-", os.fsencode(recipe.output) + b"\n")
+
+
+def _follow(prepared: Prepared) -> Callable[[Trainer], TrainerCallback] | None:
+    """What scores the rows of `follow` while a policy is trained."""
+    if not prepared.followed:
+        return None
+    from dpo_credit.trajectory.callback import CreditCallback
+
+    recipe, kept = prepared.recipe, os.path.join(prepared.recipe.output, "credit.jsonl")
+    return lambda trainer: CreditCallback(
+        trainer, prepared.followed, kept, every=recipe.follow_steps, watch=recipe.watch
+    )
 
 
 def _recipe(method: Literal["sft", "dpo"], config: str, settings: Sequence[str]) -> tuple[Recipe, str | None]:

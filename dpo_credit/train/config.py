@@ -18,7 +18,7 @@ from dpo_credit.train.recipe import LOSSES, OWN_NAMES, Recipe
 _REQUIRED = [f.name for f in dataclasses.fields(Recipe) if f.default is f.default_factory is dataclasses.MISSING]
 _WORDS: dict[Any, str] = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 _POSITIVE = ("learning_rate", "batch_size", "per_device_batch_size", "epochs", "max_steps", "max_length", "beta",
-             "max_grad_norm", "limit", "save_steps", "log_steps")  # fmt: skip
+             "max_grad_norm", "limit", "save_steps", "log_steps", "follow_steps")  # fmt: skip
 
 
 def read_recipe(text: str, name: str, method: Literal["sft", "dpo"], overrides: Sequence[str] = ()) -> Recipe:

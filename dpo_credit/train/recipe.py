@@ -69,6 +69,8 @@ class Recipe:
         seed: of the order of the rows and of dropout.
         save_steps: updates between two checkpoints; None: each epoch.
         log_steps: updates between two lines of the log.
+        follow: a file of preferences that DPO is followed on: they are scored every `follow_steps` updates, for
+            trackers, which get the tokens of the one with the id `watch` (the first), and for `OUTPUT/credit.jsonl`.
         trl: any other argument of TRL's `SFTConfig` or `DPOConfig`.
     """
 
@@ -99,6 +101,9 @@ class Recipe:
     seed: int = 0
     save_steps: int | None = None
     log_steps: int = 10
+    follow: str | None = None
+    follow_steps: int = 50
+    watch: str | None = None
     trl: dict[str, Any] = field(default_factory=dict)
 
     @property

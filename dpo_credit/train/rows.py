@@ -146,3 +146,21 @@ def _ids(row: dict[str, Any]) -> list[tuple[list[int], list[int]]]:
     ids, labels = row["input_ids"], row["labels"]
     cut = next((t for t, label in enumerate(labels) if label != -100), len(ids))
     return [(list(ids[:cut]), list(ids[cut:]))]
+
+
+def followed(recipe: Recipe) -> tuple[Row, ...]:
+    """The preferences that a training is followed on.
+
+    Raises:
+        CreditError: there are some and this is no DPO, or one is none; or one is to be watched, and there are none.
+    """
+    if recipe.follow is None:
+        if recipe.watch is not None:
+            raise CreditError("watch names one of the rows of follow, and there is none. Set follow: FILE.")
+        return ()
+    if recipe.method == "sft":
+        raise CreditError("follow is of DPO, whose rewards it shows. Leave it out.")
+    rows = tuple(read_rows(read_records(expand([recipe.follow]))))
+    if wrong := next((row for row in rows if row.kind != "preference"), None):
+        raise CreditError(f"follow {recipe.follow}: {wrong.id} has no chosen and rejected. Give preferences.")
+    return rows

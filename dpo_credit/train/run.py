@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from dpo_credit.credit import CreditError, NotFiniteError
 from dpo_credit.models.adapters import restore
@@ -24,10 +31,11 @@ from dpo_credit.models.loading import load_module
 from dpo_credit.models.objective import objective
 from dpo_credit.models.trained import NAME, UNFINISHED, Trained, read
 from dpo_credit.rows.journal import Mode
+from dpo_credit.rows.records import Row
 from dpo_credit.rows.settings import refuse_changes
 from dpo_credit.rows.sources import expand
 from dpo_credit.train.recipe import Recipe
-from dpo_credit.train.rows import Rows, compare, rows_of
+from dpo_credit.train.rows import Rows, compare, followed, rows_of
 from dpo_credit.train.start import LOADING, start_of, trainable
 from dpo_credit.train.trainers import adapter, configuration, trainer
 
@@ -40,6 +48,7 @@ class Prepared:
     start: Checkpoint
     tokenizer: PreTrainedTokenizerBase
     rows: Rows
+    followed: tuple[Row, ...] = ()
 
     @property
     def is_adapter(self) -> bool:
@@ -85,7 +94,7 @@ def prepare(recipe: Recipe, template: str | None = None) -> Prepared:
         tokenizer.chat_template = template
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return Prepared(recipe, start, tokenizer, rows_of(recipe, tokenizer))
+    return Prepared(recipe, start, tokenizer, rows_of(recipe, tokenizer), followed(recipe))
 
 
 def _check_output(name: str) -> None:
@@ -170,7 +179,8 @@ def _keep_what_is_read(prepared: Prepared, output: Path) -> None:
     """Refuse to empty a directory that the training itself starts from."""
     recipe, place = prepared.recipe, prepared.start.model
     names = [given.name for given in expand(recipe.data) if not given.is_stdin]
-    names += [name for name in (place.name if place.local else None, recipe.dataset, recipe.chat_template) if name]
+    names += [place.name] if place.local else []
+    names += [name for name in (recipe.dataset, recipe.chat_template, recipe.follow) if name]
     for name in names:
         if Path(name).resolve().is_relative_to(output.resolve()):
             raise CreditError(f"{name} is read, and --overwrite would delete it with {output}. Name another output.")
@@ -226,6 +236,7 @@ def train(
     *,
     show: Callable[[int, int, Mapping[str, float]], None] = lambda step, steps, logs: None,
     stop: Callable[[], bool] = lambda: False,
+    follow: Callable[[Trainer], TrainerCallback] | None = None,
 ) -> bool:
     """Train, and write weights and tokenizer into the output directory; False if `stop` ended it before.
 
@@ -234,6 +245,7 @@ def train(
         checkpoint: where to go on from.
         show: hears of the step, of how many, and what TRL logs.
         stop: asked after each step; a checkpoint is then written.
+        follow: makes a callback of the trainer's own.
 
     Raises:
         CreditError: a model cannot be loaded, TRL encodes the rows otherwise than `score` does, or the training
@@ -258,6 +270,8 @@ def train(
     if recipe.method == "dpo" and start.ref_adapter is not None:
         restore(model, start.ref_adapter, "ref", start)  # for which TRL has copied the policy
     watch.accelerator = made.accelerator
+    if follow is not None:
+        made.add_callback(follow(made))
     if not {"packing", "shuffle_dataset"} & {name for name, value in recipe.trl.items() if value}:
         compare(prepared.rows, made.train_dataset)
     made.train(resume_from_checkpoint=checkpoint)
