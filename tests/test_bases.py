@@ -150,7 +150,7 @@ def test_once_fetched_it_is_the_default(shipped: Shipped, source: str) -> None:
     assert "smollm2 policy" in ended.stdout
     assert len(kept()) == 1
     pair = load_pair(loading=CPU)
-    assert (pair.policy.name, pair.reference.name, pair.beta) == ("smollm2 policy", "smollm2 reference", 0.1)
+    assert (pair.policy.name, pair.reference.name, pair.beta) == ("smollm2 policy", "smollm2 reference", 0.4)
     assert pair.policy.module is pair.reference.module  # type: ignore[attr-defined]  # one base in memory
     (credit,) = score(pair, [Example("My landlord", " raised the rent.", "x")])
     expected = []

@@ -45,7 +45,7 @@ def rows(name: str) -> list[dict[str, str]]:
 
 def test_it_is_the_default_on_one_base(pair: ModelPair) -> None:
     assert (pair.policy.name, pair.reference.name) == ("smollm2 policy", "smollm2 reference")
-    assert pair.policy.module is pair.reference.module and pair.beta == 0.1  # type: ignore[attr-defined]
+    assert pair.policy.module is pair.reference.module and pair.beta == 0.4  # type: ignore[attr-defined]
     assert any("smollm2" in note for note in pair.notes)
 
 

@@ -177,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--posts", type=int, default=1600, help="drawn posts, each of about six pairs")
     parser.add_argument("--batch", type=int, default=4, help="posts an update")
     parser.add_argument("--together", type=int, help="posts in a pass (default: 1 on a CPU, else all of an update)")
-    parser.add_argument("--beta", type=float, default=0.1)
+    parser.add_argument("--beta", type=float, default=named("smollm2").beta)
     parser.add_argument("--rate", type=float, default=3e-4)
     parser.add_argument("--seed", type=int, default=3000)
     parser.add_argument("--save", type=int, default=20, help="updates between two saved states")
