@@ -99,6 +99,29 @@ def test_a_signal_in_a_destructor_is_not_dropped(number: signal.Signals) -> None
 
 
 @pytest.mark.parametrize("number", ENDS)
+@pytest.mark.parametrize("becomes", ["RuntimeError('of a class')", "CreditError('of a library')"])
+def test_a_signal_that_became_another_error_on_its_way_still_ends(number: signal.Signals, becomes: str) -> None:
+    """As one within a class's `__set_name__` does in Python 3.11, and what a library then makes of that."""
+    wrapped = (
+        "from dpo_credit.credit import CreditError\n"
+        f"    try: os.kill(os.getpid(), {int(number)})\n"
+        "    except BaseException as error:\n"
+        "        try: raise RuntimeError from error\n"
+        f"        except RuntimeError as wrapped: raise {becomes} from wrapped"
+    )
+    ended = process("--quiet", happens=wrapped)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (128 + number, b"", b"")
+
+
+@pytest.mark.parametrize("number", ENDS)
+def test_a_signal_while_a_class_is_made_ends(number: signal.Signals) -> None:
+    named = f"type('Field', (), {{'__set_name__': lambda *_: os.kill(os.getpid(), {int(number)})}})()"
+    in_class = f"type('Config', (), {{'field': {named}}})"
+    ended = process("--quiet", happens=in_class)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (128 + number, b"", b"")
+
+
+@pytest.mark.parametrize("number", ENDS)
 def test_a_signal_while_python_ends_shows_no_traceback(number: signal.Signals) -> None:
     ended = process("--quiet", happens=f"import atexit; atexit.register(os.kill, os.getpid(), {int(number)})")
     assert (ended.returncode, ended.stderr) == (-number, b"")  # 128 + number in a shell

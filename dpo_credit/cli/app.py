@@ -89,21 +89,11 @@ def dpo_credit(
 def main() -> None:
     """Run a command; exit with 2 and one line on stderr if its input is at fault."""
     try:
+        _prepare()
         with ending():
-            _run()
+            app()
     except KeyboardInterrupt:  # before that heard it
         sys.exit(128 + signal.SIGINT)
-
-
-def _run() -> None:
-    # Threads that wait for one another sleep: where they spin and another process has one of their cores, a model run a
-    # token at a time takes several times as long. OpenMP reads it once, when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # none where it is closed
-            stream.reconfigure(errors=STAND_INS)
-    try:
-        app()
     except CreditError as error:
         _fail(str(error))
     except OSError as error:  # a name would mean a file, which `files` answers for: without one it is stdout
@@ -111,6 +101,15 @@ def _run() -> None:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in its buffer goes nowhere
         _fail(f"cannot write stdout: {error.strerror}.")
+
+
+def _prepare() -> None:
+    # Threads that wait for one another sleep: where they spin and another process has one of their cores, a model run a
+    # token at a time takes several times as long. OpenMP reads it once, when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # none where it is closed
+            stream.reconfigure(errors=STAND_INS)
 
 
 def _fail(message: str) -> None:

@@ -39,7 +39,23 @@ def ending() -> Iterator[None]:
         raise SystemExit(128 + number)
 
     with _handled(_ENDS, end, after=signal.SIG_DFL), _swallowed_ends_raised_again():
-        yield
+        try:
+            yield
+        except BaseException as error:
+            if (code := _end_within(error)) is None:
+                raise
+            raise SystemExit(code) from None
+
+
+def _end_within(error: BaseException) -> int | None:
+    """The exit code of an end that became another error on its way: Python 3.11 makes a RuntimeError of whatever is
+    raised while a class gets its attributes, as when a library is imported."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, SystemExit) and isinstance(cause.code, int) and cause.code > 128:
+            return cause.code
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 @contextmanager
@@ -48,8 +64,7 @@ def _swallowed_ends_raised_again() -> Iterator[None]:
     before = sys.unraisablehook
 
     def hook(dropped: sys.UnraisableHookArgs) -> None:
-        code = getattr(dropped.exc_value, "code", None)
-        if isinstance(dropped.exc_value, SystemExit) and isinstance(code, int) and code > 128:
+        if dropped.exc_value is not None and (code := _end_within(dropped.exc_value)) is not None:
             # a moment later, for here it would be dropped again
             again = threading.Timer(_AGAIN_S, _raise_in_main_thread, (code - 128,))
             again.daemon = True
