@@ -6,6 +6,7 @@ import copy
 import json
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -50,6 +51,21 @@ def test_a_reward_is_the_heads_output_behind_prompt_answer_and_end(directory: Pa
     for answer, reward in zip(ANSWERS, model.rewards(ANSWERS), strict=True):
         ids = model.tokenizer(f"{answer.prompt}{answer.answer}")["input_ids"] + [model.tokenizer.eos_token_id]
         assert reward == pytest.approx(float(naive(input_ids=torch.tensor([ids])).logits[0, 0]), abs=EXACT)
+
+
+def test_it_is_placed_and_quantised_as_the_pair_is(directory: Path) -> None:
+    mapped = load_reward_model(str(directory), Loading(device="cpu", device_map="cpu"))
+    assert mapped.rewards(ANSWERS) == pytest.approx(load_reward_model(str(directory), CPU).rewards(ANSWERS), abs=EXACT)
+    with (
+        patch.object(
+            AutoModelForSequenceClassification, "from_pretrained", side_effect=OSError("not today")
+        ) as from_pretrained,
+        patch("transformers.BitsAndBytesConfig", dict),
+        pytest.raises(CreditError, match="not today"),
+    ):
+        load_reward_model(str(directory), Loading(device="cpu", device_map="auto", quantize="4bit"))
+    given = from_pretrained.call_args.kwargs
+    assert (given["device_map"], given["quantization_config"]) == ("auto", {"load_in_4bit": True})
 
 
 def test_a_chat_is_read_under_its_own_template(tmp_path: Path) -> None:

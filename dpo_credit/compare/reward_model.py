@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -13,13 +13,12 @@ from transformers import AutoModelForSequenceClassification
 
 from dpo_credit.credit import CreditError, Example
 from dpo_credit.forward.budget import is_memory_error
-from dpo_credit.models.checkpoints import Checkpoint, cannot_load_model, load_config, load_tokenizer, max_length
-from dpo_credit.models.devices import devices, dtype_for
+from dpo_credit.models.checkpoints import Checkpoint, load_config, load_tokenizer, max_length
+from dpo_credit.models.devices import devices
 from dpo_credit.models.fit import require_fit
+from dpo_credit.models.loading import load_weights
 from dpo_credit.models.locations import locate
 from dpo_credit.models.pair import Loading
-from dpo_credit.models.safety import require_safe_weights
-from dpo_credit.models.silence import no_progress_bar
 from dpo_credit.text.conventions import Conventions
 from dpo_credit.text.encode import encode_answers
 
@@ -85,24 +84,7 @@ def load_reward_model(name: str, loading: Loading = Loading()) -> RewardModel:
         raise CreditError(f"{ROLE} {name} holds no config.json: it is not a saved model. Give its directory.")
     checkpoint = Checkpoint(name, ROLE, place)
     config = load_config(checkpoint, loading)
-    require_safe_weights(place, checkpoint, loading)
-    device = devices(loading.device)[0]
-    options: dict[str, Any] = {
-        **place.options(loading),
-        "dtype": dtype_for(loading.dtype, device),
-        "use_safetensors": None if loading.allow_pickle else True,
-        "attn_implementation": loading.attn_implementation,
-        "output_loading_info": True,
-        "ignore_mismatched_sizes": True,  # so that we hear of them
-    }
-    try:
-        module: Any
-        info: dict[str, Any]
-        with no_progress_bar():
-            module, info = AutoModelForSequenceClassification.from_pretrained(place.path, **options)  # type: ignore[misc]
-        module.to(device)
-    except Exception as error:  # see cannot_load
-        raise cannot_load_model(checkpoint, error) from error
+    module, info = load_weights(AutoModelForSequenceClassification, checkpoint, devices(loading.device)[0], loading)
     if heads := sorted(key for key in info["missing_keys"] if key.startswith(("score.", "classifier."))):
         raise CreditError(f"{ROLE} {name} has no weights for its head ({heads[0]}): is it a language model?")
     require_fit(checkpoint, info)

@@ -179,6 +179,21 @@ def load_module(checkpoint: Checkpoint, device: torch.device, loading: Loading) 
         raise CreditError(
             f"{checkpoint.role} {checkpoint.name} is an encoder-decoder; DPO credit needs a causal language model."
         )
+    module, info = load_weights(AutoModelForCausalLM, checkpoint, device, loading)
+    require_fit(checkpoint, info)
+    if checkpoint.rows is not None:
+        resize(module, checkpoint.rows)
+    return module.eval().requires_grad_(False)
+
+
+def load_weights(
+    kind: Any, checkpoint: Checkpoint, device: torch.device, loading: Loading
+) -> tuple[nn.Module, dict[str, Any]]:
+    """A checkpoint's model as an auto class of transformers makes it, on a device, and what `require_fit` asks for.
+
+    Raises:
+        CreditError: it cannot be loaded, or not safely.
+    """
     for place in filter(None, (checkpoint.model, checkpoint.adapter)):
         require_safe_weights(place, checkpoint, loading)
     options: dict[str, Any] = {
@@ -196,18 +211,13 @@ def load_module(checkpoint: Checkpoint, device: torch.device, loading: Loading) 
         options["quantization_config"] = BitsAndBytesConfig(**{f"load_in_{loading.quantize}": True})
         options["device_map"] = loading.device_map or {"": device}
     try:
-        module: Any
-        info: dict[str, Any]
         with no_progress_bar():
-            module, info = AutoModelForCausalLM.from_pretrained(checkpoint.model.path, **options)  # type: ignore[misc]
+            module, info = kind.from_pretrained(checkpoint.model.path, **options)
         if options["device_map"] is None:
             module.to(device)
     except Exception as error:  # see cannot_load
         raise cannot_load_model(checkpoint, error) from error
-    require_fit(checkpoint, info)
-    if checkpoint.rows is not None:
-        resize(module, checkpoint.rows)
-    return module.eval().requires_grad_(False)
+    return module, info
 
 
 def _dtype(device: torch.device, loading: Loading) -> str:
