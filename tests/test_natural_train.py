@@ -108,9 +108,11 @@ def test_posts_together_have_the_mean_of_their_losses(start: Path) -> None:
 
 
 def test_only_the_policy_learns_and_what_was_saved_goes_on(start: Path, tmp_path: Path, capsys) -> None:
-    options = argparse.Namespace(posts=4, batch=2, together=None, rate=1e-2, beta=0.1, seed=1, save=1)
+    options = argparse.Namespace(
+        posts=4, batch=2, rights=1, wrongs=1, together=None, rate=1e-2, beta=0.1, seed=1, save=1
+    )
     options.out = tmp_path / "dpo"
-    with patch.object(natural_train, "choices", lambda drawn, rng: POSED):
+    with patch.object(natural_train, "choices", lambda *_: POSED):
         learn(*load(str(start), str(start.parent / "base")), options)
         records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         learn(*load(str(options.out), str(start.parent / "base")), options)
@@ -126,8 +128,10 @@ def test_only_the_policy_learns_and_what_was_saved_goes_on(start: Path, tmp_path
 def test_a_post_gives_right_summaries_and_wrong_ones_of_each() -> None:
     for number, draft in enumerate(drafts("train")[::20]):
         rng = Random(number)
-        for choice in choices(draw(rng, draft), rng):
-            assert 1 <= len(choice.rejected) <= 3
+        posed = list(choices(draw(rng, draft), rng, 3, 5))
+        assert len(posed) == 3
+        for choice in posed:
+            assert 1 <= len(choice.rejected) <= 5
             assert all(choice.chosen != text for like in choice.rejected for text in like)
 
 

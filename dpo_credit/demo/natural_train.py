@@ -41,7 +41,6 @@ from .rows import preference_row
 
 NLL_WEIGHT = 0.2
 WARM_UP = 10  # updates
-TEMPLATES, WRONGS = 2, 3  # right summaries of a post, and wrong ones of each
 END = Conventions(eos="always")
 
 
@@ -53,13 +52,13 @@ class Choice:
     rejected: tuple[tuple[str, ...], ...]
 
 
-def choices(drawn: Drawn, rng: Random) -> Iterator[Choice]:
-    """Summaries of a post by different hands, right and wrong."""
+def choices(drawn: Drawn, rng: Random, rights: int, wrongs: int) -> Iterator[Choice]:
+    """So many right summaries of a post, by different hands, and so many wrong ones of each."""
     templates = drawn.draft.summaries
-    for template in rng.sample(templates, min(TEMPLATES, len(templates))):
+    for template in rng.sample(templates, min(rights, len(templates))):
         rejected: dict[str, tuple[str, ...]] = {}
         right = Wrong(drawn, template, {}).pair.chosen.text
-        for _ in range(WRONGS):
+        for _ in range(wrongs):
             errors = 2 if rng.random() < TWO_CHANGES_SHARE else 1
             wrong = Wrong(drawn, template, errors_in(rng, drawn, template, errors))
             texts: tuple[str, ...] = ()
@@ -129,7 +128,10 @@ def learn(module: Any, tokenizer: PreTrainedTokenizerBase, options: argparse.Nam
         for group in optimiser.param_groups:
             group["lr"] = options.rate * share_of_rate(update, updates)
         losses, margins = [], []
-        posed = [(drawn.post.prompt, list(choices(drawn, rng))) for drawn, rng in islice(posts, options.batch)]
+        posed = [
+            (drawn.post.prompt, list(choices(drawn, rng, options.rights, options.wrongs)))
+            for drawn, rng in islice(posts, options.batch)
+        ]
         for start in range(0, options.batch, together):
             loss, margin = loss_of(module, tokenizer, posed[start : start + together], options.beta)
             (loss * together / options.batch).backward()
@@ -174,7 +176,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--start", required=True, help="the reference's adapter, or a policy's with `ref/` beside it")
     parser.add_argument("--out", type=Path, required=True, help="a directory")
-    parser.add_argument("--posts", type=int, default=1600, help="drawn posts, each of about six pairs")
+    parser.add_argument("--posts", type=int, default=1600, help="drawn posts")
+    parser.add_argument("--rights", type=int, default=3, help="right summaries of a post")
+    parser.add_argument("--wrongs", type=int, default=5, help="wrong summaries of each, or fewer where some are alike")
     parser.add_argument("--batch", type=int, default=4, help="posts an update")
     parser.add_argument("--together", type=int, help="posts in a pass (default: 1 on a CPU, else all of an update)")
     parser.add_argument("--beta", type=float, default=named("smollm2").beta)

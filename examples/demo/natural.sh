@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train the pair smollm2 from natural posts: rows, reference, its likely mistakes, policy, and its figures on validation.
 # Usage: examples/demo/natural.sh [FOLDER of the dpo-credit program]; ROWS=6000 is for a GPU. On two cores: ROWS=1000
-# POSTS=1000, which learns the policy from so many drawn posts, each read once for its six pairs (4 s a post).
+# POSTS=1000, which learns the policy from so many drawn posts, each read once for its dozen pairs (5 s a post).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 program="${1:+$1/}dpo-credit" python="${1:+$1/}python"
