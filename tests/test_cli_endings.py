@@ -114,6 +114,13 @@ def test_a_signal_that_became_another_error_on_its_way_still_ends(number: signal
 
 
 @pytest.mark.parametrize("number", ENDS)
+def test_an_error_after_a_swallowed_signal_is_that_signals_end(number: signal.Signals) -> None:
+    swallowed = f"try: os.kill(os.getpid(), {int(number)})\n    except SystemExit: pass\n    raise KeyError"
+    ended = process("--quiet", happens=swallowed)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (128 + number, b"", b"")
+
+
+@pytest.mark.parametrize("number", ENDS)
 def test_a_signal_while_a_class_is_made_ends(number: signal.Signals) -> None:
     named = f"type('Field', (), {{'__set_name__': lambda *_: os.kill(os.getpid(), {int(number)})}})()"
     in_class = f"type('Config', (), {{'field': {named}}})"

@@ -121,8 +121,8 @@ def test_the_margin_is_the_logit_of_the_public_loss(pair: DenoiserPair) -> None:
     assert scored.diff is not None
     expected = float(torch.stack(logits).double().mean())
     assert scored.diff.margin == pytest.approx(expected, rel=FLOAT32, abs=1e-3)  # of 1,000 times a mean of float32
-    loss = -torch.nn.functional.logsigmoid(torch.tensor(expected))
-    assert scored.diff.preference_probability == pytest.approx(float(torch.exp(-loss)), abs=1e-5)
+    loss = -torch.nn.functional.logsigmoid(torch.tensor(scored.diff.margin, dtype=torch.float64))
+    assert scored.diff.preference_probability == pytest.approx(float(torch.exp(-loss)), abs=1e-9)
 
 
 @pytest.mark.parametrize("cells", [1, 64 * 5, 1 << 20])

@@ -10,7 +10,7 @@ import drawings
 import numpy as np
 import pytest
 from drawings import PUNISHED, SIDE, credit, exact, pair, pictures, printed
-from figures import drawn, words, written
+from figures import drawn, unhinted, words, written  # noqa: F401  (unhinted is a fixture)
 from matplotlib.figure import Figure
 
 from dpo_credit.credit import CreditError

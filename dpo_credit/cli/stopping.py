@@ -34,28 +34,34 @@ def ending() -> Iterator[None]:
     Once it has ended they are the system's: Python's own end would answer SIGINT with a traceback.
     """
 
+    asked = Stop()
+
     def end(number: int, frame: FrameType | None) -> None:
         _hang_up(number)
-        raise SystemExit(128 + number)
+        asked.code = 128 + number
+        raise SystemExit(asked.code)
 
     with _handled(_ENDS, end, after=signal.SIG_DFL), _swallowed_ends_raised_again():
         try:
             yield
         except BaseException as error:
-            if (code := _end_within(error)) is None:
-                raise
-            raise SystemExit(code) from None
+            # what a library made of the end, or what went wrong since it swallowed that
+            if code := asked.code or _end_within(error):
+                raise SystemExit(code) from None
+            raise
 
 
-def _end_within(error: BaseException) -> int | None:
-    """The exit code of an end that became another error on its way: Python 3.11 makes a RuntimeError of whatever is
-    raised while a class gets its attributes, as when a library is imported."""
-    cause: BaseException | None = error
+def _end_within(error: BaseException | None) -> int:
+    """The exit code of an end that became another error on its way, else 0.
+
+    Python 3.11 makes a RuntimeError of whatever is raised while a class gets its attributes, as in an import.
+    """
+    cause = error
     while cause is not None:
         if isinstance(cause, SystemExit) and isinstance(cause.code, int) and cause.code > 128:
             return cause.code
         cause = cause.__cause__ or cause.__context__
-    return None
+    return 0
 
 
 @contextmanager
@@ -64,7 +70,7 @@ def _swallowed_ends_raised_again() -> Iterator[None]:
     before = sys.unraisablehook
 
     def hook(dropped: sys.UnraisableHookArgs) -> None:
-        if dropped.exc_value is not None and (code := _end_within(dropped.exc_value)) is not None:
+        if code := _end_within(dropped.exc_value):
             # a moment later, for here it would be dropped again
             again = threading.Timer(_AGAIN_S, _raise_in_main_thread, (code - 128,))
             again.daemon = True

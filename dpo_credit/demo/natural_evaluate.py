@@ -73,7 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("rows", nargs="?", help="NAME=FILE of labelled rows; default: natural posts")
     parser.add_argument("--pair", choices=list(PAIRS), default="smollm2")
     parser.add_argument("--posts", type=int, default=POSTS)
-    parser.add_argument("--split", choices=["held_out", "validation"], default="held_out")
+    parser.add_argument(
+        "--split",
+        choices=["held_out", "validation", "train"],
+        default="held_out",
+        help="of the natural posts; train is posts that were trained on, with other values",
+    )
     parser.add_argument("--trained", metavar="DIRECTORY", help="adapters of a training, instead of a pair's")
     parser.add_argument("--write", action="store_true", help="into the card, between the marks of this name")
     options = parser.parse_args(arguments)
